@@ -1,0 +1,70 @@
+//! What a runner tells of itself at `/health`.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ByteSize;
+
+/// How many jobs at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slots {
+    /// In all.
+    pub total: usize,
+    /// Taken now.
+    pub used: usize,
+}
+
+/// Whether a runner takes work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunnerState {
+    /// It does.
+    Ok,
+    /// It does, without everything that it should enforce.
+    Degraded,
+    /// It finishes what runs and takes nothing more.
+    Draining,
+    /// It can't make cells.
+    Failed,
+}
+
+/// One protection or limit and how this host gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enforcement {
+    /// Such as `memory` or `seccomp`.
+    pub name: String,
+    /// Whether it holds.
+    pub enforced: bool,
+    /// By what (`cgroup v1`, `landlock ABI 6`), or why not.
+    pub detail: String,
+    /// What an operator can do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remedy: Option<String>,
+}
+
+/// The answer of a runner's `/health`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunnerHealth {
+    /// Whether it takes work.
+    pub status: RunnerState,
+    /// Made anew at each start: another id means that everything it ran is gone.
+    pub boot_id: Uuid,
+    /// Of the program.
+    pub version: String,
+    /// How many jobs at once.
+    pub slots: Slots,
+    /// Cores of this machine, the most that one job can ask for.
+    pub cpus: f64,
+    /// Memory that jobs can have, together and each.
+    pub memory: ByteSize,
+    /// The most that `limits.open_files` can be.
+    pub open_files: u64,
+    /// Whether jobs may ask for `network: host`.
+    pub network_host: bool,
+    /// What is wrong, for a person.
+    #[serde(default)]
+    pub problems: Vec<String>,
+    /// What is enforced and by what.
+    #[serde(default)]
+    pub enforcement: Vec<Enforcement>,
+}

@@ -1,0 +1,34 @@
+//! The wire types of Cloister, shared by both services and the client.
+//!
+//! Requests are read strictly: [`JobRequest`] and [`ExecuteRequest`] collect *every* problem of a
+//! body with its JSON pointer, instead of stopping at the first, and an unknown field is a problem
+//! (a misspelt limit must not pass silently). Answers are read leniently, so that an older client
+//! understands a newer service.
+//!
+//! There is no I/O here and no policy beyond the ranges of the contract; what an operator allows
+//! comes in as [`Bounds`].
+
+mod duration;
+mod event;
+mod fields;
+mod health;
+mod job;
+mod limits;
+mod outcome;
+mod problem;
+mod request;
+mod size;
+mod task;
+mod timestamp;
+
+pub use duration::Seconds;
+pub use event::{Event, Payload};
+pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};
+pub use job::{Job, JobList, Past};
+pub use limits::{Bounds, Limits};
+pub use outcome::{Outcome, Output, Reason, Status, Usage};
+pub use problem::{FieldProblem, Kind, Problem};
+pub use request::{ExecuteRequest, JobRequest, body_problem};
+pub use size::ByteSize;
+pub use task::{Network, Program, Stdin, Task};
+pub use timestamp::Timestamp;
