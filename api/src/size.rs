@@ -87,7 +87,7 @@ impl fmt::Display for ByteSize {
         match UNITS
             .iter()
             .rev()
-            .find(|(_, scale)| self.0 >= *scale && self.0 % scale == 0)
+            .find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale))
         {
             Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
             None => write!(f, "{} bytes", self.0),
