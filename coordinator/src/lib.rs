@@ -1,1 +1,2 @@
-//! Not yet written.
+//! The coordinator.
+mod scheduler;

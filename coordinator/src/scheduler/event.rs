@@ -1,0 +1,137 @@
+//! What comes into the scheduler and what it answers: its whole interface for changes.
+
+use cloister_api::{Reason, RunnerHealth, Timestamp};
+use uuid::Uuid;
+
+use super::job::{Facts, RunnerName};
+
+/// Something happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// A job was committed to the store (for the first time, or read back after a restart); it
+    /// takes the place that [`reserve`](super::Scheduler::reserve) kept, if any.
+    Submitted(Facts),
+    /// After a restart: a runner was given this attempt, and may have it still.
+    Resumed {
+        /// The job.
+        facts: Facts,
+        /// Which runner.
+        runner: RunnerName,
+        /// Since when its command runs, if that was known.
+        started_at: Option<Timestamp>,
+        /// Whether its end was asked for.
+        cancel: bool,
+    },
+    /// An operator's configuration or a name server lists this runner.
+    Listed(RunnerName),
+    /// It is listed no more: it finishes what it has and gets nothing new.
+    Unlisted(RunnerName),
+    /// It answered for its health.
+    Up {
+        /// Which.
+        runner: RunnerName,
+        /// What it said.
+        health: Box<RunnerHealth>,
+    },
+    /// It did not answer.
+    Down {
+        /// Which.
+        runner: RunnerName,
+        /// Why, for a person.
+        why: String,
+    },
+    /// It answered that it takes nothing now, although it seemed to have room.
+    Held {
+        /// Which.
+        runner: RunnerName,
+        /// For how long at most.
+        until: Timestamp,
+        /// Whether a report of a free slot ends it earlier.
+        busy: bool,
+        /// Why, for a person.
+        why: String,
+    },
+    /// The command of the present attempt was executed.
+    Started {
+        /// Which job.
+        job: Uuid,
+        /// Which attempt of it.
+        attempt: u32,
+        /// When.
+        at: Timestamp,
+    },
+    /// The runner did not take the attempt, which is sure not to have run and counts as none.
+    Returned {
+        /// Which job.
+        job: Uuid,
+        /// Which attempt of it.
+        attempt: u32,
+    },
+    /// The attempt has ended.
+    Ended {
+        /// Which job.
+        job: Uuid,
+        /// Which attempt of it.
+        attempt: u32,
+        /// Why it failed, if it did.
+        reason: Option<Reason>,
+        /// Between 0 and 1, for the back-off.
+        jitter: f64,
+    },
+    /// What an action told to record is durable now.
+    Recorded {
+        /// Which job.
+        job: Uuid,
+    },
+    /// Somebody asked for a job's end.
+    Cancel {
+        /// Which job.
+        job: Uuid,
+    },
+    /// Time has passed; see [`next_due`](super::Scheduler::next_due).
+    Tick,
+    /// The store takes no writes, for this reason: nothing can be dispatched.
+    StoreFailed(String),
+    /// It does again.
+    StoreBack,
+    /// Nothing more is to be dispatched by this process.
+    Drain,
+}
+
+/// Something is to be done, outside of the scheduler.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Give this attempt to this runner. Answered by `Started`, and by `Returned` or `Ended`.
+    Dispatch {
+        /// Which job.
+        job: Uuid,
+        /// Which attempt of it.
+        attempt: u32,
+        /// To whom.
+        runner: RunnerName,
+    },
+    /// Record how the attempt ended, as the job's own end. Answered by `Recorded`.
+    Finish {
+        /// Which job.
+        job: Uuid,
+    },
+    /// Record how the attempt ended, and that another follows. Answered by `Recorded`.
+    Retry {
+        /// Which job.
+        job: Uuid,
+        /// The attempt that follows.
+        attempt: u32,
+        /// Not earlier than then.
+        not_before: Timestamp,
+    },
+    /// Record a job that no runner has as cancelled. Answered by `Recorded`.
+    Withdraw {
+        /// Which job.
+        job: Uuid,
+    },
+    /// Tell the runner that has the attempt to end it.
+    Stop {
+        /// Which job.
+        job: Uuid,
+    },
+}
