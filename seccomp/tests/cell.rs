@@ -140,7 +140,7 @@ fn arguments_decide() {
         ("prctl", &[38, 1], ALLOW),
         ("prctl", &[0x5356_4d41, 0], ALLOW),
         ("prctl", &[35, 14], EPERM),
-        ("prctl", &[35 | UPPER, 14], EPERM),
+        ("prctl", &[0x23 | UPPER, 14], EPERM),
         ("prctl", &[53, 0, 2], EPERM),
         ("prctl", &[53, 0, 4], ALLOW),
         ("prctl", &[52, 0, 2], ALLOW),
