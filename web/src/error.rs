@@ -1,0 +1,40 @@
+//! What keeps a service from starting.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+/// Why the edge of a service could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Others could reach it, and nothing would tell them apart.
+    #[error(
+        "refusing to listen on {listen}, which others can reach, without a token: \
+         name a file that holds one with --token-file, set CLOISTER_TOKEN, \
+         listen on 127.0.0.1, or accept the risk with --insecure-no-auth"
+    )]
+    Exposed {
+        /// The address that was asked for.
+        listen: SocketAddr,
+    },
+    /// A token's file can't be read.
+    #[error("cannot read the token file {}: {source}", path.display())]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A token that protects nothing, or that no header can carry.
+    #[error("the token {origin} is not usable: it {reason}; make one with `openssl rand -hex 32`")]
+    WeakToken {
+        /// Where it came from, such as `in /run/secrets/token`. Never the token.
+        origin: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The socket can't be used by the runtime.
+    #[error("cannot serve on the listening socket: {0}")]
+    Listener(#[source] io::Error),
+    /// No handler for SIGTERM or SIGINT.
+    #[error("cannot listen for SIGTERM and SIGINT: {0}")]
+    Signals(#[source] io::Error),
+}

@@ -1,0 +1,118 @@
+//! Who may reach a service, decided once at its start.
+
+use std::net::SocketAddr;
+
+use crate::{Error, Secret};
+
+/// How a service tells friends from strangers.
+#[derive(Clone, Debug)]
+pub enum Access {
+    /// By a token: any one of these.
+    Tokens(Vec<Secret>),
+    /// By the machine: whoever reaches its loopback, except a page in somebody's browser.
+    Loopback {
+        /// The address that it listens on, a name by which it may be called.
+        bound: SocketAddr,
+    },
+    /// Not at all, since an operator said so.
+    Open,
+}
+
+impl Access {
+    /// What follows from the address, the tokens and the operator's word.
+    pub fn decide(listen: SocketAddr, tokens: Vec<Secret>, insecure: bool) -> Result<Self, Error> {
+        check_exposure(listen, !tokens.is_empty(), insecure)?;
+        Ok(if !tokens.is_empty() {
+            Self::Tokens(tokens)
+        } else if is_loopback(listen) {
+            Self::Loopback { bound: listen }
+        } else {
+            Self::Open
+        })
+    }
+}
+
+/// Refuses an address that others can reach, unless a token guards it or an operator accepted the
+/// risk. Meant to be called before anything is started.
+pub fn check_exposure(listen: SocketAddr, has_token: bool, insecure: bool) -> Result<(), Error> {
+    if is_loopback(listen) || has_token || insecure {
+        Ok(())
+    } else {
+        Err(Error::Exposed { listen })
+    }
+}
+
+fn is_loopback(address: SocketAddr) -> bool {
+    // `::ffff:127.0.0.1` is the IPv4 loopback as a dual-stack socket shows it.
+    address.ip().to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn only_loopback_needs_no_token() {
+        for loopback in [
+            "127.0.0.1:0",
+            "127.8.0.1:0",
+            "[::1]:0",
+            "[::ffff:127.0.0.1]:0",
+        ] {
+            assert!(
+                check_exposure(at(loopback), false, false).is_ok(),
+                "{loopback}"
+            );
+        }
+        for reachable in [
+            "0.0.0.0:8000",
+            "[::]:8000",
+            "192.168.1.5:8000",
+            "[::ffff:10.0.0.1]:1",
+        ] {
+            let error = check_exposure(at(reachable), false, false)
+                .unwrap_err()
+                .to_string();
+            for advice in [
+                reachable,
+                "--token-file",
+                "CLOISTER_TOKEN",
+                "--insecure-no-auth",
+            ] {
+                assert!(error.contains(advice), "{reachable}: {error}");
+            }
+            assert!(
+                check_exposure(at(reachable), true, false).is_ok(),
+                "{reachable}"
+            );
+            assert!(
+                check_exposure(at(reachable), false, true).is_ok(),
+                "{reachable}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_guards_even_where_it_is_not_demanded() {
+        let token = || vec![Secret::new("a".repeat(32), "of the test").unwrap()];
+        let decide =
+            |listen, tokens, insecure| Access::decide(at(listen), tokens, insecure).unwrap();
+        assert!(matches!(
+            decide("127.0.0.1:1", token(), false),
+            Access::Tokens(_)
+        ));
+        assert!(matches!(
+            decide("0.0.0.0:1", token(), true),
+            Access::Tokens(_)
+        ));
+        assert!(matches!(
+            decide("127.0.0.1:1", vec![], true),
+            Access::Loopback { .. }
+        ));
+        assert!(matches!(decide("0.0.0.0:1", vec![], true), Access::Open));
+    }
+}

@@ -1,0 +1,351 @@
+//! Lets requests in or not, before anything of a body is read.
+//!
+//! With tokens, a bearer token decides; a page in a browser does not know it. Without, the machine's
+//! loopback is trusted, and a browser on it must not become a bridge for the pages that it shows:
+//!
+//! - a page of another site that sends requests here gives itself away by its `Origin`;
+//! - a site whose name was made to resolve to 127.0.0.1 (DNS rebinding) is of the same origin to the
+//!   browser, but its name stands in `Host`.
+//!
+//! Where an operator chose neither, names cannot be known, and only a foreign `Origin` is refused.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{
+        HeaderValue, Version,
+        header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE},
+        uri::Authority,
+    },
+    middleware::{self, Next},
+    response::Response,
+};
+use cloister_api::Kind;
+
+use crate::{Access, Rejection, Secret};
+
+/// Who may come in, and where without a token.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    access: Access,
+    open: Vec<String>,
+}
+
+impl Guard {
+    /// A guard that leaves `/health` and `/ready` open, and `/metrics` unless it is protected.
+    pub fn new(access: Access, protect_metrics: bool) -> Self {
+        let guard = Self {
+            access,
+            open: Vec::new(),
+        }
+        .open("/health")
+        .open("/ready");
+        if protect_metrics {
+            guard
+        } else {
+            guard.open("/metrics")
+        }
+    }
+
+    /// Leaves one more path open to those without a token.
+    #[must_use]
+    pub fn open(mut self, path: &str) -> Self {
+        self.open.push(path.into());
+        self
+    }
+
+    /// Puts the guard before everything that `router` answers, its fallbacks included: who may not
+    /// come in does not learn what there is.
+    pub fn protect<S: Clone + Send + Sync + 'static>(self, router: Router<S>) -> Router<S> {
+        router.layer(middleware::from_fn_with_state(Arc::new(self), check))
+    }
+
+    fn admit(&self, request: &Request) -> Result<(), Rejection> {
+        match &self.access {
+            Access::Tokens(_) if self.open.iter().any(|path| path == request.uri().path()) => {
+                Ok(())
+            }
+            Access::Tokens(tokens) => bearer(request.headers(), tokens),
+            Access::Loopback { bound } => {
+                let called = called(request)?;
+                let known = called.as_ref().is_none_or(|name| {
+                    let host = name.host();
+                    ["localhost", "127.0.0.1", "[::1]"]
+                        .iter()
+                        .any(|own| host.eq_ignore_ascii_case(own))
+                        || host.trim_matches(['[', ']']) == bound.ip().to_string()
+                });
+                if !known {
+                    return Err(forbidden(format!(
+                        "this service is called localhost or {bound}, not {}; \
+                         to reach it by another name, start it with a token",
+                        called.as_ref().map_or("", Authority::as_str),
+                    )));
+                }
+                same_origin(request.headers(), called.as_ref(), &["http"])
+            }
+            // Something in front of it may speak TLS.
+            Access::Open => same_origin(
+                request.headers(),
+                called(request)?.as_ref(),
+                &["http", "https"],
+            ),
+        }
+    }
+}
+
+async fn check(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Rejection> {
+    guard.admit(&request)?;
+    Ok(next.run(request).await)
+}
+
+fn bearer(headers: &HeaderMap, tokens: &[Secret]) -> Result<(), Rejection> {
+    let challenge = |detail: &str, challenge: &'static str| {
+        Rejection::new(Kind::Unauthorized, detail)
+            .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+    };
+    let Some(value) = only(headers, &AUTHORIZATION)? else {
+        return Err(challenge(
+            "a token is needed: send it as `Authorization: Bearer TOKEN`",
+            "Bearer realm=\"cloister\"",
+        ));
+    };
+    let presented = value
+        .as_bytes()
+        .split_at_checked("bearer ".len())
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    // Each one is compared, so that the time does not tell which one was nearly right.
+    let matches = presented.is_some_and(|(_, token)| {
+        tokens.iter().fold(false, |found, known| {
+            known.matches(token.trim_ascii()) | found
+        })
+    });
+    if matches {
+        Ok(())
+    } else {
+        Err(challenge(
+            "the token is not one that this service knows",
+            "Bearer realm=\"cloister\", error=\"invalid_token\"",
+        ))
+    }
+}
+
+/// The name by which the service was called: of the request's target where that is absolute (it
+/// wins, RFC 9112 section 3.2.2), else of `Host`. Only HTTP/1.0 may come without, and no browser
+/// speaks that.
+fn called(request: &Request) -> Result<Option<Authority>, Rejection> {
+    if let Some(authority) = request.uri().authority() {
+        return Ok(Some(authority.clone()));
+    }
+    let Some(value) = only(request.headers(), &HOST)? else {
+        return if request.version() < Version::HTTP_11 {
+            Ok(None)
+        } else {
+            Err(Rejection::new(Kind::Invalid, "the header Host is missing"))
+        };
+    };
+    let authority = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.parse::<Authority>().ok());
+    match authority {
+        Some(authority) if !authority.as_str().contains('@') => Ok(Some(authority)),
+        _ => Err(Rejection::new(
+            Kind::Invalid,
+            "the header Host is not a name and a port",
+        )),
+    }
+}
+
+/// Refuses a page of another site: the origin must be the one that the request itself went to.
+fn same_origin(
+    headers: &HeaderMap,
+    called: Option<&Authority>,
+    schemes: &[&str],
+) -> Result<(), Rejection> {
+    let Some(origin) = only(headers, &ORIGIN)? else {
+        return Ok(());
+    };
+    let own = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"))
+        .is_some_and(|(scheme, name)| {
+            schemes.contains(&scheme)
+                && called.is_some_and(|called| called.as_str().eq_ignore_ascii_case(name))
+        });
+    if own {
+        return Ok(());
+    }
+    Err(forbidden(format!(
+        "a page of {} may not use this service",
+        String::from_utf8_lossy(origin.as_bytes())
+    )))
+}
+
+/// The value of a header that may be given once.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a HeaderValue>, Rejection> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Rejection::new(
+            Kind::Invalid,
+            format!("the header {name} is given more than once"),
+        )),
+    }
+}
+
+fn forbidden(detail: String) -> Rejection {
+    Rejection::new(Kind::Forbidden, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn admit(access: &Access, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut request = Request::builder().uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let guard = Guard::new(access.clone(), false).open("/");
+        match guard.admit(&request.body(Body::empty()).unwrap()) {
+            Ok(()) => 200,
+            Err(rejection) => rejection.problem().status,
+        }
+    }
+
+    #[test]
+    fn loopback_is_called_by_its_own_names_alone() {
+        let access = Access::Loopback {
+            bound: "127.0.0.2:8000".parse().unwrap(),
+        };
+        for host in [
+            "localhost:8000",
+            "LOCALHOST",
+            "127.0.0.1:80",
+            "[::1]:8000",
+            "127.0.0.2:8000",
+        ] {
+            assert_eq!(admit(&access, "/jobs", &[("host", host)]), 200, "{host}");
+        }
+        for (host, status) in [
+            ("evil.example:8000", 403),
+            ("localhost.evil.example", 403),
+            ("127.0.0.1.evil.example", 403),
+            ("10.0.0.1:8000", 403),
+            ("[::2]:8000", 403),
+            ("", 400),
+            ("localhost:8000@evil.example", 400),
+        ] {
+            assert_eq!(admit(&access, "/jobs", &[("host", host)]), status, "{host}");
+            assert_eq!(
+                admit(&access, "/health", &[("host", host)]),
+                status,
+                "{host}"
+            );
+        }
+        assert_eq!(admit(&access, "/jobs", &[]), 400);
+        assert_eq!(
+            admit(
+                &access,
+                "http://evil.example/jobs",
+                &[("host", "localhost")]
+            ),
+            403
+        );
+        assert_eq!(
+            admit(
+                &access,
+                "/jobs",
+                &[("host", "localhost"), ("host", "evil.example")]
+            ),
+            400
+        );
+    }
+
+    #[test]
+    fn a_foreign_page_is_refused() {
+        let access = Access::Loopback {
+            bound: "127.0.0.1:8000".parse().unwrap(),
+        };
+        let from = |origin| {
+            admit(
+                &access,
+                "/jobs",
+                &[("host", "localhost:8000"), ("origin", origin)],
+            )
+        };
+        assert_eq!(from("http://localhost:8000"), 200);
+        for foreign in [
+            "http://evil.example",
+            "null",
+            "",
+            "http://localhost:3000",
+            "http://localhost",
+            "https://localhost:8000",
+            "http://127.0.0.1:8000",
+        ] {
+            assert_eq!(from(foreign), 403, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn open_means_to_machines_and_not_to_foreign_pages() {
+        let from = |origin| {
+            admit(
+                &Access::Open,
+                "/execute",
+                &[("host", "runner:8080"), ("origin", origin)],
+            )
+        };
+        assert_eq!(
+            admit(&Access::Open, "/execute", &[("host", "runner:8080")]),
+            200
+        );
+        assert_eq!(from("https://runner:8080"), 200);
+        assert_eq!(from("https://evil.example"), 403);
+    }
+
+    #[test]
+    fn a_token_opens_and_several_may() {
+        let tokens = ["first-token-of-the-test", "second-token-of-the-test"];
+        let access = Access::Tokens(
+            tokens
+                .map(|t| Secret::new(t, "of the test").unwrap())
+                .into(),
+        );
+        let with = |value: &str| admit(&access, "/jobs", &[("authorization", value)]);
+        for token in tokens {
+            assert_eq!(with(&format!("Bearer {token}")), 200);
+            assert_eq!(with(&format!("bearer  {token}")), 200);
+            assert_eq!(with(&format!("Basic {token}")), 401);
+            assert_eq!(with(token), 401);
+        }
+        for wrong in ["Bearer ", "Bearer", "", "Bearer first-token-of-the-tesT"] {
+            assert_eq!(with(wrong), 401, "{wrong}");
+        }
+        assert_eq!(admit(&access, "/jobs", &[]), 401);
+        assert_eq!(admit(&access, "/nothing", &[]), 401);
+        for open in ["/", "/health", "/ready", "/metrics"] {
+            assert_eq!(admit(&access, open, &[]), 200, "{open}");
+        }
+        let closed = Guard::new(access, true);
+        let request = Request::builder()
+            .uri("/metrics")
+            .body(Body::empty())
+            .unwrap();
+        assert_eq!(closed.admit(&request).unwrap_err().problem().status, 401);
+    }
+}
