@@ -1,2 +1,3 @@
 //! The coordinator.
 mod scheduler;
+mod store;

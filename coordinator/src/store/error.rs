@@ -1,0 +1,71 @@
+//! What can go wrong with a store, in words for its operator.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+/// A store that can't be opened, read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The URL names no kind of store that is known.
+    #[error("the store {url:?} is not known; write sqlite:PATH")]
+    Url {
+        /// As it was given.
+        url: String,
+    },
+    /// The file or its folder can't be made or opened.
+    #[error("opening the store {path} failed: {source}; check that its folder can be written")]
+    File {
+        /// The database's file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<io::Error>,
+    },
+    /// Another process has it.
+    #[error("the store {path} is in use by another coordinator; give each its own")]
+    InUse {
+        /// The database's file.
+        path: PathBuf,
+    },
+    /// It was written by a newer program.
+    #[error(
+        "the store {path} has schema {found}, this program knows up to {known}; \
+         run the newer version that wrote it, or restore a backup from before"
+    )]
+    Newer {
+        /// The database's file.
+        path: PathBuf,
+        /// The schema that it has.
+        found: i64,
+        /// The latest one that is known here.
+        known: i64,
+    },
+    /// It is a database, but not ours.
+    #[error("{path} is a database of another program; name another file")]
+    Foreign {
+        /// The database's file.
+        path: PathBuf,
+    },
+    /// SQLite could not do it.
+    #[error("{doing} the store {path} failed: {source}")]
+    Sqlite {
+        /// What was attempted, such as `writing`.
+        doing: &'static str,
+        /// The database's file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<rusqlite::Error>,
+    },
+    /// A row does not read as what was written.
+    #[error("the store {path} holds a record that can't be read: {source}")]
+    Record {
+        /// The database's file.
+        path: PathBuf,
+        /// Why.
+        source: Arc<serde_json::Error>,
+    },
+    /// The store is closed: the process is ending.
+    #[error("the store {path} is closed")]
+    Closed {
+        /// The database's file.
+        path: PathBuf,
+    },
+}

@@ -1,0 +1,165 @@
+//! What is read, on a few connections that do nothing else.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use tokio::{sync::Semaphore, task::spawn_blocking};
+use uuid::Uuid;
+
+use super::{
+    super::{Digest, Query, StoreError},
+    open_reader,
+    record::{Row, columns},
+};
+
+/// Reads at once. Each takes a thread for as long as it lasts.
+const READERS: usize = 4;
+/// A page ends early when its records take as much, so that a hundred large jobs make no huge answer.
+const PAGE_BYTES: usize = 8 << 20;
+
+/// Connections to read by, opened as they are needed.
+pub(super) struct Readers {
+    path: Arc<Path>,
+    turns: Semaphore,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(path: Arc<Path>) -> Self {
+        Self {
+            path,
+            turns: Semaphore::new(READERS),
+            idle: Arc::default(),
+        }
+    }
+
+    /// Has `work` done on a thread where blocking is fine.
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let closed = || StoreError::Closed {
+            path: self.path.to_path_buf(),
+        };
+        let _turn = self.turns.acquire().await.map_err(|_| closed())?;
+        let (path, idle) = (self.path.clone(), self.idle.clone());
+        let result = spawn_blocking(move || {
+            let take = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = take().map_or_else(|| open_reader(&path), Ok)?;
+            let result = work(&connection)?;
+            // One that failed is not used again.
+            let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
+            idle.push(connection);
+            Ok(result)
+        });
+        let failed = |source: rusqlite::Error| StoreError::Sqlite {
+            doing: "reading",
+            path: self.path.to_path_buf(),
+            source: Arc::new(source),
+        };
+        result.await.map_err(|_| closed())?.map_err(failed)
+    }
+}
+
+pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Row>> {
+    db.prepare_cached(concat!(
+        "SELECT ",
+        columns!("inputs.stdin", "outputs.outputs"),
+        " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
+          WHERE jobs.job_id = ?"
+    ))?
+    .query_row([job.as_bytes()], Row::read)
+    .optional()
+}
+
+pub(super) fn find_key(
+    db: &Connection,
+    tenant: &str,
+    key: &str,
+) -> rusqlite::Result<Option<(Uuid, Digest)>> {
+    key_of(db, tenant, key)
+}
+
+/// The job that a key made, and the digest of its request.
+pub(super) fn key_of(
+    db: &Connection,
+    tenant: &str,
+    key: &str,
+) -> rusqlite::Result<Option<(Uuid, Digest)>> {
+    db.prepare_cached("SELECT job_id, digest FROM keys WHERE tenant = ? AND key = ?")?
+        .query_row([tenant, key], |row| {
+            Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?))
+        })
+        .optional()
+}
+
+/// A page, and whether more follows. Keyset: it costs the same wherever it starts, and jobs that
+/// come meanwhile shift nothing.
+pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Row>, bool)> {
+    let mut sql = String::from(concat!(
+        "SELECT ",
+        columns!("NULL", "NULL"),
+        " FROM jobs WHERE TRUE"
+    ));
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    if let Some(status) = query.status {
+        sql.push_str(" AND jobs.status = ?");
+        values.push(Box::new(status.as_str()));
+    }
+    if let Some(reason) = query.reason {
+        sql.push_str(" AND jobs.reason = ?");
+        values.push(Box::new(reason.as_str()));
+    }
+    for (name, value) in &query.labels {
+        sql.push_str(
+            " AND EXISTS (SELECT 1 FROM labels
+              WHERE labels.name = ? AND labels.value = ? AND labels.job_id = jobs.job_id)",
+        );
+        values.push(Box::new(name.clone()));
+        values.push(Box::new(value.clone()));
+    }
+    if let Some(before) = query.before {
+        sql.push_str(" AND jobs.job_id < ?");
+        values.push(Box::new(before.into_bytes()));
+    }
+    sql.push_str(" ORDER BY jobs.job_id DESC LIMIT ?");
+    values.push(Box::new(count(query.limit.saturating_add(1))));
+
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = found.next()? {
+        if rows.len() == query.limit || bytes >= PAGE_BYTES {
+            return Ok((rows, true));
+        }
+        let row = Row::read(row)?;
+        bytes += row.size();
+        rows.push(row);
+    }
+    Ok((rows, false))
+}
+
+pub(super) fn unfinished(
+    db: &Connection,
+    after: Option<Uuid>,
+    limit: usize,
+) -> rusqlite::Result<Vec<Row>> {
+    let after = after.map_or([0; 16], Uuid::into_bytes);
+    db.prepare_cached(concat!(
+        "SELECT ",
+        columns!("NULL", "NULL"),
+        " FROM jobs WHERE jobs.status IN ('pending', 'running') AND jobs.job_id > ?
+          ORDER BY jobs.job_id LIMIT ?"
+    ))?
+    .query_map(params![after, count(limit)], Row::read)?
+    .collect()
+}
+
+/// A count as SQLite takes it.
+pub(super) fn count(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,223 @@
+//! Jobs as rows: a record that is listed, what the job reads, and what it printed, apart.
+
+use cloister_api::{Job, Outcome, Output, Status, Stdin, Timestamp};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::super::{Claim, Unfinished};
+
+/// What one attempt printed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Streams {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout_base64: Option<String>,
+    stdout_truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr_base64: Option<String>,
+    stderr_truncated: bool,
+}
+
+impl Streams {
+    fn of_past(outcome: &Outcome) -> Self {
+        Self {
+            stdout: Some(outcome.stdout.clone()),
+            stdout_base64: outcome.stdout_base64.clone(),
+            stdout_truncated: outcome.stdout_truncated,
+            stderr: Some(outcome.stderr.clone()),
+            stderr_base64: outcome.stderr_base64.clone(),
+            stderr_truncated: outcome.stderr_truncated,
+        }
+    }
+
+    fn into_outputs(self) -> (Output, Output) {
+        let output = |text: Option<String>, base64, truncated| Output {
+            text: text.unwrap_or_default(),
+            base64,
+            truncated,
+        };
+        (
+            output(self.stdout, self.stdout_base64, self.stdout_truncated),
+            output(self.stderr, self.stderr_base64, self.stderr_truncated),
+        )
+    }
+}
+
+/// What all attempts of a job printed.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Outputs {
+    last: Streams,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    attempts: Vec<Streams>,
+}
+
+/// A new job, ready to be written.
+pub(super) struct New {
+    pub(super) id: Uuid,
+    pub(super) attempt: u32,
+    pub(super) labels: Vec<(String, String)>,
+    pub(super) stdin: Option<String>,
+    pub(super) record: String,
+}
+
+impl New {
+    pub(super) fn of(job: Job) -> serde_json::Result<Self> {
+        let stdin = &job.request.task.stdin;
+        let empty = *stdin == Stdin::default();
+        Ok(Self {
+            id: job.job_id,
+            attempt: job.attempt,
+            labels: job.request.labels.clone().into_iter().collect(),
+            stdin: (!empty).then(|| serde_json::to_string(stdin)).transpose()?,
+            record: serde_json::to_string(&job.without_outputs())?,
+        })
+    }
+}
+
+/// A job that changed, ready to be written.
+pub(super) struct Changed {
+    pub(super) id: Uuid,
+    pub(super) attempt: u32,
+    pub(super) status: &'static str,
+    pub(super) reason: Option<&'static str>,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) finished_at: Option<Timestamp>,
+    pub(super) runner: Option<String>,
+    pub(super) record: String,
+    pub(super) outputs: String,
+}
+
+impl Changed {
+    pub(super) fn of(mut job: Job) -> serde_json::Result<Self> {
+        let attempts = job
+            .attempts
+            .iter()
+            .map(|past| Streams::of_past(&past.outcome));
+        let outputs = Outputs {
+            attempts: attempts.collect(),
+            last: Streams {
+                stdout: job.stdout.take(),
+                stdout_base64: job.stdout_base64.take(),
+                stdout_truncated: job.stdout_truncated.unwrap_or_default(),
+                stderr: job.stderr.take(),
+                stderr_base64: job.stderr_base64.take(),
+                stderr_truncated: job.stderr_truncated.unwrap_or_default(),
+            },
+        };
+        Ok(Self {
+            id: job.job_id,
+            attempt: job.attempt,
+            status: job.status.as_str(),
+            reason: job.reason.map(cloister_api::Reason::as_str),
+            started_at: job.started_at,
+            finished_at: job.finished_at,
+            runner: job.runner.clone(),
+            outputs: serde_json::to_string(&outputs)?,
+            record: serde_json::to_string(&job.without_outputs())?,
+        })
+    }
+}
+
+/// The columns of [`Row`], for a query whose tables are `jobs`, and by a left join `inputs` and
+/// `outputs` where they are wanted.
+macro_rules! columns {
+    ($stdin:literal, $outputs:literal) => {
+        concat!(
+            "jobs.status, jobs.attempt, jobs.started_at, jobs.not_before, jobs.cancel, ",
+            "jobs.runner, jobs.boot_id, jobs.execution_id, jobs.record, ",
+            $stdin,
+            ", ",
+            $outputs
+        )
+    };
+}
+pub(super) use columns;
+
+/// A job as it is stored.
+pub(super) struct Row {
+    status: String,
+    attempt: u32,
+    started_at: Option<i64>,
+    not_before: Option<i64>,
+    cancel: bool,
+    runner: Option<String>,
+    boot_id: Option<Uuid>,
+    execution_id: Option<Uuid>,
+    record: String,
+    stdin: Option<String>,
+    outputs: Option<String>,
+}
+
+impl Row {
+    /// Reads [`columns!`].
+    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let uuid = |at| -> rusqlite::Result<Option<Uuid>> {
+            Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
+        };
+        Ok(Self {
+            status: row.get(0)?,
+            attempt: row.get(1)?,
+            started_at: row.get(2)?,
+            not_before: row.get(3)?,
+            cancel: row.get(4)?,
+            runner: row.get(5)?,
+            boot_id: uuid(6)?,
+            execution_id: uuid(7)?,
+            record: row.get(8)?,
+            stdin: row.get(9)?,
+            outputs: row.get(10)?,
+        })
+    }
+
+    /// How much of memory it takes.
+    pub(super) fn size(&self) -> usize {
+        self.record.len()
+    }
+
+    /// The job. While a runner has it only the columns are written, so they come before the record.
+    pub(super) fn into_job(self) -> serde_json::Result<Job> {
+        let mut job: Job = serde_json::from_str(&self.record)?;
+        if self.status == Status::Running.as_str() {
+            job.status = Status::Running;
+            job.runner = self.runner;
+            job.started_at = self.started_at.map(Timestamp);
+            job.queue_ms = job.started_at.map(|t| t.since_ms(job.created_at).max(0));
+        }
+        if let Some(stdin) = self.stdin {
+            job.request.task.stdin = serde_json::from_str(&stdin)?;
+        }
+        if let Some(outputs) = self.outputs {
+            let Outputs { last, attempts } = serde_json::from_str(&outputs)?;
+            (job.stdout, job.stdout_base64) = (last.stdout, last.stdout_base64);
+            (job.stderr, job.stderr_base64) = (last.stderr, last.stderr_base64);
+            for (past, streams) in job.attempts.iter_mut().zip(attempts) {
+                let (stdout, stderr) = streams.into_outputs();
+                past.outcome = past.outcome.clone().with_output(stdout, stderr);
+            }
+        }
+        Ok(job)
+    }
+
+    /// The job with what a restart must know.
+    pub(super) fn into_unfinished(self) -> serde_json::Result<Unfinished> {
+        let claim = match (&self.runner, self.execution_id) {
+            (Some(runner), Some(execution_id)) => Some(Claim {
+                attempt: self.attempt,
+                execution_id,
+                runner: runner.clone(),
+                boot_id: self.boot_id,
+            }),
+            _ => None,
+        };
+        Ok(Unfinished {
+            claim,
+            cancel: self.cancel,
+            not_before: self.not_before.map(Timestamp),
+            job: self.into_job()?,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! The tables, and how an older database becomes one of today's.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use super::super::StoreError;
+
+/// How long a connection waits for another one's lock: for a checkpoint, or an operator's `sqlite3`.
+pub(super) const BUSY: Duration = Duration::from_secs(5);
+
+/// "Cell", in a field of the file's header that SQLite leaves to applications.
+const APPLICATION_ID: i64 = 0x4365_6c6c;
+
+/// Each brings the schema from its index to the next version, `user_version`. What was released is
+/// never changed, only followed by another.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE jobs (
+        job_id BLOB PRIMARY KEY,
+        tenant TEXT NOT NULL DEFAULT '',
+        status TEXT NOT NULL,
+        reason TEXT,
+        attempt INTEGER NOT NULL,
+        started_at INTEGER,
+        finished_at INTEGER,
+        not_before INTEGER,
+        cancel INTEGER NOT NULL DEFAULT 0,
+        runner TEXT,
+        boot_id BLOB,
+        execution_id BLOB,
+        -- The job as JSON, without what it reads and prints.
+        record TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX jobs_by_status ON jobs (status, job_id);
+    CREATE INDEX jobs_by_reason ON jobs (reason, job_id) WHERE reason IS NOT NULL;
+    CREATE INDEX jobs_by_end ON jobs (finished_at, job_id) WHERE finished_at IS NOT NULL;
+
+    CREATE TABLE inputs (job_id BLOB PRIMARY KEY, stdin TEXT NOT NULL) STRICT;
+    CREATE TABLE outputs (job_id BLOB PRIMARY KEY, outputs TEXT NOT NULL) STRICT;
+
+    CREATE TABLE keys (
+        tenant TEXT NOT NULL,
+        key TEXT NOT NULL,
+        digest BLOB NOT NULL,
+        job_id BLOB NOT NULL,
+        PRIMARY KEY (tenant, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX keys_by_job ON keys (job_id);
+
+    CREATE TABLE labels (
+        name TEXT NOT NULL,
+        value TEXT NOT NULL,
+        job_id BLOB NOT NULL,
+        PRIMARY KEY (name, value, job_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX labels_by_job ON labels (job_id);
+
+    -- Written to find out whether writing works.
+    CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 0), count INTEGER NOT NULL) STRICT;
+    INSERT INTO probe VALUES (0, 0);
+"];
+
+/// Sets up the connection that writes and brings the schema up to date.
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = |source: rusqlite::Error| StoreError::Sqlite {
+        doing: "setting up",
+        path: path.into(),
+        source: Arc::new(source),
+    };
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    let found = version(connection, path)?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    if found > known {
+        let path = path.into();
+        return Err(StoreError::Newer { path, found, known });
+    }
+    migrate(connection, found).map_err(failed)
+}
+
+/// The schema's version, of a database that is ours or empty.
+fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let read = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let all = || {
+        Ok((
+            read("PRAGMA application_id")?,
+            read("PRAGMA user_version")?,
+            read("SELECT count(*) FROM sqlite_schema")?,
+        ))
+    };
+    let (application, version, tables) = all().map_err(|source| StoreError::Sqlite {
+        doing: "reading",
+        path: path.into(),
+        source: Arc::new(source),
+    })?;
+    if application == APPLICATION_ID || (application, version, tables) == (0, 0, 0) {
+        Ok(version)
+    } else {
+        Err(StoreError::Foreign { path: path.into() })
+    }
+}
+
+fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    for (version, sql) in (1_i64..).zip(MIGRATIONS) {
+        if version > from {
+            let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            step.execute_batch(sql)?;
+            step.pragma_update(None, "application_id", APPLICATION_ID)?;
+            step.pragma_update(None, "user_version", version)?;
+            step.commit()?;
+        }
+    }
+    Ok(())
+}

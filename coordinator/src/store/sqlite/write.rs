@@ -1,0 +1,154 @@
+//! What is written, each within a transaction of the writer's.
+
+use cloister_api::{Status, Timestamp};
+use rusqlite::{Connection, OptionalExtension, params};
+use uuid::Uuid;
+
+use super::{
+    super::{Claim, Key, Submitted},
+    read::key_of,
+    record::{Changed, New, Row, columns},
+};
+
+pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite::Result<Submitted> {
+    if let Some(key) = key {
+        match key_of(db, &key.tenant, &key.key)? {
+            Some((job, digest)) if digest == key.digest => return Ok(Submitted::Same(job)),
+            Some(_) => return Ok(Submitted::Other),
+            None => {}
+        }
+    }
+    let id = new.id.as_bytes();
+    db.prepare_cached("INSERT INTO jobs (job_id, status, attempt, record) VALUES (?, ?, ?, ?)")?
+        .execute(params![
+            id,
+            Status::Pending.as_str(),
+            new.attempt,
+            new.record
+        ])?;
+    if let Some(stdin) = &new.stdin {
+        db.prepare_cached("INSERT INTO inputs VALUES (?, ?)")?
+            .execute(params![id, stdin])?;
+    }
+    for (name, value) in &new.labels {
+        db.prepare_cached("INSERT INTO labels VALUES (?, ?, ?)")?
+            .execute(params![name, value, id])?;
+    }
+    if let Some(key) = key {
+        db.prepare_cached("INSERT INTO keys VALUES (?, ?, ?, ?)")?
+            .execute(params![key.tenant, key.key, key.digest, id])?;
+    }
+    Ok(Submitted::New)
+}
+
+pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Row>> {
+    let id = job.as_bytes();
+    let changed = db
+        .prepare_cached(
+            "UPDATE jobs SET runner = ?, boot_id = ?, execution_id = ?, not_before = NULL
+             WHERE job_id = ? AND attempt = ? AND status = 'pending'",
+        )?
+        .execute(params![
+            claim.runner,
+            claim.boot_id.as_ref().map(Uuid::as_bytes),
+            claim.execution_id.as_bytes(),
+            id,
+            claim.attempt,
+        ])?;
+    if changed == 0 {
+        return Ok(None);
+    }
+    db.prepare_cached(concat!(
+        "SELECT ",
+        columns!("inputs.stdin", "outputs.outputs"),
+        " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
+          WHERE jobs.job_id = ?"
+    ))?
+    .query_row([id], Row::read)
+    .optional()
+}
+
+pub(super) fn unclaim(db: &Connection, job: Uuid) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE jobs SET runner = NULL, boot_id = NULL, execution_id = NULL
+         WHERE job_id = ? AND status = 'pending'",
+    )?
+    .execute([job.as_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn started(
+    db: &Connection,
+    job: Uuid,
+    attempt: u32,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "UPDATE jobs SET status = 'running', started_at = ?
+         WHERE job_id = ? AND attempt = ? AND status = 'pending'",
+    )?
+    .execute(params![at.0, job.as_bytes(), attempt])?;
+    Ok(())
+}
+
+pub(super) fn request_cancel(db: &Connection, job: Uuid) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE jobs SET cancel = 1 WHERE job_id = ? AND finished_at IS NULL")?
+        .execute([job.as_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE jobs SET status = ?, reason = ?, attempt = ?, started_at = ?, finished_at = ?,
+                 runner = ?, boot_id = NULL, execution_id = NULL, not_before = NULL, record = ?
+             WHERE job_id = ? AND finished_at IS NULL",
+        )?
+        .execute(params![
+            job.status,
+            job.reason,
+            job.attempt,
+            job.started_at.map(|t| t.0),
+            job.finished_at.map(|t| t.0),
+            job.runner,
+            job.record,
+            job.id.as_bytes(),
+        ])?;
+    if changed > 0 {
+        outputs(db, job)?;
+    }
+    Ok(())
+}
+
+pub(super) fn retry(db: &Connection, job: &Changed, not_before: Timestamp) -> rusqlite::Result<()> {
+    let changed = db
+        .prepare_cached(
+            "UPDATE jobs SET status = ?, attempt = ?, started_at = NULL, runner = NULL,
+                 boot_id = NULL, execution_id = NULL, not_before = ?, record = ?
+             WHERE job_id = ? AND attempt < ? AND finished_at IS NULL",
+        )?
+        .execute(params![
+            job.status,
+            job.attempt,
+            not_before.0,
+            job.record,
+            job.id.as_bytes(),
+            job.attempt,
+        ])?;
+    if changed > 0 {
+        outputs(db, job)?;
+    }
+    Ok(())
+}
+
+fn outputs(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO outputs VALUES (?, ?)")?
+        .execute(params![job.id.as_bytes(), job.outputs])?;
+    Ok(())
+}
+
+pub(super) fn probe(db: &Connection) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE probe SET count = count + 1")?
+        .execute([])?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! The one thread that writes, and its group commit.
+//!
+//! A commit costs a wait for the disk, whatever is in it. So the writes that came in during that
+//! wait go into the next transaction together, and each caller is answered after the commit. When a
+//! write of a batch fails, the batch is rolled back and each is done on its own, so that one bad
+//! write spoils nobody else's.
+
+use std::{
+    io,
+    path::Path,
+    sync::Arc,
+    thread::{self, JoinHandle},
+};
+
+use rusqlite::{Connection, TransactionBehavior};
+use tokio::sync::{mpsc, oneshot};
+
+use super::super::StoreError;
+
+/// Writes that may wait for the thread; beyond it callers wait for room.
+const QUEUE: usize = 1024;
+/// Writes in one transaction.
+const BATCH: usize = 256;
+
+/// The thread's end of a call: does its work, possibly twice, and answers its caller.
+trait Write: Send {
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    fn answer(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+struct Call<T, F> {
+    work: F,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T: Send, F> Write for Call<T, F>
+where
+    F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.done = Some((self.work)(db)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), StoreError>) {
+        let answer = match (result, self.done) {
+            (Ok(()), Some(done)) => Ok(done),
+            (Err(error), _) => Err(error),
+            // Answered with success only after `run` succeeded.
+            (Ok(()), None) => return,
+        };
+        // A caller that has gone away does not undo what it asked for.
+        let _ = self.reply.send(answer);
+    }
+}
+
+/// The handle on the thread. Dropping it waits until everything that was asked for is done.
+pub(super) struct Writer {
+    path: Arc<Path>,
+    queue: Option<mpsc::Sender<Box<dyn Write>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    pub(super) fn start(connection: Connection, path: Arc<Path>) -> io::Result<Self> {
+        let (queue, calls) = mpsc::channel(QUEUE);
+        let of = path.clone();
+        let thread = thread::Builder::new()
+            .name("store".into())
+            .spawn(move || work(connection, calls, &of))?;
+        Ok(Self {
+            path,
+            queue: Some(queue),
+            thread: Some(thread),
+        })
+    }
+
+    /// Calls that wait for the thread.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let queue = self.queue.as_ref();
+        queue.map_or(0, |queue| queue.max_capacity() - queue.capacity())
+    }
+
+    /// Has `work` done within a transaction and answers after the commit. It may be run again when
+    /// another write of its batch failed.
+    pub(super) async fn call<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let closed = || StoreError::Closed {
+            path: self.path.to_path_buf(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let done = None;
+        let call = Box::new(Call { work, done, reply });
+        let queue = self.queue.as_ref().ok_or_else(closed)?;
+        queue.send(call).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(mut db: Connection, mut calls: mpsc::Receiver<Box<dyn Write>>, path: &Path) {
+    while let Some(first) = calls.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH
+            && let Ok(next) = calls.try_recv()
+        {
+            batch.push(next);
+        }
+        let result = commit(&mut db, &mut batch);
+        if result.is_err() && batch.len() > 1 {
+            for call in batch {
+                let mut alone = [call];
+                let result = commit(&mut db, &mut alone);
+                answer(alone, &result, path);
+            }
+        } else {
+            answer(batch, &result, path);
+        }
+    }
+    // Leaves one file instead of three. The log is read at the next start if this fails.
+    let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)");
+}
+
+fn commit(db: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result<()> {
+    // Dropped without a commit it rolls back.
+    let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for call in batch {
+        call.run(&transaction)?;
+    }
+    transaction.commit()
+}
+
+fn answer(
+    batch: impl IntoIterator<Item = Box<dyn Write>>,
+    result: &rusqlite::Result<()>,
+    path: &Path,
+) {
+    let failure = result.as_ref().err().map(|error| StoreError::Sqlite {
+        doing: "writing",
+        path: path.into(),
+        source: Arc::new(describe(error)),
+    });
+    for call in batch {
+        call.answer(failure.clone().map_or(Ok(()), Err));
+    }
+}
+
+/// `rusqlite::Error` can't be cloned; its code and its words can.
+fn describe(error: &rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, _) => {
+            rusqlite::Error::SqliteFailure(*code, Some(error.to_string()))
+        }
+        other => rusqlite::Error::ToSqlConversionFailure(other.to_string().into()),
+    }
+}
