@@ -5,8 +5,8 @@
 //! "connection reset" instead of `413`. So after such an answer the sending side is closed, and what
 //! the client still sends is read and thrown away until it stops, or for a bounded time.
 //!
-//! **It does not wait for ever to be read.** A client that takes nothing of its answer for a minute
-//! is gone, or wants to hold a connection.
+//! **It does not wait for ever to be read.** A client that takes nothing of its answer for so long is
+//! gone, or wants to hold a connection.
 
 use std::{
     io,
@@ -30,8 +30,6 @@ use tokio::{
 
 /// How long the rest of a refused body is read. A client on the same continent has stopped by then.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long a client may take nothing of what it asked for.
-const STALL: Duration = Duration::from_secs(60);
 
 /// Whether a request's body was left unread, known to its connection and to the bodies on it.
 #[derive(Clone, Debug, Default)]
@@ -42,15 +40,18 @@ pub(crate) struct Unread(Arc<AtomicBool>);
 pub(crate) struct Connection {
     stream: TcpStream,
     unread: Unread,
+    /// How long the client may take nothing of what it asked for.
+    patience: Duration,
     lingering: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, unread: Unread) -> Self {
+    pub(crate) fn new(stream: TcpStream, unread: Unread, patience: Duration) -> Self {
         Self {
             stream,
             unread,
+            patience,
             lingering: None,
             stalled: None,
         }
@@ -66,7 +67,10 @@ impl Connection {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(STALL)));
+        let patience = self.patience;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }

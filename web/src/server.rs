@@ -40,6 +40,8 @@ pub struct ServerLimits {
     pub connections: usize,
     /// How long the head of a request may take, and how long a connection may be idle before it.
     pub head: Duration,
+    /// How long a client may take nothing of its answer.
+    pub stall: Duration,
     /// After the service has stopped, how long answers under way may still take.
     pub close: Duration,
 }
@@ -49,6 +51,7 @@ impl Default for ServerLimits {
         Self {
             connections: 1024,
             head: Duration::from_secs(30),
+            stall: Duration::from_secs(60),
             close: Duration::from_secs(5),
         }
     }
@@ -94,7 +97,7 @@ pub async fn serve(
         } else {
             continue;
         };
-        let talk = talk(stream, peer, router, limits.head, graceful.watcher());
+        let talk = talk(stream, peer, router, limits, graceful.watcher());
         connections.spawn(async move {
             talk.await;
             drop(permit);
@@ -115,13 +118,13 @@ async fn talk(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
-    head: Duration,
+    limits: ServerLimits,
     watcher: Watcher,
 ) {
     // Answers are small and whole: waiting to send more at once only makes them late.
     let _ = stream.set_nodelay(true);
     let unread = Unread::default();
-    let io = TokioIo::new(Connection::new(stream, unread.clone()));
+    let io = TokioIo::new(Connection::new(stream, unread.clone(), limits.stall));
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| Body::new(Watched::new(body, unread.clone())));
         request.extensions_mut().insert(ConnectInfo(peer));
@@ -137,7 +140,7 @@ async fn talk(
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        .header_read_timeout(limits.head)
         .max_buf_size(BUFFER)
         .serve_connection(io, service);
     if let Err(error) = watcher.watch(connection).await {
