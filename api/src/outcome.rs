@@ -233,6 +233,13 @@ impl Outcome {
         }
     }
 
+    /// The same with another message, or none.
+    #[must_use]
+    pub fn with_message(mut self, message: Option<String>) -> Self {
+        self.message = message;
+        self
+    }
+
     /// The same with what was kept of both streams.
     #[must_use]
     pub fn with_output(mut self, stdout: Output, stderr: Output) -> Self {

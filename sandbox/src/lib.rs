@@ -1,1 +1,43 @@
-//! Not yet written.
+//! One job in one cell, from Linux primitives. No async runtime, no HTTP, no policy.
+//!
+//! Three processes and one thread, each with as little power as its task allows:
+//!
+//! ```text
+//!   service (no privileges)             launcher (privileged, single-threaded)
+//!   ┌──────────────────────────┐        ┌──────────────────────────────────┐
+//!   │ engine thread            │ prepare│ lives in the prepared root       │
+//!   │  epoll over every cell:  ├───────►│ makes cgroup, pipes, namespaces  │
+//!   │  pidfd, timer, pipes     │◄───────┤ hands out descriptors            │
+//!   └───────────┬──────────────┘  ready └───────────────┬──────────────────┘
+//!               │ start (command, environment)          │ clone3
+//!               │                       ┌───────────────▼──────────────────┐
+//!               └──────────────────────►│ cell: PID 1 confines itself,     │
+//!                started, exited        │ forks the job, reaps, reports    │
+//!                                       └──────────────────────────────────┘
+//! ```
+//!
+//! - [`Launcher::fork`] splits the launcher off while the process is still single-threaded.
+//! - [`Engine::start`] then supervises cells from a thread of its own, and turns what the kernel
+//!   recorded into an [`Outcome`](cloister_api::Outcome).
+//! - A command never passes through the launcher: the engine hands it to the cell's PID 1, which is
+//!   confined already. The privileged side parses nothing that a user wrote.
+//!
+//! Reading order: [`launcher`] (how a cell is made), [`cell`] (what happens inside, step by step),
+//! [`cgroup`] (limits and their records), [`engine`] (how it ends and what it is called).
+
+mod cell;
+mod cgroup;
+mod engine;
+mod error;
+mod host;
+mod launcher;
+mod mounts;
+mod privilege;
+mod sys;
+mod wire;
+
+pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
+pub use error::Error;
+pub use host::Host;
+pub use launcher::{Config, Launcher};
+pub use privilege::{Confined, SERVICE_UID, drop_privileges, private_folder};

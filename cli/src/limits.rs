@@ -1,0 +1,80 @@
+//! The options that say what a job may use, shared by `run` and `submit`.
+
+use clap::Args;
+use cloister_api::{ByteSize, Limits, Network, Seconds};
+
+/// A duration or a size is read by the same rules as in JSON.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Wall clock, from exec: 5s, 500ms, 2m or a number of seconds
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CLOISTER_TIMEOUT",
+        default_value = "30s"
+    )]
+    timeout: Seconds,
+    /// Cores, as bandwidth: 0.5 is half a core
+    #[arg(long, value_name = "CORES", env = "CLOISTER_CPUS")]
+    cpus: Option<f64>,
+    /// Memory and swap together: 64MiB, 1GiB or a number of bytes
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MEMORY")]
+    memory: Option<ByteSize>,
+    /// Processes and threads
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_PIDS")]
+    pids: Option<u64>,
+    /// All that it can write anywhere, together
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_DISK")]
+    disk: Option<ByteSize>,
+    /// CPU time, all its processes together
+    #[arg(long, value_name = "TIME", env = "CLOISTER_CPU_TIME")]
+    cpu_time: Option<Seconds>,
+    /// Open files of each process
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_OPEN_FILES")]
+    open_files: Option<u64>,
+    /// Network: its own loopback only, or the host's
+    #[arg(long, value_name = "none|host", env = "CLOISTER_NETWORK", default_value = "none", value_parser = network)]
+    network: Network,
+    /// A variable of its environment; may be given again
+    #[arg(long, value_name = "NAME=VALUE", env = "CLOISTER_ENV", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Working directory, as seen inside
+    #[arg(long, value_name = "PATH", env = "CLOISTER_CWD")]
+    cwd: Option<String>,
+}
+
+impl LimitArgs {
+    /// Puts them into a task; what was not given keeps its default.
+    pub(crate) fn apply(&self, task: &mut cloister_api::Task) {
+        let default = Limits::default();
+        task.timeout = self.timeout;
+        task.network = self.network;
+        task.env.extend(self.env.iter().cloned());
+        if let Some(cwd) = &self.cwd {
+            task.cwd.clone_from(cwd);
+        }
+        task.limits = Limits {
+            cpus: self.cpus.unwrap_or(default.cpus),
+            memory: self.memory.unwrap_or(default.memory),
+            pids: self.pids.unwrap_or(default.pids),
+            disk: self.disk.unwrap_or(default.disk),
+            cpu_time: self.cpu_time,
+            open_files: self.open_files.unwrap_or(default.open_files),
+            output: default.output,
+        };
+    }
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "none" => Ok(Network::None),
+        "host" => Ok(Network::Host),
+        _ => Err("must be none or host".into()),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    Ok((name.into(), value.into()))
+}

@@ -1,0 +1,161 @@
+//! `cloister run`: one command in a cell, as one would use `bwrap` or `nsjail`.
+
+use std::{
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc::{Sender, channel},
+};
+
+use anyhow::{Context, bail};
+use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Status, Task};
+use cloister_sandbox::{Config, Engine, Host, Launcher, Observer, Stdio};
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::{limits::LimitArgs, log};
+
+/// As timeout(1) and docker-run(1) have them.
+const TIMED_OUT: u8 = 124;
+const NO_CELL: u8 = 125;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// One more host folder that the cell sees, read-only; may be given again
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "CLOISTER_EXPOSE",
+        value_delimiter = ','
+    )]
+    expose: Vec<PathBuf>,
+    /// Write the result to this file, as JSON
+    #[arg(long, value_name = "FILE", env = "CLOISTER_REPORT")]
+    report: Option<PathBuf>,
+    /// Go on where this host can't enforce everything
+    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED")]
+    allow_degraded: bool,
+    /// The command and its arguments
+    #[arg(required = true, last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Runs it; the exit code is the command's.
+pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
+    log::for_command();
+    match run(args) {
+        Ok(outcome) => {
+            if let Some(message) = told(&outcome) {
+                eprintln!("cloister: {message}");
+            }
+            Ok(ExitCode::from(exit_code(&outcome)))
+        }
+        Err(error) => {
+            eprintln!("cloister: {error:#}");
+            Ok(ExitCode::from(NO_CELL))
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<Outcome> {
+    let mut task = Task::new(Program::Argv(args.command));
+    args.limits.apply(&mut task);
+    let report = args
+        .report
+        .map(|path| {
+            File::create(&path)
+                .with_context(|| format!("the report {} cannot be written", path.display()))
+        })
+        .transpose()?;
+    let config = Config {
+        expose: args.expose,
+        network_host: task.network == cloister_api::Network::Host,
+        max_cells: 1,
+    };
+    let launcher = Launcher::fork(&config)?;
+    let host = launcher.host();
+    let missing = host.not_enforced();
+    if !missing.is_empty() && !args.allow_degraded {
+        bail!(
+            "this host cannot enforce {}; `cloister check` says why, and --allow-degraded runs it all the same",
+            missing.join(", ")
+        );
+    }
+    let task = validated(task, host)?;
+    let stdio = [
+        io::stdin().as_fd(),
+        io::stdout().as_fd(),
+        io::stderr().as_fd(),
+    ]
+    .map(|fd| fd.try_clone_to_owned());
+    let [stdin, stdout, stderr] = stdio;
+    let stdio = Stdio::Passed([stdin?, stdout?, stderr?]);
+
+    // Blocked before the engine's thread is made, which inherits that: one thread waits for them.
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
+        .into_iter()
+        .collect();
+    signals.thread_block()?;
+    let engine = Engine::start(launcher, || {})?;
+    let (teller, told) = channel();
+    let ticket = engine.run(task, stdio, Box::new(Teller(teller)));
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            ticket.cancel();
+        }
+    });
+    let outcome = told.recv().context("the engine ended without a result")?;
+    engine.stop();
+    if let Some(mut file) = report {
+        serde_json::to_writer_pretty(&mut file, &outcome)?;
+        file.write_all(b"\n")
+            .context("the report cannot be written")?;
+    }
+    Ok(outcome)
+}
+
+/// The same ranges hold as for a request by HTTP, with this machine's own as the upper ones.
+fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
+    let bounds = Bounds {
+        timeout: cloister_api::Seconds::new(u64::from(u32::MAX)),
+        ..host.bounds(&Bounds::default())
+    };
+    let request = ExecuteRequest {
+        task,
+        execution_id: None,
+        attempt: None,
+        epoch: None,
+        lease: None,
+    };
+    let checked = ExecuteRequest::parse(&serde_json::to_vec(&request)?, &bounds);
+    checked
+        .map(|request| request.task)
+        .map_err(|problem| anyhow::anyhow!(problem.detail))
+}
+
+struct Teller(Sender<Outcome>);
+
+impl Observer for Teller {
+    fn ended(self: Box<Self>, outcome: Outcome) {
+        // The receiver waits for exactly this.
+        let _ = self.0.send(outcome);
+    }
+}
+
+fn exit_code(outcome: &Outcome) -> u8 {
+    match (outcome.reason, outcome.exit_code) {
+        (Some(Reason::Timeout), _) => TIMED_OUT,
+        (_, Some(code)) => u8::try_from(code).unwrap_or(u8::MAX),
+        (_, None) => NO_CELL,
+    }
+}
+
+/// What a person should hear: not how the command itself chose to end, which it told by itself.
+fn told(outcome: &Outcome) -> Option<&str> {
+    let by_itself = outcome.reason == Some(Reason::ExitCode) && outcome.started_at.is_some();
+    let silent = by_itself || outcome.status == Status::Cancelled;
+    outcome.message.as_deref().filter(|_| !silent)
+}

@@ -1,0 +1,152 @@
+//! PID 1 of a cell: waits for its one command, forks it, reaps, reports the end of that one child at
+//! once, and ends, which ends everything else in the cell.
+//!
+//! The end of output decides nothing here: a job that closed its descriptors is waited for, and one
+//! that left a daemon behind holding them is not.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write},
+    os::fd::{AsFd, OwnedFd},
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::{Pid, pipe2},
+};
+
+use super::job::Job;
+use crate::{
+    error::{At, Fault, Step},
+    sys::{self, Forked},
+    wire::{Start, Status, frame, unframe},
+};
+
+/// Runs the one command of this cell's life. `Ok` when it has ended or nobody waits for it any more.
+pub(crate) fn run(control: &mut File, domain: Option<&OwnedFd>) -> Result<(), Fault> {
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_block().at(Step::Fork)?;
+    let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .at(Step::Fork)?;
+
+    let Some(start) = read_command(control).at(Step::Command)? else {
+        return Ok(());
+    };
+    let job = Job::prepare(start).at(Step::Command)?;
+    let main = match launch(&job, domain)? {
+        Launched::Running(pid) => pid,
+        Launched::Refused(fault) => return say(control, &Status::NotExecuted(fault)),
+    };
+    say(
+        control,
+        &Status::Started {
+            at: sys::monotonic_ns(),
+        },
+    )?;
+
+    loop {
+        let mut events = [
+            PollFd::new(control.as_fd(), PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut events, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).at(Step::Fork),
+        }
+        // After the command the engine sends nothing: something to read is the end of the line.
+        if events[0].any().unwrap_or(false) {
+            return Ok(());
+        }
+        while let Ok(Some(_)) = ended.read_signal() {}
+        if let Some((code, signal)) = reap(main) {
+            return say(
+                control,
+                &Status::Exited {
+                    code,
+                    signal,
+                    at: sys::monotonic_ns(),
+                },
+            );
+        }
+    }
+}
+
+fn say(control: &mut File, status: &Status) -> Result<(), Fault> {
+    frame(status)
+        .and_then(|bytes| control.write_all(&bytes))
+        .at(Step::Command)
+}
+
+/// The engine's one frame; `None` when it is gone.
+fn read_command(control: &mut File) -> io::Result<Option<Start>> {
+    let mut buffer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        match control.read(&mut piece)? {
+            0 => return Ok(None),
+            length => buffer.extend_from_slice(&piece[..length]),
+        }
+        if let Some(start) = unframe(&mut buffer)? {
+            return Ok(Some(start));
+        }
+    }
+}
+
+enum Launched {
+    Running(Pid),
+    Refused(Fault),
+}
+
+/// Forks the job and waits until its exec has happened: the end of a close-on-exec pipe says so,
+/// and a few bytes on it say why not.
+fn launch(job: &Job, domain: Option<&OwnedFd>) -> Result<Launched, Fault> {
+    let (verdict, teller) = pipe2(OFlag::O_CLOEXEC).at(Step::Fork)?;
+    // SAFETY: this process has one thread.
+    #[allow(unsafe_code)]
+    match unsafe { sys::fork() }.at(Step::Fork)? {
+        Forked::Child => {
+            let fault = job.execute(domain.map(AsFd::as_fd));
+            // No allocation here: the bytes go from the stack to the pipe.
+            let mut bytes = [0; 16];
+            if let Ok(bytes) = postcard::to_slice(&fault, &mut bytes) {
+                let _ = nix::unistd::write(&teller, bytes);
+            }
+            sys::exit_now(127)
+        }
+        Forked::Parent(pid) => {
+            drop(teller);
+            let mut bytes = Vec::new();
+            File::from(verdict).read_to_end(&mut bytes).at(Step::Fork)?;
+            match postcard::from_bytes(&bytes) {
+                Ok(fault) => Ok(Launched::Refused(fault)),
+                // Nothing was said: it was executed, or killed before it could be.
+                Err(_) => Ok(Launched::Running(pid)),
+            }
+        }
+    }
+}
+
+/// Reaps whatever has ended; comes back with the code and the signal of `main` if it is among them.
+/// As in a shell, 128 and the signal's number is the code of what a signal ended.
+fn reap(main: Pid) -> Option<(i32, i32)> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == main => return Some((code, 0)),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
+                let signal = signal as i32;
+                return Some((128 + signal, signal));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
+            // nix knows no real-time signals: the status of what one ended is an error to it.
+            Ok(_) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Inside a cell: its first process, from clone3 to the end.
+//!
+//! The order is the design:
+//!
+//! 1. [`arrange`](descriptors): descriptors 0, 1, 2 are the job's, 3 is the line to the engine, all
+//!    others are closed, before anything else can happen to them.
+//! 2. Wait until the launcher has written the id maps and moved the cell into its cgroup.
+//! 3. [`view`]: mounts, host name, loopback, cgroup namespace: all that needs a capability.
+//! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
+//! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
+//!    kernel kills whatever is left in the pid namespace.
+//! 6. [`job`]: the forked child enters its Landlock domain and executes the command.
+//!
+//! A cell that is ready waits in step 5, holding nothing that one job could learn from another. It
+//! runs one command and is never used again.
+
+mod confine;
+mod init;
+mod job;
+mod view;
+
+use std::{
+    io::{self, Write},
+    os::fd::{AsFd, OwnedFd, RawFd},
+};
+
+use crate::{
+    error::{At, Fault, Step},
+    launcher::{GO, JOB_ID},
+    sys,
+    wire::{Status, frame},
+};
+
+pub(crate) use confine::FILTER_LENGTH;
+
+/// The line to the engine, after the job's three.
+const CONTROL: RawFd = 3;
+
+/// What differs between cells from within.
+pub(crate) struct Plan {
+    /// Bytes of the writable file system.
+    pub(crate) disk: u64,
+    /// Whether the network is the host's, and not the cell's own.
+    pub(crate) host_network: bool,
+}
+
+/// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
+/// would go on as a second launcher.
+pub(crate) fn run(plan: &Plan, stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
+    struct EndProcess;
+    impl Drop for EndProcess {
+        fn drop(&mut self) {
+            sys::exit_now(1);
+        }
+    }
+    let _end = EndProcess;
+
+    if descriptors(stdio, control).is_err() {
+        // There is no line to say it on; the engine sees the cell end.
+        sys::exit_now(1);
+    }
+    // SAFETY: `descriptors` put it there, and nobody else uses that number.
+    #[allow(unsafe_code)]
+    let mut control = std::fs::File::from(unsafe { sys::adopt(CONTROL) });
+    let ended =
+        confined(plan, &control).and_then(|domain| init::run(&mut control, domain.as_ref()));
+    if let Err(fault) = ended {
+        let _ = frame(&Status::Broken(fault)).and_then(|bytes| control.write_all(&bytes));
+    }
+    sys::exit_now(0)
+}
+
+/// Steps 2 to 4; comes back with the job's Landlock domain, where the kernel has one.
+fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fault> {
+    // Jobs are the first to go when the host runs out of memory, and their service the last.
+    // Written first: later the process is not dumpable, and its files in /proc are root's.
+    std::fs::write("/proc/self/oom_score_adj", "500").at(Step::Descriptors)?;
+    let mut go = [0];
+    match nix::unistd::read(control, &mut go).at(Step::Release)? {
+        1 if go == [GO] => {}
+        _ => {
+            return Err(Fault {
+                step: Step::Release,
+                errno: libc::EPIPE,
+            });
+        }
+    }
+    identity().at(Step::Identity)?;
+    view::build(plan)?;
+    confine::confine(control.as_fd())
+}
+
+/// Puts the job's descriptors at 0, 1, 2 and the line to the engine at 3, and closes all others:
+/// the launcher's, and those of other cells.
+fn descriptors(stdio: [&OwnedFd; 3], control: &OwnedFd) -> io::Result<()> {
+    // All sources are above 3 or in their place: 0, 1 and 2 are taken in every process of ours, so
+    // placing one never overwrites a source that is still needed, but for what stood at 3.
+    let control = control.as_fd().try_clone_to_owned()?;
+    let stdio = [&stdio[0], &stdio[1], &stdio[2]].map(|fd| fd.as_fd().try_clone_to_owned());
+    for (target, source) in (0..).zip(stdio) {
+        sys::place(source?.as_fd(), target)?;
+    }
+    sys::place(control.as_fd(), CONTROL)?;
+    drop(control);
+    sys::close_from(CONTROL + 1)
+}
+
+/// Becomes the job's user. The capabilities in this namespace stay: its uid 0 is not mapped, so by
+/// the kernel's rule (capabilities(7), "effect of user ID changes") no root is left here.
+fn identity() -> nix::Result<()> {
+    use nix::unistd::{Gid, Uid, setresgid, setresuid};
+    let (uid, gid) = (Uid::from_raw(JOB_ID), Gid::from_raw(JOB_ID));
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
+}

@@ -1,0 +1,108 @@
+//! What a cell sees: its own writable folders, its own `/proc`, its own names and loopback. All
+//! else was prepared in the launcher's root, and is locked here.
+
+use std::io;
+
+use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
+
+use super::Plan;
+use crate::{
+    error::{At, Fault, Step},
+    mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
+    sys,
+};
+
+/// Files of `/proc` that tell of the host or act on it. A cell's user may open few of them anyway.
+const MASKED_FILES: [&str; 9] = [
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/kpagecount",
+    "/proc/kpageflags",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/sysrq-trigger",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+];
+const MASKED_FOLDERS: [&str; 4] = ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/scsi"];
+/// Folders of `/proc` through which the kernel is configured.
+const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+
+pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
+    // Only now, in its own cgroup: the namespace's root is where its maker stands.
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
+    scratch(plan.disk).at(Step::Scratch)?;
+    let proc = mounts::new("proc", &[], NOSUID | NODEV | NOEXEC).at(Step::Proc)?;
+    mounts::attach(&proc, "/proc").at(Step::Proc)?;
+    masks().at(Step::Masks)?;
+    nix::unistd::sethostname("cell").at(Step::Hostname)?;
+    if !plan.host_network {
+        sys::raise_loopback().at(Step::Loopback)?;
+    }
+    nix::unistd::chdir("/").at(Step::Scratch)
+}
+
+/// `/job`, `/tmp` and `/dev/shm` on one file system in memory, so that one limit holds for all
+/// together. Its pages count as the job's memory.
+fn scratch(disk: u64) -> io::Result<()> {
+    const BYTES_PER_FILE: u64 = 4096;
+    // A file takes a kibibyte of kernel memory even when it is empty.
+    let files = (disk / BYTES_PER_FILE).clamp(256, 1 << 20);
+    let (size, files) = (disk.to_string(), files.to_string());
+    let options = [
+        ("size", size.as_str()),
+        ("nr_inodes", files.as_str()),
+        ("mode", "0755"),
+    ];
+    let whole = mounts::new("tmpfs", &options, NOSUID | NODEV)?;
+    for (name, mode) in [("job", 0o755), ("shm", 0o1777), ("tmp", 0o1777)] {
+        mkdirat(&whole, name, Mode::from_raw_mode(mode))?;
+        // mkdir left out what the umask takes.
+        let folder = openat(
+            &whole,
+            name,
+            OFlags::RDONLY | OFlags::DIRECTORY,
+            Mode::empty(),
+        )?;
+        fchmod(&folder, Mode::from_raw_mode(mode))?;
+    }
+    // A part of a mount can be cloned only once the whole is attached: it is, for as long as it
+    // takes, where its own part /tmp will be.
+    mounts::attach(&whole, "/tmp")?;
+    let part = |name: &str| mounts::clone(name, 0, false);
+    let (job, shm, tmp) = (part("/tmp/job")?, part("/tmp/shm")?, part("/tmp/tmp")?);
+    nix::mount::umount2("/tmp", nix::mount::MntFlags::MNT_DETACH)?;
+    mounts::attach(&job, "/job")?;
+    mounts::attach(&shm, "/dev/shm")?;
+    mounts::attach(&tmp, "/tmp")
+}
+
+fn masks() -> io::Result<()> {
+    for path in READ_ONLY {
+        if let Some(tree) = if_there(mounts::clone(path, RDONLY | NOSUID | NODEV | NOEXEC, false))?
+        {
+            mounts::attach(&tree, path)?;
+        }
+    }
+    for path in MASKED_FILES {
+        let null = mounts::clone("/dev/null", RDONLY | NOSUID | NOEXEC, false)?;
+        if_there(mounts::attach(&null, path))?;
+    }
+    for path in MASKED_FOLDERS {
+        if rustix::fs::stat(path).is_ok() {
+            let options = [("size", "4096"), ("nr_inodes", "1"), ("mode", "0555")];
+            let empty = mounts::new("tmpfs", &options, RDONLY | NOSUID | NODEV | NOEXEC)?;
+            mounts::attach(&empty, path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Kernels differ in what they have in `/proc`.
+fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,82 @@
+//! Reading and writing the small files of a cgroup, relative to its open folder.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+
+/// Opens a folder.
+pub(crate) fn open_folder(at: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+    Ok(openat(
+        at,
+        path.as_ref(),
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Opens a folder by its path from the root.
+pub(crate) fn open_path(path: &Path) -> io::Result<OwnedFd> {
+    open_folder(CWD, path)
+}
+
+/// Makes a folder and opens it.
+pub(crate) fn make_folder(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
+    open_folder(at, name)
+}
+
+/// Removes an empty folder.
+pub(crate) fn remove_folder(at: impl AsFd, name: &str) -> io::Result<()> {
+    Ok(unlinkat(at, name, AtFlags::REMOVEDIR)?)
+}
+
+/// Opens a file for writing.
+pub(crate) fn open_for_writing(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(openat(
+        at,
+        name,
+        OFlags::WRONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?)
+}
+
+/// Writes a value in one write(2), as cgroup files want it.
+pub(crate) fn write(at: impl AsFd, name: &str, value: impl ToString) -> io::Result<()> {
+    let file = open_for_writing(at, name)?;
+    rustix::io::write(&file, value.to_string().as_bytes())?;
+    Ok(())
+}
+
+/// Reads a file as text.
+pub(crate) fn read(at: impl AsFd, name: &str) -> io::Result<String> {
+    let file = openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    io::read_to_string(std::fs::File::from(file))
+}
+
+/// Reads a file that holds one number; `max` is none.
+pub(crate) fn read_number(at: impl AsFd, name: &str) -> Option<u64> {
+    read(at, name).ok()?.trim().parse().ok()
+}
+
+/// The number behind `key` in a file of `key number` lines.
+pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        line.strip_prefix(key)?
+            .strip_prefix(' ')?
+            .trim()
+            .parse()
+            .ok()
+    })
+}
+
+/// The processes that stand in a folder.
+pub(crate) fn processes(at: impl AsFd) -> io::Result<Vec<i32>> {
+    Ok(read(at, "cgroup.procs")?
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect())
+}

@@ -1,0 +1,156 @@
+//! One job's folders, one in each hierarchy that serves a role.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    rc::Rc,
+};
+
+use nix::{
+    sys::eventfd::{EfdFlags, EventFd},
+    unistd::Pid,
+};
+
+use super::{
+    CPU_PERIOD_US, Role, Version, files,
+    instance::{Cgroups, Instance},
+};
+use crate::wire::Sizes;
+
+/// A job's cgroup. Removed by [`Group::remove`], not by drop: that can fail, and is then tried again.
+pub(crate) struct Group {
+    name: String,
+    folders: Vec<(Rc<Instance>, OwnedFd)>,
+}
+
+impl Group {
+    /// Makes the folders and sets the limits. What was made is removed again on failure.
+    pub(crate) fn make(cgroups: &Cgroups, name: String, sizes: &Sizes) -> io::Result<Self> {
+        let mut group = Self {
+            name,
+            folders: Vec::new(),
+        };
+        let made = group.make_folders(cgroups, sizes);
+        if made.is_err() {
+            // Nothing can be inside yet, so removing fails only where making did.
+            let _ = group.remove();
+        }
+        made.map(|()| group)
+    }
+
+    fn make_folders(&mut self, cgroups: &Cgroups, sizes: &Sizes) -> io::Result<()> {
+        for instance in cgroups.instances() {
+            let folder = files::make_folder(&instance.folder, &self.name)?;
+            self.folders.push((Rc::clone(instance), folder));
+        }
+        for role in Role::ALL {
+            if let Some((version, folder)) = self.serving(role) {
+                limit(role, version, folder, sizes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder that serves a role, where the host has one.
+    pub(crate) fn serving(&self, role: Role) -> Option<(Version, BorrowedFd<'_>)> {
+        self.folders
+            .iter()
+            .find(|(instance, _)| instance.roles.contains(&role))
+            .map(|(instance, folder)| (instance.version, folder.as_fd()))
+    }
+
+    /// The folder for `CLONE_INTO_CGROUP`.
+    pub(crate) fn for_clone(&self) -> Option<BorrowedFd<'_>> {
+        self.serving(Role::Core).map(|(_, folder)| folder)
+    }
+
+    /// Moves a process into the v1 folders; clone3 knows only the v2 one.
+    pub(crate) fn join(&self, pid: Pid) -> io::Result<()> {
+        for (instance, folder) in &self.folders {
+            if instance.version == Version::V1 {
+                files::write(folder, "cgroup.procs", pid)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `cgroup.kill` (Linux 5.14), for the side that has no right to open it.
+    pub(crate) fn kill_switch(&self) -> Option<OwnedFd> {
+        files::open_for_writing(self.for_clone()?, "cgroup.kill").ok()
+    }
+
+    /// On v1 an eventfd that counts when the job's memory limit is hit; v2 needs none, since the
+    /// kernel itself kills the whole group there.
+    pub(crate) fn shortage_event(&self) -> io::Result<Option<OwnedFd>> {
+        let Some((Version::V1, folder)) = self.serving(Role::Memory) else {
+            return Ok(None);
+        };
+        let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let control = rustix::fs::openat(
+            folder,
+            "memory.oom_control",
+            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )?;
+        let pair = {
+            use std::os::fd::AsRawFd;
+            format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd())
+        };
+        files::write(folder, "cgroup.event_control", pair)?;
+        Ok(Some(event.into()))
+    }
+
+    /// Removes the folders, which must be empty of processes. Those that could not be removed are
+    /// kept for the next try.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        self.folders.retain(|(instance, _)| {
+            match files::remove_folder(&instance.folder, &self.name) {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => {
+                    result = Err(error);
+                    true
+                }
+            }
+        });
+        result
+    }
+}
+
+/// Sets the limits of one role.
+fn limit(role: Role, version: Version, folder: BorrowedFd<'_>, sizes: &Sizes) -> io::Result<()> {
+    let set = |name: &str, value: &dyn std::fmt::Display| files::write(folder, name, value);
+    match (role, version) {
+        (Role::Core, _) => Ok(()),
+        // PID 1 of the cell is one of ours and comes on top.
+        (Role::Pids, _) => set("pids.max", &(sizes.pids + 1)),
+        (Role::Cpu, Version::V2) => set(
+            "cpu.max",
+            &format_args!("{} {CPU_PERIOD_US}", sizes.cpu_quota_us),
+        ),
+        (Role::Cpu, Version::V1) => {
+            set("cpu.cfs_period_us", &CPU_PERIOD_US)?;
+            set("cpu.cfs_quota_us", &sizes.cpu_quota_us)
+        }
+        (Role::Memory, Version::V2) => {
+            set("memory.max", &sizes.memory)?;
+            set("memory.oom.group", &1)?;
+            optional(set("memory.swap.max", &0))
+        }
+        // The sum of both may never be below memory alone: lower memory first.
+        (Role::Memory, Version::V1) => {
+            set("memory.limit_in_bytes", &sizes.memory)?;
+            optional(set("memory.memsw.limit_in_bytes", &sizes.memory))
+        }
+    }
+}
+
+/// Kernels that do not account swap have no file for it. Whether that matters, because there is
+/// swap, was told once at set-up (`not_enforced`).
+fn optional(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

@@ -1,0 +1,334 @@
+//! What the engine knows of one cell, and what it can do to it.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use cloister_api::{Output, Task, Timestamp};
+use nix::errno::Errno;
+
+use super::{
+    Observer, Stdio, Stream,
+    streams::{Capture, Feed, Flow},
+    verdict::{self, Cause, Exit, Records},
+};
+use crate::{
+    cgroup::Meter,
+    error::Fault,
+    sys::monotonic_ns,
+    wire::{Attached, Rlimits, Start, Status, frame, unframe},
+};
+
+/// The cell's own variables; a task's are added and win.
+const ENVIRONMENT: [(&str, &str); 4] = [
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
+    ("HOME", "/job"),
+    ("USER", "job"),
+    ("LANG", "C.UTF-8"),
+];
+
+/// Descriptors of a cell that exists.
+pub(crate) struct Handles {
+    pub(crate) control: OwnedFd,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    kill: Option<OwnedFd>,
+    pub(crate) oom: Option<OwnedFd>,
+    pub(crate) meter: Meter,
+}
+
+impl Handles {
+    /// Sorts what came with a `Ready`.
+    pub(crate) fn sort(attached: &Attached, fds: Vec<OwnedFd>) -> io::Result<Self> {
+        let mut fds = fds.into_iter();
+        let mut next = |there: bool| match there {
+            true => fds
+                .next()
+                .map(Some)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
+            false => Ok(None),
+        };
+        let missing = || io::Error::from(io::ErrorKind::InvalidData);
+        let control = next(true)?.ok_or_else(missing)?;
+        let pidfd = next(true)?.ok_or_else(missing)?;
+        let [stdin, stdout, stderr] = [
+            next(attached.pipes)?,
+            next(attached.pipes)?,
+            next(attached.pipes)?,
+        ];
+        let (kill, oom) = (next(attached.kill)?, next(attached.oom)?);
+        let mut folders = [const { None }; 4];
+        for (folder, version) in folders.iter_mut().zip(attached.folders) {
+            *folder = version.zip(next(version.is_some())?);
+        }
+        for fd in [
+            Some(&control),
+            stdin.as_ref(),
+            stdout.as_ref(),
+            stderr.as_ref(),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok(Self {
+            control,
+            pidfd,
+            stdin,
+            stdout,
+            stderr,
+            kill,
+            oom,
+            meter: Meter::new(folders),
+        })
+    }
+}
+
+/// One cell, from the request for it to its end.
+pub(crate) struct Cell {
+    pub(crate) task: Task,
+    observer: Option<Box<dyn Observer>>,
+    /// Descriptors of the caller, until the launcher has them.
+    pub(crate) passed: Option<[OwnedFd; 3]>,
+    pub(crate) handles: Option<Handles>,
+    cause: Option<Cause>,
+    started: Option<(u64, Timestamp)>,
+    exit: Option<Exit>,
+    fault: Option<Fault>,
+    not_executed: bool,
+    /// The command on its way to PID 1, and what has come back of a frame.
+    outgoing: Feed,
+    incoming: Vec<u8>,
+    stdin: Feed,
+    stdout: Capture,
+    stderr: Capture,
+    /// Until when a shortage that was announced is looked for (cgroup v1).
+    pub(crate) shortage_until: u64,
+}
+
+impl Cell {
+    pub(crate) fn new(
+        task: Task,
+        stdio: Stdio,
+        observer: Box<dyn Observer>,
+        count_by_rlimit: bool,
+    ) -> io::Result<Self> {
+        let outgoing = Feed::new(frame(&start(&task, count_by_rlimit))?);
+        let (stdin, passed) = match stdio {
+            Stdio::Captured => (task.stdin.bytes(), None),
+            Stdio::Passed(fds) => (Vec::new(), Some(fds)),
+        };
+        let limit = task.limits.output.0;
+        Ok(Self {
+            task,
+            observer: Some(observer),
+            passed,
+            handles: None,
+            cause: None,
+            started: None,
+            exit: None,
+            fault: None,
+            not_executed: false,
+            outgoing,
+            incoming: Vec::new(),
+            stdin: Feed::new(stdin),
+            stdout: Capture::new(limit),
+            stderr: Capture::new(limit),
+            shortage_until: 0,
+        })
+    }
+
+    /// Notes why the cell is being killed, unless something else came first: then there is nothing
+    /// to kill for.
+    pub(crate) fn blame(&mut self, cause: Cause) -> bool {
+        let first = self.cause.is_none() && self.exit.is_none() && self.fault.is_none();
+        if first {
+            self.cause = Some(cause);
+        }
+        first
+    }
+
+    pub(crate) fn fail(&mut self, fault: Fault) {
+        self.fault.get_or_insert(fault);
+    }
+
+    pub(crate) fn is_blamed(&self) -> bool {
+        self.cause.is_some()
+    }
+
+    /// Kills everything in it; `false` where only the launcher can.
+    pub(crate) fn kill(&self) -> bool {
+        self.handles
+            .as_ref()
+            .and_then(|handles| handles.kill.as_ref())
+            .is_some_and(|switch| nix::unistd::write(switch, b"1").is_ok())
+    }
+
+    /// Sends what is left of the command; `true` when it is all sent.
+    pub(crate) fn send_command(&mut self) -> bool {
+        self.handles
+            .as_ref()
+            .is_none_or(|handles| self.outgoing.advance(&handles.control))
+    }
+
+    /// Reads what PID 1 says; `true` when the command has just been executed.
+    pub(crate) fn listen(&mut self) -> bool {
+        let Some(handles) = &self.handles else {
+            return false;
+        };
+        let mut piece = [0; 256];
+        loop {
+            match nix::unistd::read(&handles.control, &mut piece) {
+                Ok(0) => break,
+                Ok(length) => self.incoming.extend_from_slice(&piece[..length]),
+                Err(Errno::EINTR) => {}
+                Err(_) => break,
+            }
+        }
+        let before = self.started.is_some();
+        while let Ok(Some(status)) = unframe(&mut self.incoming) {
+            match status {
+                Status::Broken(fault) => self.fail(fault),
+                Status::NotExecuted(fault) => {
+                    self.not_executed = true;
+                    self.fail(fault);
+                }
+                Status::Started { at } => {
+                    let wall = Timestamp::now();
+                    self.started = Some((at, wall));
+                    if let Some(observer) = &mut self.observer {
+                        observer.started(wall);
+                    }
+                }
+                Status::Exited { code, signal, at } => {
+                    self.exit.get_or_insert(Exit { code, signal, at });
+                }
+            }
+        }
+        !before && self.started.is_some()
+    }
+
+    /// When the command was executed, `CLOCK_MONOTONIC` nanoseconds.
+    pub(crate) fn started_at(&self) -> Option<u64> {
+        self.started.map(|(at, _)| at)
+    }
+
+    /// Feeds standard input, and closes it when all is fed.
+    pub(crate) fn feed(&mut self) {
+        let Some(handles) = &mut self.handles else {
+            return;
+        };
+        if handles
+            .stdin
+            .as_ref()
+            .is_some_and(|stdin| self.stdin.advance(stdin))
+        {
+            handles.stdin = None;
+        }
+    }
+
+    /// Takes one turn's worth of a stream; whether more is there now.
+    pub(crate) fn capture(&mut self, stream: Stream, sink: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
+        let Some(handles) = &mut self.handles else {
+            return false;
+        };
+        let (pipe, capture) = match stream {
+            Stream::Stdout => (&mut handles.stdout, &mut self.stdout),
+            Stream::Stderr => (&mut handles.stderr, &mut self.stderr),
+        };
+        let Some(from) = pipe else { return false };
+        let observer = &mut self.observer;
+        let flow = capture.advance(from, sink, buffer, |bytes| {
+            if let Some(observer) = observer {
+                observer.output(stream, bytes);
+            }
+        });
+        if flow == Flow::Ended {
+            *pipe = None;
+        }
+        flow == Flow::Open
+    }
+
+    /// Tells the observer how it ended. Everything in the cell must be dead, or never have been.
+    pub(crate) fn conclude(
+        mut self,
+        sink: &OwnedFd,
+        buffer: &mut Vec<u8>,
+        not_enforced: Vec<String>,
+    ) {
+        self.listen();
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            while self.capture(stream, sink, buffer) {}
+        }
+        let meter = self.handles.as_ref().map(|handles| &handles.meter);
+        let records = Records {
+            cause: self.cause,
+            started: self.started,
+            exit: self.exit,
+            fault: self.fault,
+            not_executed: self.not_executed,
+            shortage: meter.map_or(crate::cgroup::Shortage::None, |meter| meter.shortage().0),
+            usage: meter.map(Meter::usage).unwrap_or_default(),
+            ended: monotonic_ns(),
+        };
+        let (stdout, stderr): (Output, Output) = (self.stdout.take(), self.stderr.take());
+        let outcome = verdict::outcome(&self.task, records, stdout, stderr, not_enforced);
+        if let Some(observer) = self.observer.take() {
+            observer.ended(outcome);
+        }
+    }
+
+    /// Tells the observer that the launcher is gone.
+    pub(crate) fn lose(mut self) {
+        if let Some(observer) = self.observer.take() {
+            observer.ended(verdict::launcher_gone(self.started.is_some()));
+        }
+    }
+}
+
+/// The passed descriptors, for a `Prepare`.
+pub(crate) fn borrow(passed: Option<&[OwnedFd; 3]>) -> Vec<BorrowedFd<'_>> {
+    passed.into_iter().flatten().map(AsFd::as_fd).collect()
+}
+
+fn start(task: &Task, count_by_rlimit: bool) -> Start {
+    let limits = &task.limits;
+    let own = ENVIRONMENT
+        .iter()
+        .filter(|(name, _)| !task.env.contains_key(*name));
+    let env = own
+        .map(|(name, value)| format!("{name}={value}"))
+        .chain(
+            task.env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}")),
+        )
+        .collect();
+    let rlimits = Rlimits {
+        open_files: limits.open_files,
+        file_size: limits.disk.0,
+        // A second behind the engine's own timer, for one process alone.
+        cpu: limits.cpu_time.map(|time| time.0.as_secs() + 2),
+        // PID 1 of the cell has the same user.
+        processes: count_by_rlimit.then_some(limits.pids + 1),
+    };
+    // A relative folder counts from the cell's own.
+    let cwd = if task.cwd.starts_with('/') {
+        task.cwd.clone()
+    } else {
+        format!("/job/{}", task.cwd)
+    };
+    Start {
+        argv: task.program.argv(),
+        env,
+        cwd,
+        rlimits,
+    }
+}

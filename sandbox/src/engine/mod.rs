@@ -1,0 +1,182 @@
+//! Supervising cells: one thread, one epoll, every cell.
+//!
+//! For each cell the thread holds a pidfd (its end), a control socket (what its PID 1 reports), the
+//! pipes, and timers; it never polls and never waits for one cell while another needs it. What comes
+//! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
+//!
+//! - `supervisor`: the thread's loop, and what each event means.
+//! - `cell`: what is known of one cell.
+//! - `streams`: feeding and capturing, bounded.
+//! - `timers`: one timerfd for all deadlines.
+//! - `verdict`: from records to a verdict; pure.
+
+mod cell;
+mod streams;
+mod supervisor;
+mod timers;
+mod verdict;
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread::JoinHandle,
+};
+
+use cloister_api::{Outcome, Task, Timestamp};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::{
+    error::{Context, Error},
+    host::Host,
+    launcher::Launcher,
+    wire::CellId,
+};
+
+/// Which of a job's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Where a job's standard input, output and error go.
+#[derive(Debug)]
+pub enum Stdio {
+    /// The task's `stdin`, and pipes from which `limits.output` of each is kept.
+    Captured,
+    /// These descriptors; nothing is kept.
+    Passed([OwnedFd; 3]),
+}
+
+/// Hears of one job. Called on the engine's thread, which serves every cell: it must not block.
+pub trait Observer: Send {
+    /// The command was executed.
+    fn started(&mut self, at: Timestamp) {
+        let _ = at;
+    }
+
+    /// It wrote this, of what is kept: at most `limits.output` bytes of each stream in all.
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        let _ = (stream, bytes);
+    }
+
+    /// It has ended, and nothing of it is left running.
+    fn ended(self: Box<Self>, outcome: Outcome);
+}
+
+/// What the thread is told.
+enum Command {
+    Run {
+        cell: CellId,
+        task: Box<Task>,
+        stdio: Stdio,
+        observer: Box<dyn Observer>,
+    },
+    Cancel {
+        cell: CellId,
+    },
+    Stop,
+}
+
+struct Shared {
+    commands: Sender<Command>,
+    wake: Arc<EventFd>,
+    next: AtomicU64,
+    host: Host,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Runs jobs in cells. Cheap to clone; all clones speak to the same thread.
+#[derive(Clone)]
+pub struct Engine(Arc<Shared>);
+
+impl Engine {
+    /// Starts the thread. `lost` is called, on that thread, if the launcher ends by itself: every
+    /// cell has ended then, and no further one can be made.
+    pub fn start(launcher: Launcher, lost: impl FnOnce() + Send + 'static) -> Result<Self, Error> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = Arc::new(EventFd::from_flags(flags).context("making an eventfd")?);
+        let (commands, inbox): (_, Receiver<Command>) = channel();
+        let host = launcher.host().clone();
+        let supervisor = supervisor::Supervisor::new(launcher, inbox, Arc::clone(&wake))?;
+        let thread = std::thread::Builder::new()
+            .name("cells".into())
+            .spawn(move || supervisor.run(lost))
+            .context("starting the engine's thread")?;
+        Ok(Self(Arc::new(Shared {
+            commands,
+            wake,
+            next: AtomicU64::new(1),
+            host,
+            thread: Mutex::new(Some(thread)),
+        })))
+    }
+
+    /// What this host gives to cells.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// Runs a task in a cell of its own. Always ends in [`Observer::ended`], also when no cell could
+    /// be made.
+    pub fn run(&self, task: Task, stdio: Stdio, observer: Box<dyn Observer>) -> Ticket {
+        let cell = self.0.next.fetch_add(1, Ordering::Relaxed);
+        self.tell(Command::Run {
+            cell,
+            task: Box::new(task),
+            stdio,
+            observer,
+        });
+        Ticket {
+            cell,
+            engine: self.clone(),
+        }
+    }
+
+    /// Ends what still runs, and comes back when the launcher has taken its cgroups away and is
+    /// gone.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+        let thread = self
+            .0
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn tell(&self, command: Command) {
+        // A thread that is gone drops the command, and with it the observer: after `stop`, or after
+        // the launcher was lost, which `lost` reported.
+        if let Err(refused) = self.0.commands.send(command) {
+            if let Command::Run { observer, .. } = refused.0 {
+                observer.ended(verdict::launcher_gone(false));
+            }
+            return;
+        }
+        let _ = self.0.wake.write(1);
+    }
+}
+
+/// The handle to one running job.
+#[derive(Clone)]
+pub struct Ticket {
+    cell: CellId,
+    engine: Engine,
+}
+
+impl Ticket {
+    /// Ends the job. Its outcome says `cancelled`, unless it had ended before.
+    pub fn cancel(&self) {
+        self.engine.tell(Command::Cancel { cell: self.cell });
+    }
+}

@@ -1,0 +1,196 @@
+//! Making one cell, as seen from outside: cgroup, pipes, clone3, maps; and taking it away again.
+
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
+
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        signal::{Signal, kill},
+        socket::SockType,
+        wait::waitpid,
+    },
+    unistd::{Gid, Pid, Uid, fchown, pipe2},
+};
+
+use super::identity::{Users, map};
+use crate::{
+    cell,
+    cgroup::{Cgroups, Group, Role},
+    error::{At, Fault, Step},
+    sys::{self, Cloned},
+    wire::{Attached, CellId, Reply, Sizes, send},
+};
+
+/// What PID 1 waits for before it trusts its surroundings: maps written, cgroups joined.
+pub(crate) const GO: u8 = 1;
+
+/// A cell that was made and not yet released.
+pub(crate) struct Cell {
+    pid: Pid,
+    group: Group,
+    pub(crate) user: u32,
+}
+
+impl Cell {
+    /// Kills all that is in it: its PID 1, and with that its whole pid namespace.
+    pub(crate) fn kill(&self) {
+        // Not reaped before `release`, so the id is still this cell's.
+        let _ = kill(self.pid, Signal::SIGKILL);
+    }
+
+    /// Reaps it and removes its cgroup; gives the group back where the kernel is not ready for that.
+    pub(crate) fn release(mut self) -> Option<Group> {
+        let _ = waitpid(self.pid, None);
+        self.group.remove().is_err().then_some(self.group)
+    }
+}
+
+/// The job's ends of its standard input, output and error, and ours where there are pipes.
+struct Stdio {
+    theirs: [OwnedFd; 3],
+    ours: Option<[OwnedFd; 3]>,
+}
+
+/// Makes a cell and tells the engine of it; the rest is up to the cell itself.
+pub(crate) fn prepare(
+    cgroups: &Cgroups,
+    users: &Users,
+    user: u32,
+    (cell, sizes, host_network): (CellId, &Sizes, bool),
+    passed: Option<[OwnedFd; 3]>,
+    socket: &OwnedFd,
+) -> Result<Cell, Fault> {
+    let mut group = Group::make(cgroups, format!("cell-{cell}"), sizes).at(Step::Cgroup)?;
+    let made = clone(&group, users, user, sizes, host_network, passed);
+    let (pid, attached) = match made {
+        Ok(made) => made,
+        Err(fault) => {
+            let _ = group.remove();
+            return Err(fault);
+        }
+    };
+    let cell_made = Cell { pid, group, user };
+    let shortage = cell_made.group.shortage_event().at(Step::Cgroup);
+    let announced = shortage.and_then(|oom| {
+        announce(socket, cell, &cell_made.group, &attached, oom.as_ref()).at(Step::Release)
+    });
+    match announced {
+        Ok(()) => Ok(cell_made),
+        Err(fault) => {
+            cell_made.kill();
+            let _ = cell_made.release();
+            Err(fault)
+        }
+    }
+}
+
+/// The engine's descriptors of a cell.
+struct Handles {
+    control: OwnedFd,
+    pidfd: OwnedFd,
+    pipes: Option<[OwnedFd; 3]>,
+}
+
+fn clone(
+    group: &Group,
+    users: &Users,
+    user: u32,
+    sizes: &Sizes,
+    host_network: bool,
+    passed: Option<[OwnedFd; 3]>,
+) -> Result<(Pid, Handles), Fault> {
+    let stdio = match passed {
+        Some(theirs) => Stdio { theirs, ours: None },
+        None => pipes(users, user).at(Step::Pipes)?,
+    };
+    let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
+    // The cgroup namespace is not among these: its root would be the launcher's cgroup. The cell
+    // makes it once it stands in its own.
+    let mut flags = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS;
+    if !host_network {
+        flags |= libc::CLONE_NEWNET;
+    }
+    // SAFETY: the launcher is single-threaded.
+    #[allow(unsafe_code)]
+    let cloned = unsafe { sys::clone3(u64::from(flags.cast_unsigned()), group.for_clone()) };
+    match cloned.at(Step::Clone)? {
+        Cloned::Child => {
+            let plan = cell::Plan {
+                disk: sizes.disk,
+                host_network,
+            };
+            cell::run(
+                &plan,
+                [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]],
+                &inner,
+            )
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let readied = (|| {
+                group.join(pid).at(Step::Join)?;
+                map(pid, user).at(Step::Map)?;
+                nix::unistd::write(&control, &[GO]).at(Step::Release)
+            })();
+            if let Err(fault) = readied {
+                let _ = kill(pid, Signal::SIGKILL);
+                let _ = waitpid(pid, None);
+                return Err(fault);
+            }
+            Ok((
+                pid,
+                Handles {
+                    control,
+                    pidfd,
+                    pipes: stdio.ours,
+                },
+            ))
+        }
+    }
+}
+
+/// Three pipes. The job's ends belong to the job's user, else opening `/dev/stdout` again would be
+/// refused to it.
+fn pipes(users: &Users, user: u32) -> io::Result<Stdio> {
+    let (stdin, to_stdin) = pipe2(OFlag::O_CLOEXEC)?;
+    let (from_stdout, stdout) = pipe2(OFlag::O_CLOEXEC)?;
+    let (from_stderr, stderr) = pipe2(OFlag::O_CLOEXEC)?;
+    let theirs = [stdin, stdout, stderr];
+    if matches!(users, Users::Range(_)) {
+        for end in &theirs {
+            fchown(end, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
+        }
+    }
+    Ok(Stdio {
+        theirs,
+        ours: Some([to_stdin, from_stdout, from_stderr]),
+    })
+}
+
+fn announce(
+    socket: &OwnedFd,
+    cell: CellId,
+    group: &Group,
+    handles: &Handles,
+    oom: Option<&OwnedFd>,
+) -> io::Result<()> {
+    let kill = group.kill_switch();
+    let serving = Role::ALL.map(|role| group.serving(role));
+    let attached = Attached {
+        pipes: handles.pipes.is_some(),
+        kill: kill.is_some(),
+        oom: oom.is_some(),
+        folders: serving.map(|served| served.map(|(version, _)| version)),
+    };
+    let mut fds: Vec<BorrowedFd<'_>> = vec![handles.control.as_fd(), handles.pidfd.as_fd()];
+    fds.extend(handles.pipes.iter().flatten().map(AsFd::as_fd));
+    fds.extend(kill.iter().chain(oom).map(AsFd::as_fd));
+    fds.extend(serving.into_iter().flatten().map(|(_, folder)| folder));
+    send(socket, &Reply::Ready { cell, attached }, &fds)
+}

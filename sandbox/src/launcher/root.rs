@@ -1,0 +1,234 @@
+//! The root that the launcher lives in and that every cell inherits, prepared once: read-only system
+//! folders of the host, a made `/etc`, a minimal `/dev`, and empty places for what each cell mounts
+//! of its own (`/job`, `/tmp`, `/dev/shm`, `/proc`).
+//!
+//! A cell's mount namespace belongs to a user namespace of less privilege, so the kernel locks all
+//! of this there: it can be neither unmounted nor made writable (mount_namespaces(7)).
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::{DirBuilderExt, symlink},
+    },
+    path::{Component, Path, PathBuf},
+};
+
+use crate::{
+    error::{Context, Error},
+    mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
+    sys,
+};
+
+/// Top-level folders that hold programs and libraries. On merged-/usr systems all but the first
+/// are links.
+const SYSTEM: [&str; 8] = [
+    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec",
+];
+/// Folders of `/etc` that hold no secret and that programs look up: shown read-only.
+const ETC_FOLDERS: [&str; 4] = [
+    "etc/alternatives",
+    "etc/ssl/certs",
+    "etc/pki/ca-trust/extracted",
+    "etc/pki/tls/certs",
+];
+/// Files of `/etc` that are copied, where they exist.
+const ETC_COPIES: [&str; 3] = ["etc/ld.so.cache", "etc/localtime", "etc/ssl/openssl.cnf"];
+const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+const DEV_LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+/// Where each cell mounts something of its own, which would hide what is exposed there.
+const COVERED: [&str; 5] = ["/job", "/tmp", "/dev", "/proc", "/sys"];
+
+const PASSWD: &str = "\
+root:x:0:0:root:/root:/usr/sbin/nologin
+job:x:1000:1000:job:/job:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+";
+const GROUP: &str = "root:x:0:\njob:x:1000:\nnogroup:x:65534:\n";
+const HOSTS: &str = "127.0.0.1 localhost cell\n::1 localhost cell\n";
+const NSSWITCH: &str = "passwd: files\ngroup: files\nhosts: files dns\n";
+
+/// Folders to be shown at the same path in every cell: checked, and resolved once.
+pub(crate) fn check_exposed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
+    paths
+        .iter()
+        .map(|path| {
+            let refuse = |reason: String| Error::Expose {
+                path: path.clone(),
+                reason,
+            };
+            if !path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
+                return Err(refuse("write its absolute path, without ..".into()));
+            }
+            if path == Path::new("/") {
+                return Err(refuse("it would show the whole host".into()));
+            }
+            if let Some(covered) = COVERED.iter().find(|covered| path.starts_with(covered)) {
+                return Err(refuse(format!(
+                    "every cell has a {covered} of its own; move the folder elsewhere"
+                )));
+            }
+            fs::metadata(path).map_err(|e| refuse(e.to_string()))?;
+            Ok(path.clone())
+        })
+        .collect()
+}
+
+/// Moves this process into a mount namespace and a root of its own. `exposed` was checked.
+pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
+    sys::set_mount_attributes(rustix::fs::CWD, c"/", 0, libc::MS_PRIVATE, true)
+        .context("making the mounts private")?;
+
+    // Everything is cloned before the new root covers anything.
+    let mut shown = Vec::new();
+    for name in SYSTEM {
+        let path = Path::new("/").join(name);
+        match fs::read_link(&path) {
+            Ok(target) => shown.push((path, Shown::Link(target))),
+            Err(_) if path.is_dir() => shown.push(read_only(path)?),
+            Err(_) => {}
+        }
+    }
+    for name in ETC_FOLDERS {
+        let path = Path::new("/").join(name);
+        if path.is_dir() {
+            shown.push(read_only(path)?);
+        }
+    }
+    for path in exposed {
+        // What lies in a system folder is there already.
+        if !SYSTEM
+            .iter()
+            .any(|name| path.starts_with(Path::new("/").join(name)))
+        {
+            shown.push(read_only(path.clone())?);
+        }
+    }
+    for name in DEVICES {
+        let path = Path::new("/dev").join(name);
+        let node = mounts::clone(&path, NOSUID | NOEXEC, false)
+            .context(format!("cloning {}", path.display()))?;
+        shown.push((path, Shown::File(node)));
+    }
+    // A fresh /proc can be mounted in a user namespace only where a complete one is there already.
+    let proc = mounts::clone("/proc", NOSUID | NODEV | NOEXEC, true).context("cloning /proc")?;
+    shown.push(("/proc".into(), Shown::Folder(proc)));
+    let mut copies: Vec<(PathBuf, Vec<u8>)> = ETC_COPIES
+        .iter()
+        .filter_map(|name| {
+            fs::read(Path::new("/").join(name))
+                .ok()
+                .map(|bytes| ((*name).into(), bytes))
+        })
+        .collect();
+    if network_host {
+        copies.extend(
+            fs::read("/etc/resolv.conf")
+                .ok()
+                .map(|bytes| ("etc/resolv.conf".into(), bytes)),
+        );
+    }
+
+    let root = mounts::new(
+        "tmpfs",
+        &[("mode", "0755"), ("size", "16m")],
+        NOSUID | NODEV,
+    )
+    .context("making the root's tmpfs")?;
+    let place = ["/tmp", "/mnt", "/run", "/var"]
+        .into_iter()
+        .map(Path::new)
+        .find(|path| path.is_dir())
+        .ok_or_else(|| Error::Launcher("none of /tmp, /mnt, /run and /var is a folder".into()))?;
+    mounts::attach(&root, place).context(format!("attaching the root at {}", place.display()))?;
+    let filled = fill(place, shown, &copies);
+    filled.context("filling the root")?;
+
+    nix::unistd::chdir(place).context("entering the root")?;
+    // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one.
+    nix::unistd::pivot_root(".", ".").context("pivoting into the root")?;
+    nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)
+        .context("detaching the host's root")?;
+    nix::unistd::chdir("/").context("entering the root")?;
+    sys::set_mount_attributes(rustix::fs::CWD, c"/", RDONLY, 0, false)
+        .context("making the root read-only")
+}
+
+/// What stands at a path of the new root.
+enum Shown {
+    Link(PathBuf),
+    Folder(OwnedFd),
+    File(OwnedFd),
+}
+
+fn read_only(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
+    let tree = mounts::clone(&path, RDONLY | NOSUID | NODEV, true)
+        .context(format!("cloning {}", path.display()))?;
+    let kind =
+        rustix::fs::fstat(tree.as_fd()).map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode));
+    Ok((
+        path,
+        if kind == Ok(rustix::fs::FileType::Directory) {
+            Shown::Folder(tree)
+        } else {
+            Shown::File(tree)
+        },
+    ))
+}
+
+fn fill(
+    root: &Path,
+    shown: Vec<(PathBuf, Shown)>,
+    copies: &[(PathBuf, Vec<u8>)],
+) -> io::Result<()> {
+    let mut folders = fs::DirBuilder::new();
+    folders.recursive(true).mode(0o755);
+    for name in ["job", "tmp", "dev/shm", "etc", "var"] {
+        folders.create(root.join(name))?;
+    }
+    symlink("/tmp", root.join("var/tmp"))?;
+    for (path, what) in shown {
+        let target = root.join(path.strip_prefix("/").unwrap_or(&path));
+        if let Some(parent) = target.parent() {
+            folders.create(parent)?;
+        }
+        match what {
+            Shown::Link(to) => symlink(to, &target)?,
+            Shown::Folder(tree) => {
+                folders.create(&target)?;
+                mounts::attach(&tree, &target)?;
+            }
+            Shown::File(node) => {
+                fs::write(&target, "")?;
+                mounts::attach(&node, &target)?;
+            }
+        }
+    }
+    for (name, target) in DEV_LINKS {
+        symlink(target, root.join("dev").join(name))?;
+    }
+    for (name, text) in [
+        ("passwd", PASSWD),
+        ("group", GROUP),
+        ("hosts", HOSTS),
+        ("nsswitch.conf", NSSWITCH),
+        ("hostname", "cell\n"),
+    ] {
+        fs::write(root.join("etc").join(name), text)?;
+    }
+    symlink("/proc/self/mounts", root.join("etc/mtab"))?;
+    for (path, bytes) in copies {
+        let target = root.join(path);
+        if let Some(parent) = target.parent() {
+            folders.create(parent)?;
+        }
+        fs::write(target, bytes)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! The new mount API (fsopen(2), open_tree(2), move_mount(2), mount_setattr(2)), as the launcher and
+//! the cell use it: a mount is first made or cloned as a descriptor, given its attributes, and only
+//! then attached, so that it is never seen without them.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use rustix::{
+    fs::CWD,
+    mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
+        fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+    },
+    path::Arg,
+};
+
+use crate::sys;
+
+pub(crate) const RDONLY: u64 = libc::MOUNT_ATTR_RDONLY;
+pub(crate) const NOSUID: u64 = libc::MOUNT_ATTR_NOSUID;
+pub(crate) const NODEV: u64 = libc::MOUNT_ATTR_NODEV;
+pub(crate) const NOEXEC: u64 = libc::MOUNT_ATTR_NOEXEC;
+
+/// A new file system that is mounted nowhere yet.
+pub(crate) fn new(kind: &str, options: &[(&str, &str)], attributes: u64) -> io::Result<OwnedFd> {
+    let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    for (key, value) in options {
+        fsconfig_set_string(context.as_fd(), *key, *value)?;
+    }
+    fsconfig_create(context.as_fd())?;
+    let attributes = u32::try_from(attributes).map_err(io::Error::other)?;
+    Ok(fsmount(
+        context.as_fd(),
+        FsMountFlags::FSMOUNT_CLOEXEC,
+        MountAttrFlags::from_bits_retain(attributes),
+    )?)
+}
+
+/// A copy of what is mounted at a path, attached nowhere yet, with these attributes added.
+/// `recursive` takes what is mounted below with it.
+pub(crate) fn clone(path: impl Arg, attributes: u64, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = open_tree(CWD, path, flags)?;
+    sys::set_mount_attributes(tree.as_fd(), c"", attributes, 0, recursive)?;
+    Ok(tree)
+}
+
+/// Attaches a mount at a path.
+pub(crate) fn attach(mount: &OwnedFd, path: impl Arg) -> io::Result<()> {
+    Ok(move_mount(
+        mount.as_fd(),
+        "",
+        CWD,
+        path,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?)
+}

@@ -1,0 +1,367 @@
+//! The system calls that no well-kept crate wraps: all of this library's `unsafe` is here.
+//!
+//! Each function is as thin as it can be, and says in its `// SAFETY:` why the kernel can't break
+//! memory through it.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::{CStr, CString, c_char},
+    io,
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    ptr,
+};
+
+use nix::{
+    sys::socket::{
+        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+    },
+    unistd::Pid,
+};
+
+/// The most descriptors that one packet carries.
+const MAX_FDS: usize = 16;
+
+fn check(result: libc::c_long) -> io::Result<libc::c_long> {
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// A connected pair of close-on-exec sockets.
+pub(crate) fn socket_pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
+}
+
+/// Receives bytes and the descriptors that came with them (close-on-exec).
+pub(crate) fn receive_with_fds(
+    socket: &OwnedFd,
+    buffer: &mut [u8],
+    flags: MsgFlags,
+) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
+    let mut iov = [io::IoSliceMut::new(buffer)];
+    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
+    let mut fds = Vec::new();
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = control {
+            // SAFETY: the kernel installed these descriptors for this call; nobody else owns them.
+            fds.extend(
+                raw.into_iter()
+                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
+            );
+        }
+    }
+    if message
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
+    {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a packet was cut short",
+        ));
+    }
+    Ok((message.bytes, fds))
+}
+
+/// Places the child in the cgroup of `clone_args.cgroup` (clone3(2)); libc's constant of that name
+/// is too narrow for it.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of [`clone3`] this is.
+pub(crate) enum Cloned {
+    Parent { pid: Pid, pidfd: OwnedFd },
+    Child,
+}
+
+/// A child in the namespaces that `flags` name, in the v2 cgroup of the folder `cgroup` where one is
+/// given, with a pidfd (clone3(2)). It starts with a copy of this process, like fork(2).
+///
+/// # Safety
+/// The process must be single-threaded: the child goes on with every lock as it was.
+pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero is a valid `clone_args`: it asks for nothing.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags | libc::CLONE_PIDFD as u64;
+    args.pidfd = ptr::from_mut(&mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: `args` lives through the call, its size is passed, `pidfd` is writable. Without
+    // CLONE_VM and a stack the child runs on its own copy of this one.
+    let pid = check(unsafe {
+        libc::syscall(libc::SYS_clone3, ptr::from_ref(&args), size_of_val(&args))
+    })?;
+    if pid == 0 {
+        return Ok(Cloned::Child);
+    }
+    let pid = Pid::from_raw(libc::pid_t::try_from(pid).map_err(io::Error::other)?);
+    // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
+    Ok(Cloned::Parent {
+        pid,
+        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+    })
+}
+
+/// Whether this is the child of a fork, or its parent with the child's id.
+pub(crate) enum Forked {
+    Parent(Pid),
+    Child,
+}
+
+/// fork(2).
+///
+/// # Safety
+/// The process must be single-threaded: the child goes on with every lock as it was.
+pub(crate) unsafe fn fork() -> io::Result<Forked> {
+    // SAFETY: the caller promises that there is one thread.
+    match unsafe { nix::unistd::fork() }? {
+        nix::unistd::ForkResult::Parent { child } => Ok(Forked::Parent(child)),
+        nix::unistd::ForkResult::Child => Ok(Forked::Child),
+    }
+}
+
+/// Ends this process at once, without running exit handlers that belong to the parent.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: `_exit` takes any number and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Adds attributes to a mount, or with `recursive` to all below it (mount_setattr(2)).
+pub(crate) fn set_mount_attributes(
+    mount: BorrowedFd<'_>,
+    path: &CStr,
+    attributes: u64,
+    propagation: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let request = libc::mount_attr {
+        attr_set: attributes,
+        attr_clr: 0,
+        propagation,
+        userns_fd: 0,
+    };
+    let mut flags = libc::AT_EMPTY_PATH;
+    if recursive {
+        flags |= libc::AT_RECURSIVE;
+    }
+    // SAFETY: path and request live through the call, and its size is passed.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            path.as_ptr(),
+            flags,
+            ptr::from_ref(&request),
+            size_of_val(&request),
+        )
+    })?;
+    Ok(())
+}
+
+/// Closes every descriptor from `first` on (close_range(2)).
+pub(crate) fn close_from(first: RawFd) -> io::Result<()> {
+    close_range(first, 0)
+}
+
+/// Marks every descriptor from `first` on to be closed by exec.
+pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
+    close_range(first, libc::CLOSE_RANGE_CLOEXEC)
+}
+
+fn close_range(first: RawFd, flags: libc::c_uint) -> io::Result<()> {
+    // SAFETY: numbers only. Callers own no descriptor in that range that they use afterwards.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) })?;
+    Ok(())
+}
+
+/// Puts `source` at the number `target` and keeps it over exec (dup2(2)).
+pub(crate) fn place(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
+    // SAFETY: numbers only. `target` is a number that the caller gives away.
+    check(unsafe { libc::dup2(source.as_raw_fd(), target) }.into())?;
+    Ok(())
+}
+
+/// The descriptor of that number, which from now on belongs to the caller.
+///
+/// # Safety
+/// It must be open, and nobody else may own it.
+pub(crate) unsafe fn adopt(number: RawFd) -> OwnedFd {
+    // SAFETY: promised by the caller.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Installs a seccomp filter for this thread and all that it will fork (seccomp(2)).
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(io::Error::other)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the kernel only reads the program, which lives through the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            ptr::from_ref(&program),
+        )
+    })?;
+    Ok(())
+}
+
+/// Enters the Landlock domain of that ruleset (landlock_restrict_self(2)).
+pub(crate) fn enter_landlock(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
+/// The Landlock ABI of this kernel; 0 where it is missing or switched off.
+pub(crate) fn landlock_abi() -> i64 {
+    const VERSION: u32 = 1;
+    // SAFETY: with this flag the kernel reads no memory.
+    let abi = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            ptr::null::<u8>(),
+            0_usize,
+            VERSION,
+        )
+    };
+    abi.max(0)
+}
+
+/// Fixes the set of "secure bits": no capabilities by uid 0 and none kept over a change of uid,
+/// for ever (capabilities(7)).
+pub(crate) fn lock_secure_bits() -> io::Result<()> {
+    let bits = libc::SECBIT_NOROOT
+        | libc::SECBIT_NOROOT_LOCKED
+        | libc::SECBIT_NO_SETUID_FIXUP
+        | libc::SECBIT_NO_SETUID_FIXUP_LOCKED
+        | libc::SECBIT_KEEP_CAPS_LOCKED
+        | libc::SECBIT_NO_CAP_AMBIENT_RAISE
+        | libc::SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
+    // SAFETY: numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_SECUREBITS, bits) }.into())?;
+    Ok(())
+}
+
+/// Sets the interface `lo` of this network namespace up (netdevice(7)).
+pub(crate) fn raise_loopback() -> io::Result<()> {
+    let socket = nix::sys::socket::socket(
+        AddressFamily::Inet,
+        SockType::Datagram,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    // SAFETY: all-zero is a valid `ifreq`.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo\0") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: the kernel reads the request, which lives through the call.
+    check(
+        unsafe {
+            libc::ioctl(
+                socket.as_raw_fd(),
+                libc::SIOCSIFFLAGS,
+                ptr::from_ref(&request),
+            )
+        }
+        .into(),
+    )?;
+    Ok(())
+}
+
+/// Strings as exec wants them: pointers with a null behind the last. Prepared before a fork, so
+/// that the child allocates nothing.
+pub(crate) struct Strings {
+    pointers: Vec<*const c_char>,
+    _owned: Vec<CString>,
+}
+
+impl Strings {
+    pub(crate) fn new(owned: Vec<CString>) -> Self {
+        let pointers = owned
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([ptr::null()])
+            .collect();
+        Self {
+            pointers,
+            _owned: owned,
+        }
+    }
+}
+
+/// execve(2); comes back only with the reason why it failed.
+pub(crate) fn execute(program: &CStr, argv: &Strings, env: &Strings) -> io::Error {
+    // SAFETY: `Strings` are null-terminated arrays of pointers to strings that they own.
+    unsafe {
+        libc::execve(
+            program.as_ptr(),
+            argv.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+        )
+    };
+    io::Error::last_os_error()
+}
+
+/// Sets a limit of this process, soft and hard (setrlimit(2)).
+pub(crate) fn limit(resource: nix::sys::resource::Resource, value: u64) -> io::Result<()> {
+    Ok(nix::sys::resource::setrlimit(resource, value, value)?)
+}
+
+/// Gives every signal its default action and unblocks all, so that a program starts as it would from
+/// a shell. (Rust's runtime ignores SIGPIPE, which exec would hand on.)
+pub(crate) fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: the default action runs no code of ours. SIGKILL, SIGSTOP and the two that libc
+        // keeps to itself answer EINVAL, which is what they should.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    nix::sys::signal::sigprocmask(
+        nix::sys::signal::SigmaskHow::SIG_SETMASK,
+        Some(&nix::sys::signal::SigSet::empty()),
+        None,
+    )?;
+    Ok(())
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`: the same clock in every cell, as no time namespace is used.
+pub(crate) fn monotonic_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .expect("the monotonic clock can always be read (clock_gettime(2))");
+    now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
+}
+
+/// Overwrites this process's command line and environment, which every cell could otherwise read
+/// in the `/proc` entry of its PID 1: they name files and settings of the service.
+pub(crate) fn overwrite_title(title: &str) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    // The name in parentheses may hold anything; the numbers start behind it with field 3.
+    let numbers = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let field = |n: usize| -> io::Result<usize> {
+        let text = numbers.split_ascii_whitespace().nth(n - 3);
+        text.and_then(|t| t.parse().ok())
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    };
+    // proc_pid_stat(5): arg_start, arg_end, env_start, env_end.
+    for (start, end, text) in [(48, 49, title), (50, 51, "")] {
+        let (start, end) = (field(start)?, field(end)?);
+        for (offset, address) in (start..end).enumerate() {
+            let byte = text.as_bytes().get(offset).copied().unwrap_or(0);
+            // SAFETY: the kernel laid these strings out at exec, in this process's own writable
+            // stack, and nothing else of this program points there after start-up: arguments were
+            // parsed into owned values, and the environment is not read again.
+            unsafe { ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(byte) };
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What the processes say to each other.
+//!
+//! Engine and launcher exchange whole packets over one `SOCK_SEQPACKET` socket, with descriptors
+//! attached. The engine and a cell's PID 1 share a stream socket of their own, on which frames are
+//! prefixed by their length. Neither side of the launcher's socket ever sends a command, a path or
+//! an environment: the launcher sees numbers only, and checks each against its own bounds.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{cgroup::Version, error::Fault, sys};
+
+/// The largest packet on the launcher's socket: a `Hello` with every remedy spelt out.
+const MAX_PACKET: usize = 64 << 10;
+
+/// The largest frame that PID 1 takes. Linux refuses arguments and environment beyond a quarter of
+/// the stack limit (2 MiB by default, execve(2)), long before this.
+pub(crate) const MAX_FRAME: usize = 32 << 20;
+
+/// Identifies a cell between engine and launcher; never reused within a launcher's life.
+pub(crate) type CellId = u64;
+
+/// From the engine to the launcher.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// Make a cell. With `stdio`, its three descriptors are attached.
+    Prepare {
+        cell: CellId,
+        sizes: Sizes,
+        host_network: bool,
+        stdio: bool,
+    },
+    /// Kill everything in it (only where there is no `cgroup.kill`).
+    Kill { cell: CellId },
+    /// It has ended and its records were read: reap it and remove its cgroup.
+    Release { cell: CellId },
+}
+
+/// The limits that are set from outside the cell.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Sizes {
+    /// CPU time, microseconds, in each period of 100 milliseconds.
+    pub(crate) cpu_quota_us: u64,
+    /// Bytes of memory and swap.
+    pub(crate) memory: u64,
+    /// Processes and threads of the job, PID 1 not counted.
+    pub(crate) pids: u64,
+    /// Bytes of the writable file system.
+    pub(crate) disk: u64,
+}
+
+/// From the launcher to the engine.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    /// The first packet: it is set up, and this is what the host gives (a [`crate::Host`], as JSON:
+    /// its parts are shared with the wire types of HTTP, which leave out what is absent, and this
+    /// compact form can't).
+    Hello(String),
+    /// The first packet: it can't work.
+    Unfit(String),
+    /// The cell exists. Attached, in this order: its control socket, its pidfd, and what
+    /// [`Attached`] says.
+    Ready { cell: CellId, attached: Attached },
+    /// It does not.
+    Failed { cell: CellId, fault: Fault },
+}
+
+/// Which descriptors follow the control socket and the pidfd of a `Ready`, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Attached {
+    /// The service's ends of standard input, output and error.
+    pub(crate) pipes: bool,
+    /// `cgroup.kill`, opened for writing.
+    pub(crate) kill: bool,
+    /// An eventfd that counts memory shortages (cgroup v1).
+    pub(crate) oom: bool,
+    /// Folders of the cgroup: each of cpu, memory, pids and the v2 core, where there is one.
+    pub(crate) folders: [Option<Version>; 4],
+}
+
+/// From the engine to a cell's PID 1: the one command of its life.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Start {
+    pub(crate) argv: Vec<String>,
+    /// `NAME=value`, complete.
+    pub(crate) env: Vec<String>,
+    pub(crate) cwd: String,
+    pub(crate) rlimits: Rlimits,
+}
+
+/// Limits of each process.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Rlimits {
+    pub(crate) open_files: u64,
+    pub(crate) file_size: u64,
+    /// Seconds of CPU; the backstop behind the engine's own timer.
+    pub(crate) cpu: Option<u64>,
+    /// Only where no cgroup counts processes.
+    pub(crate) processes: Option<u64>,
+}
+
+/// From a cell's PID 1 to the engine. Times are `CLOCK_MONOTONIC`, nanoseconds.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Status {
+    /// The cell could not be finished; the command never ran.
+    Broken(Fault),
+    /// The command could not be executed: the job's own failure.
+    NotExecuted(Fault),
+    /// The exec happened.
+    Started { at: u64 },
+    /// The job's first process ended.
+    Exited { code: i32, signal: i32, at: u64 },
+}
+
+/// Sends one packet with descriptors.
+pub(crate) fn send<T: Serialize>(
+    socket: &OwnedFd,
+    message: &T,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
+    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &[][..] } else { &rights[..] };
+    let iov = [io::IoSlice::new(&bytes)];
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &iov,
+        control,
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    Ok(())
+}
+
+/// Receives one packet with its descriptors; `None` when the peer is gone, `WouldBlock` when there
+/// is none and `wait` is false.
+pub(crate) fn receive<T: DeserializeOwned>(
+    socket: &OwnedFd,
+    wait: bool,
+) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; MAX_PACKET];
+    let flags = if wait {
+        MsgFlags::empty()
+    } else {
+        MsgFlags::MSG_DONTWAIT
+    };
+    let (length, fds) = sys::receive_with_fds(socket, &mut buffer, flags)?;
+    if length == 0 {
+        return Ok(None);
+    }
+    match postcard::take_from_bytes(&buffer[..length]) {
+        Ok((message, [])) => Ok(Some((message, fds))),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a packet that this version does not know",
+        )),
+    }
+}
+
+/// A message as a frame: its length in four bytes, little-endian, and itself.
+pub(crate) fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
+    let mut frame = postcard::to_extend(message, vec![0; 4]).map_err(io::Error::other)?;
+    let length = u32::try_from(frame.len() - 4).map_err(io::Error::other)?;
+    frame[..4].copy_from_slice(&length.to_le_bytes());
+    Ok(frame)
+}
+
+/// Takes one frame off the front of `buffer` where it is there as a whole.
+pub(crate) fn unframe<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Option<T>> {
+    let Some(length) = buffer.first_chunk::<4>() else {
+        return Ok(None);
+    };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length > MAX_FRAME {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    if buffer.len() < 4 + length {
+        return Ok(None);
+    }
+    let message = postcard::from_bytes(&buffer[4..4 + length]).map_err(io::Error::other)?;
+    buffer.drain(..4 + length);
+    Ok(Some(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Step;
+
+    #[test]
+    fn frames_come_out_whole_and_in_order() {
+        let first = Status::Started { at: 7 };
+        let second = Status::Broken(Fault {
+            step: Step::Scratch,
+            errno: 12,
+        });
+        let bytes = [frame(&first).unwrap(), frame(&second).unwrap()].concat();
+        let mut seen = Vec::new();
+        let mut buffer = Vec::new();
+        for byte in bytes {
+            buffer.push(byte);
+            seen.extend(unframe::<Status>(&mut buffer).unwrap());
+        }
+        assert_eq!(seen, [first, second]);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn a_frame_that_claims_too_much_is_refused() {
+        let mut buffer = u32::MAX.to_le_bytes().to_vec();
+        assert!(unframe::<Status>(&mut buffer).is_err());
+    }
+
+    #[test]
+    fn trailing_bytes_are_no_packet() {
+        let (ours, theirs) = sys::socket_pair(nix::sys::socket::SockType::SeqPacket).unwrap();
+        let mut bytes = postcard::to_stdvec(&Request::Kill { cell: 1 }).unwrap();
+        bytes.push(0);
+        nix::unistd::write(&ours, &bytes).unwrap();
+        assert!(receive::<Request>(&theirs, true).is_err());
+    }
+}
