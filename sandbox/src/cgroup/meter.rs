@@ -7,6 +7,10 @@ use cloister_api::Usage;
 
 use super::{Role, Version, files};
 
+/// Memory is charged in batches of 64 pages of 4 KiB (`MEMCG_CHARGE_BATCH`): a cgroup whose peak is
+/// nearer to its limit than that has met it.
+const V1_CHARGE: u64 = 64 * 4096;
+
 /// A job's cgroup as the engine sees it.
 pub(crate) struct Meter {
     folders: [Option<(Version, OwnedFd)>; 4],
@@ -53,8 +57,9 @@ impl Meter {
     /// How many processes the kernel killed for want of memory, and whose fault it was.
     ///
     /// On v2 `oom` counts how often this cgroup's own limit was hit without a way out, and `oom_kill`
-    /// the kills whosever limit it was. On v1 `failcnt` counts how often an allocation met this
-    /// cgroup's limit; the parent's own limit counts in the parent.
+    /// the kills whosever limit it was. On v1 `failcnt` should count how often an allocation met this
+    /// cgroup's limit, and stays 0 on Linux 6.18: there the peak tells, which then stands at the
+    /// limit.
     pub(crate) fn shortage(&self) -> (Shortage, Option<u64>) {
         let Some((version, folder)) = self.folder(Role::Memory) else {
             return (Shortage::None, None);
@@ -67,8 +72,12 @@ impl Meter {
             }
             Version::V1 => {
                 let control = files::read(folder, "memory.oom_control").unwrap_or_default();
-                let hits = |file| files::read_number(folder, file).unwrap_or(0);
-                let own = hits("memory.failcnt") + hits("memory.memsw.failcnt") > 0;
+                let own = ["memory", "memory.memsw"].into_iter().any(|kind| {
+                    let number = |what: &str| files::read_number(folder, &format!("{kind}.{what}"));
+                    let peak = number("max_usage_in_bytes").unwrap_or(0);
+                    let limit = number("limit_in_bytes").unwrap_or(u64::MAX);
+                    number("failcnt").unwrap_or(0) > 0 || peak.saturating_add(V1_CHARGE) >= limit
+                });
                 (files::keyed(&control, "oom_kill"), own)
             }
         };

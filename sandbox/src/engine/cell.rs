@@ -313,7 +313,9 @@ fn start(task: &Task, count_by_rlimit: bool) -> Start {
         .collect();
     let rlimits = Rlimits {
         open_files: limits.open_files,
-        file_size: limits.disk.0,
+        // Against huge sparse files. A page more than the file system holds, so that whoever fills
+        // that up is told so (ENOSPC) and not killed (SIGXFSZ).
+        file_size: limits.disk.0 + 4096,
         // A second behind the engine's own timer, for one process alone.
         cpu: limits.cpu_time.map(|time| time.0.as_secs() + 2),
         // PID 1 of the cell has the same user.

@@ -104,8 +104,15 @@ fn clone(
 ) -> Result<(Pid, Handles), Fault> {
     let stdio = match passed {
         Some(theirs) => Stdio { theirs, ours: None },
-        None => pipes(users, user).at(Step::Pipes)?,
+        None => pipes().at(Step::Pipes)?,
     };
+    if matches!(users, Users::Range(_)) {
+        stdio
+            .theirs
+            .iter()
+            .try_for_each(|end| give_pipe(end, user))
+            .at(Step::Pipes)?;
+    }
     let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
     // The cgroup namespace is not among these: its root would be the launcher's cgroup. The cell
     // makes it once it stands in its own.
@@ -155,22 +162,25 @@ fn clone(
     }
 }
 
-/// Three pipes. The job's ends belong to the job's user, else opening `/dev/stdout` again would be
-/// refused to it.
-fn pipes(users: &Users, user: u32) -> io::Result<Stdio> {
+/// Three pipes: the job's ends and ours.
+fn pipes() -> io::Result<Stdio> {
     let (stdin, to_stdin) = pipe2(OFlag::O_CLOEXEC)?;
     let (from_stdout, stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (from_stderr, stderr) = pipe2(OFlag::O_CLOEXEC)?;
-    let theirs = [stdin, stdout, stderr];
-    if matches!(users, Users::Range(_)) {
-        for end in &theirs {
-            fchown(end, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
-        }
-    }
     Ok(Stdio {
-        theirs,
+        theirs: [stdin, stdout, stderr],
         ours: Some([to_stdin, from_stdout, from_stderr]),
     })
+}
+
+/// Lets the job open its `/dev/stdout` again: the kernel asks who owns the pipe. Only a pipe without
+/// a name is given away, which means nothing to anybody else; never a file, a terminal or a FIFO.
+fn give_pipe(end: &OwnedFd, user: u32) -> io::Result<()> {
+    const PIPEFS: i64 = 0x5049_5045;
+    if rustix::fs::fstatfs(end)?.f_type == PIPEFS {
+        fchown(end, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
+    }
+    Ok(())
 }
 
 fn announce(
