@@ -18,6 +18,9 @@ pub enum Kind {
     NotFound,
     /// The address exists, the method does not.
     MethodNotAllowed,
+    /// It contradicts what was said before: the same `execution_id` for something else, or a term
+    /// that is over.
+    Conflict,
     /// The client was too slow with its body.
     SlowBody,
     /// The body is larger than allowed.
@@ -44,6 +47,7 @@ impl Kind {
             Self::MethodNotAllowed => {
                 (405, "method-not-allowed", "This method is not offered here")
             }
+            Self::Conflict => (409, "conflict", "The request contradicts an earlier one"),
             Self::SlowBody => (408, "slow-body", "The body took too long to arrive"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::MediaType => (415, "media-type", "The body must be application/json"),
