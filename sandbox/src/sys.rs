@@ -90,7 +90,7 @@ pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::R
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = cgroup {
         args.flags |= CLONE_INTO_CGROUP;
-        args.cgroup = cgroup.as_raw_fd() as u64;
+        args.cgroup = u64::from(cgroup.as_raw_fd().cast_unsigned());
     }
     // SAFETY: `args` lives through the call, its size is passed, `pidfd` is writable. Without
     // CLONE_VM and a stack the child runs on its own copy of this one.
@@ -102,10 +102,8 @@ pub(crate) unsafe fn clone3(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> io::R
     }
     let pid = Pid::from_raw(libc::pid_t::try_from(pid).map_err(io::Error::other)?);
     // SAFETY: the kernel stored a new descriptor there, which nobody else owns.
-    Ok(Cloned::Parent {
-        pid,
-        pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-    })
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    Ok(Cloned::Parent { pid, pidfd })
 }
 
 /// Whether this is the child of a fork, or its parent with the child's id.
@@ -264,18 +262,12 @@ pub(crate) fn raise_loopback() -> io::Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo\0") {
         *to = from.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    request.ifr_ifru.ifru_flags =
+        libc::c_short::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(io::Error::other)?;
+    let request = ptr::from_ref(&request);
     // SAFETY: the kernel reads the request, which lives through the call.
-    check(
-        unsafe {
-            libc::ioctl(
-                socket.as_raw_fd(),
-                libc::SIOCSIFFLAGS,
-                ptr::from_ref(&request),
-            )
-        }
-        .into(),
-    )?;
+    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, request) };
+    check(result.into())?;
     Ok(())
 }
 
@@ -344,9 +336,9 @@ pub(crate) fn monotonic_ns() -> u64 {
 /// Overwrites this process's command line and environment, which every cell could otherwise read
 /// in the `/proc` entry of its PID 1: they name files and settings of the service.
 pub(crate) fn overwrite_title(title: &str) -> io::Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let record = std::fs::read_to_string("/proc/self/stat")?;
     // The name in parentheses may hold anything; the numbers start behind it with field 3.
-    let numbers = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let numbers = record.rsplit_once(')').map_or("", |(_, rest)| rest);
     let field = |n: usize| -> io::Result<usize> {
         let text = numbers.split_ascii_whitespace().nth(n - 3);
         text.and_then(|t| t.parse().ok())

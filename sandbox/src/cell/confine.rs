@@ -25,7 +25,11 @@ use crate::{
     sys,
 };
 
-include!(concat!(env!("OUT_DIR"), "/filter.rs"));
+#[allow(clippy::unreadable_literal, reason = "made by build.rs")]
+mod filter {
+    include!(concat!(env!("OUT_DIR"), "/filter.rs"));
+}
+use filter::CELL;
 
 /// Instructions of the seccomp filter.
 pub(crate) const FILTER_LENGTH: usize = CELL.len();

@@ -1,6 +1,7 @@
 //! Reading and writing the small files of a cgroup, relative to its open folder.
 
 use std::{
+    fmt::Display,
     io,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -45,7 +46,7 @@ pub(crate) fn open_for_writing(at: impl AsFd, name: &str) -> io::Result<OwnedFd>
 }
 
 /// Writes a value in one write(2), as cgroup files want it.
-pub(crate) fn write(at: impl AsFd, name: &str, value: impl ToString) -> io::Result<()> {
+pub(crate) fn write(at: impl AsFd, name: &str, value: &dyn Display) -> io::Result<()> {
     let file = open_for_writing(at, name)?;
     rustix::io::write(&file, value.to_string().as_bytes())?;
     Ok(())

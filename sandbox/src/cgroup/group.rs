@@ -68,7 +68,7 @@ impl Group {
     pub(crate) fn join(&self, pid: Pid) -> io::Result<()> {
         for (instance, folder) in &self.folders {
             if instance.version == Version::V1 {
-                files::write(folder, "cgroup.procs", pid)?;
+                files::write(folder, "cgroup.procs", &pid)?;
             }
         }
         Ok(())
@@ -96,7 +96,7 @@ impl Group {
             use std::os::fd::AsRawFd;
             format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd())
         };
-        files::write(folder, "cgroup.event_control", pair)?;
+        files::write(folder, "cgroup.event_control", &pair)?;
         Ok(Some(event.into()))
     }
 

@@ -1,5 +1,5 @@
 //! Which cgroup hierarchies are mounted where, and where this process stands in each
-//! (cgroups(7), proc_pid_mountinfo(5)).
+//! (cgroups(7), `proc_pid_mountinfo(5)`).
 
 use std::{
     fs, io,
@@ -74,8 +74,8 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     Some(Hierarchy {
         version,
         controllers,
-        own,
         top,
+        own,
     })
 }
 

@@ -143,7 +143,7 @@ impl Cgroups {
             Version::V1 => "memory.limit_in_bytes",
             Version::V2 => "memory.max",
         };
-        if let Err(error) = files::write(&instance.folder, file, jobs) {
+        if let Err(error) = files::write(&instance.folder, file, &jobs) {
             tracing::warn!(%error, "the memory of all jobs together could not be limited");
         }
         self.memory = ByteSize(jobs);
@@ -252,7 +252,7 @@ fn clear(own: &OwnedFd, inside: &[i32]) -> io::Result<()> {
         made => made?,
     };
     for pid in inside {
-        match files::write(&leaf, "cgroup.procs", pid) {
+        match files::write(&leaf, "cgroup.procs", &pid) {
             // It ended meanwhile.
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             result => result?,
@@ -272,7 +272,7 @@ fn enable(folder: &OwnedFd, roles: &[Role]) -> io::Result<()> {
             files::write(
                 folder,
                 "cgroup.subtree_control",
-                format_args!("+{controller}"),
+                &format_args!("+{controller}"),
             )?;
         }
         if !enabled()? {
@@ -282,7 +282,7 @@ fn enable(folder: &OwnedFd, roles: &[Role]) -> io::Result<()> {
         }
     }
     // Block I/O is only counted, not limited: where it can't be, `usage` leaves it out.
-    let _ = files::write(folder, "cgroup.subtree_control", "+io");
+    let _ = files::write(folder, "cgroup.subtree_control", &"+io");
     Ok(())
 }
 
@@ -307,7 +307,7 @@ fn remove_dead(base: &OwnedFd, path: &Path) {
         match remove_tree(base, &name) {
             Ok(()) => tracing::info!(cgroup = name, "removed the cells that a dead launcher left"),
             Err(error) => {
-                tracing::warn!(%error, cgroup = name, "a dead launcher's cells could not be removed")
+                tracing::warn!(%error, cgroup = name, "a dead launcher's cells could not be removed");
             }
         }
     }
@@ -344,7 +344,7 @@ fn remove_when_empty(parent: &OwnedFd, name: &str, folder: &OwnedFd) -> io::Resu
         last = files::remove_folder(parent, name);
         match &last {
             Err(error) if error.kind() == ErrorKind::ResourceBusy => {
-                thread::sleep(Duration::from_millis(5))
+                thread::sleep(Duration::from_millis(5));
             }
             _ => break,
         }

@@ -45,16 +45,16 @@ pub(crate) struct Handles {
 
 impl Handles {
     /// Sorts what came with a `Ready`.
-    pub(crate) fn sort(attached: &Attached, fds: Vec<OwnedFd>) -> io::Result<Self> {
-        let mut fds = fds.into_iter();
-        let mut next = |there: bool| match there {
-            true => fds
-                .next()
-                .map(Some)
-                .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData)),
-            false => Ok(None),
-        };
+    pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>) -> io::Result<Self> {
         let missing = || io::Error::from(io::ErrorKind::InvalidData);
+        let mut fds = fds.into_iter();
+        let mut next = |there: bool| {
+            if there {
+                fds.next().map(Some).ok_or_else(missing)
+            } else {
+                Ok(None)
+            }
+        };
         let control = next(true)?.ok_or_else(missing)?;
         let pidfd = next(true)?.ok_or_else(missing)?;
         let [stdin, stdout, stderr] = [
@@ -121,7 +121,7 @@ impl Cell {
         count_by_rlimit: bool,
     ) -> io::Result<Self> {
         let outgoing = Feed::new(frame(&start(&task, count_by_rlimit))?);
-        let (stdin, passed) = match stdio {
+        let (input, passed) = match stdio {
             Stdio::Captured => (task.stdin.bytes(), None),
             Stdio::Passed(fds) => (Vec::new(), Some(fds)),
         };
@@ -138,7 +138,7 @@ impl Cell {
             not_executed: false,
             outgoing,
             incoming: Vec::new(),
-            stdin: Feed::new(stdin),
+            stdin: Feed::new(input),
             stdout: Capture::new(limit),
             stderr: Capture::new(limit),
             shortage_until: 0,

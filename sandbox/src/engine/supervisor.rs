@@ -267,10 +267,9 @@ impl Supervisor {
     fn hear_launcher(&mut self) -> Next {
         loop {
             match receive::<Reply>(&self.socket, false) {
-                Ok(None) => return Next::Lost,
                 Ok(Some((Reply::Ready { cell, attached }, fds))) => {
                     self.preparing = self.preparing.saturating_sub(1);
-                    match Handles::sort(&attached, fds) {
+                    match Handles::sort(attached, fds) {
                         Ok(handles) => self.adopt(cell, handles),
                         Err(error) => self.never_came(cell, Fault::new(Step::Release, &error)),
                     }
@@ -290,7 +289,7 @@ impl Supervisor {
                     self.preparing = self.preparing.saturating_sub(1);
                     tracing::error!(%error, "a cell was made and could not be taken over");
                 }
-                Err(_) => return Next::Lost,
+                Ok(None) | Err(_) => return Next::Lost,
             }
         }
     }

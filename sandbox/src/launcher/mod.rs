@@ -236,7 +236,6 @@ impl State {
         let mut queue = VecDeque::new();
         loop {
             match receive::<Request>(socket, queue.is_empty()) {
-                Ok(None) => return,
                 // A kill does not wait behind launches.
                 Ok(Some((Request::Kill { cell }, _))) => {
                     if let Some(cell) = self.cells.get(&cell) {
@@ -246,20 +245,21 @@ impl State {
                 Ok(Some(request)) => queue.push_back(request),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Some((request, fds)) = queue.pop_front() {
-                        self.answer(socket, request, fds);
+                        self.answer(socket, &request, fds);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     tracing::warn!(%error, "the launcher was sent nonsense, and ignores it");
                 }
-                Err(_) => return,
+                // The service is gone.
+                Ok(None) | Err(_) => return,
             }
         }
     }
 
-    fn answer(&mut self, socket: &OwnedFd, request: Request, fds: Vec<OwnedFd>) {
-        match request {
+    fn answer(&mut self, socket: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) {
+        match *request {
             Request::Kill { .. } => unreachable!("kills are done when they arrive"),
             Request::Release { cell } => {
                 if let Some(cell) = self.cells.remove(&cell) {
