@@ -1,1 +1,32 @@
-//! Not yet written.
+//! The runner: `POST /execute` over the sandbox.
+//!
+//! It turns requests into cells and what became of them into answers, and keeps two promises:
+//! there are never more jobs than slots, and no job outlives whoever it belongs to: its connection,
+//! its lease, or the runner itself.
+//!
+//! Reading order: [`serve`] (the life of a runner), `http` (its routes), `runner` (who is taken,
+//! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id), `log` (what a
+//! run has said), `slots`, `metrics`, `health`.
+//!
+//! What is decided elsewhere: how a cell is made and how its end is called (`cloister-sandbox`),
+//! who may speak and how slowly (`cloister-web`).
+
+mod cells;
+mod config;
+mod error;
+mod execution;
+mod health;
+mod http;
+mod kept;
+mod log;
+mod metrics;
+mod runner;
+mod serve;
+mod slots;
+#[cfg(test)]
+mod tests;
+
+pub use cells::Lost;
+pub use config::{Config, ResultLimits};
+pub use error::Error;
+pub use serve::serve;

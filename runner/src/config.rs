@@ -1,0 +1,78 @@
+//! What an operator decides.
+
+use std::time::Duration;
+
+use cloister_api::{Bounds, ByteSize};
+use cloister_web::{BodyLimits, Secret, ServerLimits};
+
+/// How a runner works. Every field has a default.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Jobs at once; without a number, one for each core, and two at least.
+    pub slots: Option<usize>,
+    /// The operator's maxima. What the machine does not have narrows them further.
+    pub bounds: Bounds,
+    /// Any one of these opens every door; without one, only loopback does.
+    pub tokens: Vec<Secret>,
+    /// Listen beyond loopback without a token.
+    pub insecure_no_auth: bool,
+    /// Whether `/metrics` needs a token too.
+    pub protect_metrics: bool,
+    /// What a request's body may cost.
+    pub bodies: BodyLimits,
+    /// What all clients together may cost.
+    pub server: ServerLimits,
+    /// How long running jobs may go on after the first signal.
+    pub grace: Duration,
+    /// Results of executions with an id that nobody has acknowledged yet.
+    pub results: ResultLimits,
+}
+
+/// What unacknowledged results may cost. When they cost as much, no new execution with an id is
+/// taken until some are acknowledged: a result is never thrown away to make room, since its owner
+/// may still be on the way back to it.
+#[derive(Clone, Copy, Debug)]
+pub struct ResultLimits {
+    /// How many, together with the executions that still run.
+    pub count: usize,
+    /// Their outputs together.
+    pub size: ByteSize,
+    /// How long each is kept. Nobody who comes back later can have meant to.
+    pub keep: Duration,
+    /// While the runner drains, how long the last ones wait to be fetched.
+    pub linger: Duration,
+}
+
+impl Default for ResultLimits {
+    /// 1,024 results or 256 MiB, for a day; 5 s at the end.
+    fn default() -> Self {
+        Self {
+            count: 1024,
+            size: ByteSize::mib(256),
+            keep: Duration::from_secs(24 * 3600),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let bodies = BodyLimits::default();
+        Self {
+            slots: None,
+            bounds: Bounds::default(),
+            tokens: Vec::new(),
+            insecure_no_auth: false,
+            protect_metrics: false,
+            // A job of the largest size that a coordinator takes arrives here with a few fields
+            // more, and every default written out.
+            bodies: BodyLimits {
+                size: ByteSize(bodies.size.0 + (64 << 10)),
+                ..bodies
+            },
+            server: ServerLimits::default(),
+            grace: Duration::from_secs(30),
+            results: ResultLimits::default(),
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Why a runner did not start, or ended by itself.
+
+use std::io;
+
+/// What ended [`serve`](crate::serve).
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The edge could not be set up.
+    #[error(transparent)]
+    Web(#[from] cloister_web::Error),
+    /// The listening socket does not tell its address.
+    #[error("cannot read the address of the listening socket: {0}")]
+    Address(#[source] io::Error),
+    /// A metric's name is used twice, or is malformed.
+    #[error("cannot register the runner's metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// The process that makes cells is gone, and every cell with it.
+    #[error(
+        "the process that makes cells has ended, and every job with it; \
+         its last words are in the log, and the runner must be started anew"
+    )]
+    LauncherLost,
+}

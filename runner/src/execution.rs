@@ -1,0 +1,211 @@
+//! One run of one task: what is known of it, for everybody who asks.
+//!
+//! The engine's thread writes, handlers read. Both meet in one `watch` channel, whose value is the
+//! state and whose changes wake the readers: the engine never waits for a client, and a client never
+//! misses a change.
+
+use std::sync::{Arc, OnceLock};
+
+use cloister_api::{Event, Outcome, Reason, Status, Timestamp};
+use cloister_sandbox::{Observer, Stream};
+use tokio::{sync::watch, time::Instant};
+
+use crate::{cells::Cancel, log::Log, metrics::Metrics, slots::Slot};
+
+#[derive(Debug, Default)]
+struct State {
+    started: Option<Timestamp>,
+    /// Only where somebody may want to read it.
+    log: Option<Log>,
+    /// What a platform's own cancellation is to be told as.
+    why: Option<&'static str>,
+    outcome: Option<Arc<Outcome>>,
+}
+
+/// A running or ended execution.
+pub(crate) struct Execution {
+    state: watch::Sender<State>,
+    cancel: OnceLock<Cancel>,
+}
+
+impl Execution {
+    /// One that has not started; with a log if it may be streamed.
+    pub(crate) fn new(logged: bool) -> Arc<Self> {
+        let state = State {
+            log: logged.then(Log::default),
+            ..State::default()
+        };
+        Arc::new(Self {
+            state: watch::Sender::new(state),
+            cancel: OnceLock::new(),
+        })
+    }
+
+    /// How it can be ended. Called once, before anybody else knows the execution.
+    pub(crate) fn runs(&self, cancel: Cancel) {
+        let _ = self.cancel.set(cancel);
+    }
+
+    /// Asks for its end. The first word on why is what its result will say.
+    pub(crate) fn cancel(&self, why: Option<&'static str>) {
+        self.state.send_if_modified(|state| {
+            state.why = state.why.or(why);
+            false
+        });
+        if let Some(cancel) = self.cancel.get() {
+            cancel();
+        }
+    }
+
+    /// When its command was executed.
+    pub(crate) fn started(&self) -> Option<Timestamp> {
+        self.state.borrow().started
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
+        self.state.borrow().outcome.clone()
+    }
+
+    /// How it ended, when it has.
+    pub(crate) async fn ended(&self) -> Arc<Outcome> {
+        let mut changes = self.state.subscribe();
+        loop {
+            if let Some(outcome) = changes.borrow_and_update().outcome.clone() {
+                return outcome;
+            }
+            // The sender lives as long as `self`.
+            let _ = changes.changed().await;
+        }
+    }
+
+    /// The event of this number, when there is one; none after the result. Without a log the result
+    /// is the only one.
+    pub(crate) async fn event(&self, seq: u64) -> Option<Event> {
+        let mut changes = self.state.subscribe();
+        loop {
+            changes.mark_unchanged();
+            let mut next = Next::Later;
+            self.state.send_if_modified(|state| {
+                next = state.event(seq);
+                false
+            });
+            match next {
+                Next::Event(event) => return Some(*event),
+                Next::Never => return None,
+                // The sender lives as long as `self`.
+                Next::Later => drop(changes.changed().await),
+            }
+        }
+    }
+
+    /// The bytes of memory that its outputs hold, about.
+    pub(crate) fn size(&self) -> usize {
+        let state = self.state.borrow();
+        let outcome = state.outcome.as_ref().map_or(0, |outcome| {
+            let base64 = [&outcome.stdout_base64, &outcome.stderr_base64];
+            let base64: usize = base64.into_iter().flatten().map(String::len).sum();
+            outcome.stdout.len() + outcome.stderr.len() + base64
+        });
+        outcome + state.log.as_ref().map_or(0, Log::size)
+    }
+}
+
+impl std::fmt::Debug for Execution {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Execution")
+            .field("state", &*self.state.borrow())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a reader finds at a place in the stream.
+enum Next {
+    Event(Box<Event>),
+    Later,
+    Never,
+}
+
+impl State {
+    fn event(&mut self, seq: u64) -> Next {
+        if let Some(event) = self.log.as_mut().and_then(|log| log.read(seq)) {
+            return Next::Event(Box::new(event));
+        }
+        let last = self.log.as_ref().map_or(0, Log::len);
+        match &self.outcome {
+            None => Next::Later,
+            Some(_) if seq > last => Next::Never,
+            Some(outcome) => {
+                let outcome = Box::new(Outcome::clone(outcome));
+                Next::Event(Box::new(Event::Result { seq, outcome }))
+            }
+        }
+    }
+}
+
+/// Tells the execution, the slots and the metrics what the engine sees.
+pub(crate) struct Witness {
+    pub(crate) execution: Arc<Execution>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) accepted: Instant,
+    /// Taken when it has ended.
+    pub(crate) slot: Option<Slot>,
+}
+
+impl Witness {
+    fn end(&mut self, mut outcome: Outcome) {
+        let Some(slot) = self.slot.take() else { return };
+        self.metrics.ended(&outcome);
+        // Whoever reads the result may send the next job at once, and must find room.
+        drop(slot);
+        self.execution.state.send_modify(|state| {
+            if let (Status::Cancelled, Some(why)) = (outcome.status, state.why) {
+                outcome.message = Some(why.into());
+            }
+            if let Some(log) = &mut state.log {
+                log.end();
+            }
+            state.outcome = Some(Arc::new(outcome));
+        });
+    }
+}
+
+impl Observer for Witness {
+    fn started(&mut self, at: Timestamp) {
+        self.metrics.launched(self.accepted.elapsed());
+        self.execution.state.send_modify(|state| {
+            state.started = Some(at);
+            if let Some(log) = &mut state.log {
+                log.started(at);
+            }
+        });
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        self.execution.state.send_if_modified(|state| {
+            let Some(log) = &mut state.log else {
+                return false;
+            };
+            log.output(stream, bytes);
+            true
+        });
+    }
+
+    fn ended(mut self: Box<Self>, outcome: Outcome) {
+        self.end(outcome);
+    }
+}
+
+impl Drop for Witness {
+    /// An engine that goes away without a word must not leave anybody waiting.
+    fn drop(&mut self) {
+        let started = self.execution.started().is_some();
+        let reason = if started {
+            Reason::RunnerLost
+        } else {
+            Reason::SandboxError
+        };
+        let message = "the runner stopped before the job had ended";
+        self.end(Outcome::never_ran(Status::Failed, Some(reason), message));
+    }
+}

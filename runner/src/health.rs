@@ -1,0 +1,53 @@
+//! What a runner tells of itself.
+
+use cloister_api::{RunnerHealth, RunnerState, Slots};
+
+use crate::runner::Runner;
+
+impl Runner {
+    /// How it is, and everything that keeps it from being well.
+    pub(crate) fn health(&self) -> RunnerHealth {
+        let host = self.cells.host();
+        let mut problems: Vec<_> = host
+            .enforcement
+            .iter()
+            .filter(|part| !part.enforced)
+            .map(|part| match &part.remedy {
+                Some(remedy) => format!("{} is not enforced: {}; {remedy}", part.name, part.detail),
+                None => format!("{} is not enforced: {}", part.name, part.detail),
+            })
+            .collect();
+        let degraded = !problems.is_empty();
+        if !self.kept.has_room(&self.kept.lock()) {
+            problems.push(format!(
+                "{} executions wait to be acknowledged, and no more with an id are taken",
+                self.kept.count()
+            ));
+        }
+        let status = if self.lost.is_lost() {
+            problems.insert(0, "the process that makes cells has ended".into());
+            RunnerState::Failed
+        } else if self.shutdown.is_draining() {
+            RunnerState::Draining
+        } else if degraded {
+            RunnerState::Degraded
+        } else {
+            RunnerState::Ok
+        };
+        RunnerHealth {
+            status,
+            boot_id: self.boot_id,
+            version: env!("CARGO_PKG_VERSION").into(),
+            slots: Slots {
+                total: self.slots.total(),
+                used: self.slots.used(),
+            },
+            cpus: self.bounds.cpus,
+            memory: self.bounds.memory,
+            open_files: self.bounds.open_files,
+            network_host: host.network_host,
+            problems,
+            enforcement: host.enforcement.clone(),
+        }
+    }
+}

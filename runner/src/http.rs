@@ -1,0 +1,177 @@
+//! The routes, and how an execution becomes an answer.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    http::{
+        HeaderMap, HeaderValue, StatusCode, Uri,
+        header::{ACCEPT, CONTENT_TYPE},
+    },
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bytes::Bytes;
+use cloister_api::{Kind, Outcome, RunnerState, Status, Timestamp};
+use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
+use futures_util::stream;
+use serde::Serialize;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{
+    kept::Entry,
+    runner::{Admission, Runner},
+};
+
+const NDJSON: &str = "application/x-ndjson";
+
+/// Everything that a runner answers.
+pub(crate) fn routes(runner: Arc<Runner>, guard: Guard) -> Router {
+    let router = Router::new()
+        .route("/execute", post(execute))
+        .route("/executions/{id}", get(execution).delete(end))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
+        .route("/metrics", get(metrics));
+    guard.protect(with_fallbacks(router)).with_state(runner)
+}
+
+async fn execute(
+    State(runner): State<Arc<Runner>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    Params::read(&uri, &[])?;
+    let body = runner.bodies.read(&headers, body).await?;
+    let request = runner.parse(&body)?;
+    // Its share of the memory for bodies is for those that are still coming.
+    drop(body);
+    let streamed = wants_stream(&headers);
+    let admission = runner.admit(request, streamed)?;
+    if streamed {
+        return Ok(events(admission));
+    }
+    let outcome = admission.execution.ended().await;
+    Ok(Json(&*outcome).into_response())
+}
+
+/// Whether any of the media types that the client accepts is the stream's.
+fn wants_stream(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|range| range.split(';').next())
+        .any(|range| range.trim().eq_ignore_ascii_case(NDJSON))
+}
+
+/// A line for each event, made when the client has room for it: what it does not take stays in the
+/// execution's log, which is bounded. Dropping the body ends an execution without an id.
+fn events(admission: Admission) -> Response {
+    let lines = stream::unfold((admission, 0), |(admission, seq)| async move {
+        let event = admission.execution.event(seq).await?;
+        // Strings and numbers always serialise.
+        let mut line = serde_json::to_vec(&event).unwrap_or_default();
+        line.push(b'\n');
+        Some((Ok::<_, Infallible>(Bytes::from(line)), (admission, seq + 1)))
+    });
+    let kind = HeaderValue::from_static(NDJSON);
+    ([(CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response()
+}
+
+/// An execution whose result is not known yet.
+#[derive(Serialize)]
+struct Running {
+    execution_id: Uuid,
+    status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    /// Absent while its cell is being made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<Timestamp>,
+}
+
+impl Running {
+    fn of(id: Uuid, entry: &Entry) -> Self {
+        Self {
+            execution_id: id,
+            status: Status::Running,
+            attempt: entry.attempt,
+            started_at: entry.execution.started(),
+        }
+    }
+}
+
+/// The result, or that it still runs; with `?wait=` as soon as the first is known.
+async fn execution(
+    State(runner): State<Arc<Runner>>,
+    PathId(id): PathId,
+    Wait(wait): Wait,
+) -> Result<Response, Rejection> {
+    let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
+    let outcome = match wait {
+        Some(wait) => timeout(wait, entry.execution.ended()).await.ok(),
+        None => entry.execution.outcome(),
+    };
+    Ok(match outcome {
+        Some(outcome) => Json(&*outcome).into_response(),
+        None => Json(Running::of(id, &entry)).into_response(),
+    })
+}
+
+/// Cancels what runs; acknowledges, and so forgets, what has ended, with a last look at it.
+async fn end(
+    State(runner): State<Arc<Runner>>,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<(StatusCode, Response), Rejection> {
+    Params::read(&uri, &[])?;
+    let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
+    if let Some(outcome) = entry.execution.outcome() {
+        runner.kept.remove(id);
+        return Ok((StatusCode::OK, Json::<&Outcome>(&outcome).into_response()));
+    }
+    entry.execution.cancel(None);
+    Ok((
+        StatusCode::ACCEPTED,
+        Json(Running::of(id, &entry)).into_response(),
+    ))
+}
+
+fn unknown(id: Uuid) -> Rejection {
+    let detail = format!(
+        "no execution {id} is known here: it never came, or its result was acknowledged or expired"
+    );
+    Rejection::new(Kind::NotFound, detail)
+}
+
+async fn health(State(runner): State<Arc<Runner>>) -> Response {
+    let health = runner.health();
+    let status = match health.status {
+        RunnerState::Failed => StatusCode::SERVICE_UNAVAILABLE,
+        RunnerState::Ok | RunnerState::Degraded | RunnerState::Draining => StatusCode::OK,
+    };
+    (status, Json(health)).into_response()
+}
+
+/// Whether new work should come here: a load balancer's question, where `/health` is a supervisor's.
+async fn ready(State(runner): State<Arc<Runner>>) -> Result<&'static str, Rejection> {
+    let refuse = |detail: &str| Err(Rejection::new(Kind::Unavailable, detail));
+    match runner.health().status {
+        RunnerState::Ok | RunnerState::Degraded => Ok("ready\n"),
+        RunnerState::Draining => refuse("this runner is draining and takes no new work"),
+        RunnerState::Failed => refuse("this runner can make no cells any more"),
+    }
+}
+
+async fn metrics(State(runner): State<Arc<Runner>>) -> Response {
+    runner
+        .metrics
+        .set_gauges(runner.slots.used(), runner.kept.count());
+    metrics_text(runner.metrics.registry())
+}

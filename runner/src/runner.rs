@@ -1,0 +1,206 @@
+//! From a request to an execution: who is joined, who is refused, and what runs.
+
+use std::sync::Arc;
+
+use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Limits, Network, Problem};
+use cloister_sandbox::Host;
+use cloister_web::{BodyReader, Shutdown};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::{
+    Config, Error, Lost,
+    cells::Cells,
+    execution::{Execution, Witness},
+    kept::{Kept, Table, fingerprint},
+    metrics::{Metrics, Refusal},
+    slots::Slots,
+};
+
+/// Everything that handlers share.
+pub(crate) struct Runner {
+    pub(crate) cells: Arc<dyn Cells>,
+    /// Made anew at each start.
+    pub(crate) boot_id: Uuid,
+    pub(crate) bounds: Bounds,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) kept: Arc<Kept>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) bodies: BodyReader,
+    pub(crate) shutdown: Shutdown,
+    pub(crate) lost: Lost,
+}
+
+/// A caller's hold on an execution.
+pub(crate) struct Admission {
+    pub(crate) execution: Arc<Execution>,
+    /// Without an id nobody else can come for it: the job ends with its caller's connection.
+    alone: bool,
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if self.alone && self.execution.outcome().is_none() {
+            self.execution
+                .cancel(Some("its caller closed the connection"));
+        }
+    }
+}
+
+impl Runner {
+    pub(crate) fn new(
+        config: &Config,
+        cells: Arc<dyn Cells>,
+        lost: Lost,
+        shutdown: Shutdown,
+    ) -> Result<Self, Error> {
+        let slots = config
+            .slots
+            .unwrap_or_else(|| cells.host().cores.max(2))
+            .max(1);
+        Ok(Self {
+            boot_id: Uuid::new_v4(),
+            bounds: narrowed(&config.bounds, cells.host()),
+            slots: Slots::new(slots),
+            kept: Kept::new(config.results),
+            metrics: Arc::new(Metrics::new(slots)?),
+            bodies: BodyReader::new(config.bodies),
+            cells,
+            shutdown,
+            lost,
+        })
+    }
+
+    /// Reads what is to be run, within what this machine can give.
+    pub(crate) fn parse(&self, body: &[u8]) -> Result<ExecuteRequest, Problem> {
+        let mut request = ExecuteRequest::parse(body, &self.bounds)?;
+        if request.task.network == Network::Host && !self.cells.host().network_host {
+            return Err(Problem::invalid(vec![FieldProblem {
+                pointer: "/network".into(),
+                detail: "\"host\" is not allowed on this runner; \
+                         its operator can allow it with --allow-network host"
+                    .into(),
+            }]));
+        }
+        // What was asked is within the bounds; a default may be beyond what a small machine has.
+        let Limits {
+            cpus,
+            memory,
+            open_files,
+            ..
+        } = &mut request.task.limits;
+        *cpus = cpus.min(self.bounds.cpus);
+        *memory = (*memory).min(self.bounds.memory);
+        *open_files = (*open_files).min(self.bounds.open_files);
+        Ok(request)
+    }
+
+    /// Starts what was asked, or joins it.
+    pub(crate) fn admit(
+        &self,
+        request: ExecuteRequest,
+        streamed: bool,
+    ) -> Result<Admission, Problem> {
+        let Some(id) = request.execution_id else {
+            self.kept
+                .lock()
+                .hear(request.epoch)
+                .map_err(|newest| stale(&request, newest))?;
+            let execution = self.start(request, streamed)?;
+            return Ok(Admission {
+                execution,
+                alone: true,
+            });
+        };
+        let mut table = self.kept.lock();
+        table
+            .hear(request.epoch)
+            .map_err(|newest| stale(&request, newest))?;
+        let execution = match join(&table, id, &request)? {
+            Some(execution) => execution,
+            None if self.kept.has_room(&table) => {
+                // Whoever joins may want the stream, however the first one asked.
+                let execution = self.start(request.clone(), true)?;
+                self.kept.insert(&mut table, id, &request, &execution);
+                execution
+            }
+            None => {
+                return Err(self.refuse(
+                    Refusal::Results,
+                    "too many results wait to be acknowledged; DELETE /executions/{id} does that",
+                ));
+            }
+        };
+        Ok(Admission {
+            execution,
+            alone: false,
+        })
+    }
+
+    fn start(&self, request: ExecuteRequest, logged: bool) -> Result<Arc<Execution>, Problem> {
+        if self.lost.is_lost() {
+            return Err(self.refuse(Refusal::Failed, "this runner can make no cells any more"));
+        }
+        if self.shutdown.is_draining() {
+            return Err(self.refuse(
+                Refusal::Draining,
+                "this runner is draining and takes no new work",
+            ));
+        }
+        let execution = Execution::new(logged);
+        let Some(slot) = self.slots.take(&execution) else {
+            let detail = format!("all {} slots of this runner are taken", self.slots.total());
+            return Err(self.refuse(Refusal::Slots, detail));
+        };
+        self.metrics.taken();
+        let witness = Witness {
+            execution: Arc::clone(&execution),
+            metrics: Arc::clone(&self.metrics),
+            accepted: Instant::now(),
+            slot: Some(slot),
+        };
+        execution.runs(self.cells.run(request.task, Box::new(witness)));
+        Ok(execution)
+    }
+
+    fn refuse(&self, refusal: Refusal, detail: impl Into<String>) -> Problem {
+        self.metrics.refused(refusal);
+        Problem::new(Kind::Unavailable, detail).retry_after(1)
+    }
+}
+
+/// The execution that this id stands for already, whose owner was thereby heard of.
+fn join(
+    table: &Table,
+    id: Uuid,
+    request: &ExecuteRequest,
+) -> Result<Option<Arc<Execution>>, Problem> {
+    let Some(entry) = table.find(id) else {
+        return Ok(None);
+    };
+    if entry.fingerprint != fingerprint(request) {
+        let detail =
+            format!("the execution_id {id} stands for another task or attempt; choose a new one");
+        return Err(Problem::new(Kind::Conflict, detail));
+    }
+    entry.renew(request.lease);
+    Ok(Some(Arc::clone(&entry.execution)))
+}
+
+fn stale(request: &ExecuteRequest, newest: u64) -> Problem {
+    let epoch = request.epoch.unwrap_or_default();
+    let detail = format!("epoch {epoch} is over: a coordinator of epoch {newest} leads now");
+    Problem::new(Kind::Conflict, detail)
+}
+
+/// What the operator allows and the machine has.
+fn narrowed(bounds: &Bounds, host: &Host) -> Bounds {
+    #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 cores")]
+    let cores = host.cores as f64;
+    Bounds {
+        cpus: bounds.cpus.min(cores),
+        memory: bounds.memory.min(host.memory),
+        open_files: bounds.open_files.min(host.open_files),
+        ..bounds.clone()
+    }
+}

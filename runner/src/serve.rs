@@ -1,0 +1,91 @@
+//! The life of a runner: it serves, drains, and ends.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use cloister_sandbox::Engine;
+use cloister_web::{Access, Guard, Shutdown};
+use tokio::time::timeout;
+
+use crate::{Config, Error, Lost, cells::Cells, http::routes, runner::Runner};
+
+/// Answers on `listener` until `shutdown` has drained or ended it, or until `lost` is told that the
+/// engine's launcher is gone, which is an error. The engine is stopped when this returns.
+///
+/// A drain takes no new work, and everything else goes on: running jobs have the configured grace,
+/// then they are cancelled; results that wait for their owner are given a moment to be fetched.
+pub async fn serve(
+    config: Config,
+    engine: Engine,
+    lost: Lost,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    run(config, Arc::new(engine), lost, listener, shutdown).await
+}
+
+/// The same over any cells.
+pub(crate) async fn run(
+    config: Config,
+    cells: Arc<dyn Cells>,
+    lost: Lost,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let listen = listener.local_addr().map_err(Error::Address)?;
+    let access = Access::decide(listen, config.tokens.clone(), config.insecure_no_auth)?;
+    let guard = Guard::new(access, config.protect_metrics);
+    let runner = Arc::new(Runner::new(
+        &config,
+        Arc::clone(&cells),
+        lost.clone(),
+        shutdown.clone(),
+    )?);
+    tracing::info!(
+        runner = %listen, boot_id = %runner.boot_id, slots = runner.slots.total(), "the runner is ready"
+    );
+    let router = routes(Arc::clone(&runner), guard);
+    let done = async {
+        tokio::select! {
+            () = lost.told() => tracing::error!("the process that makes cells has ended: this runner ends too"),
+            () = drained(&runner, &config) => tracing::info!("the runner has drained"),
+        }
+    };
+    let served = cloister_web::serve(listener, router, config.server, shutdown, done).await;
+    // It waits for cells to be taken down, which must not hold up a thread of the runtime.
+    let stopped = tokio::task::spawn_blocking(move || cells.stop()).await;
+    if let Err(error) = stopped {
+        tracing::error!(%error, "stopping the engine failed");
+    }
+    served?;
+    if lost.is_lost() {
+        Err(Error::LauncherLost)
+    } else {
+        Ok(())
+    }
+}
+
+/// Returns when draining has begun and nothing is left to wait for.
+async fn drained(runner: &Runner, config: &Config) {
+    runner.shutdown.draining().await;
+    let grace: Duration = config.grace;
+    tracing::info!(running = runner.slots.used(), ?grace, "draining");
+    if timeout(grace, runner.slots.idle()).await.is_err() {
+        tracing::warn!(
+            running = runner.slots.used(),
+            "cancelling jobs that outlast the grace time"
+        );
+        runner
+            .slots
+            .cancel_all("the runner was stopped before the job had ended");
+        runner.slots.idle().await;
+    }
+    if timeout(config.results.linger, runner.kept.empty())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            results = runner.kept.count(),
+            "ending with results that nobody fetched"
+        );
+    }
+}
