@@ -4,13 +4,12 @@
 use std::{
     io::{IsTerminal, stdout},
     process::ExitCode,
-    sync::mpsc::channel,
 };
 
-use cloister_api::{Enforcement, Outcome, Program, Status, Task};
-use cloister_sandbox::{Config, Engine, Launcher, Observer, Stdio};
+use cloister_api::Enforcement;
+use cloister_sandbox::{Config, Engine, Launcher};
 
-use crate::log;
+use crate::{log, trial::trial};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -69,40 +68,26 @@ fn examine() -> Vec<Enforcement> {
         }
     };
     let mut lines = engine.host().enforcement.clone();
-    let (teller, told) = channel();
-    let trial = Task::new(Program::Command("true".into()));
-    engine.run(trial, Stdio::Captured, Box::new(Teller(teller)));
-    let outcome = told.recv();
+    let tried = trial(&engine);
     engine.stop();
-    lines.push(match outcome {
-        Ok(outcome) if outcome.status == Status::Completed => {
-            line("cell", true, "a cell was made, a command ran in it, and it was taken away", None)
-        }
-        Ok(outcome) => {
-            let detail = format!("{} {}", outcome.message.unwrap_or_default(), outcome.stderr);
-            line("cell", false, detail.trim(), Some(
-                "in a container, run it privileged, or with systempaths=unconfined (procMount: Unmasked) \
-                 and CAP_SYS_ADMIN",
-            ))
-        }
-        Err(_) => line("cell", false, "the launcher ended without a word", None),
+    lines.push(match tried {
+        Ok(()) => line("cell", true, "a cell was made, a command ran in it, and it was taken away", None),
+        Err(error) => line("cell", false, format!("{error:#}"), Some(
+            "in a container, run it privileged, or with systempaths=unconfined (procMount: Unmasked) \
+             and CAP_SYS_ADMIN",
+        )),
     });
     lines
 }
 
-struct Teller(std::sync::mpsc::Sender<Outcome>);
-
-impl Observer for Teller {
-    fn ended(self: Box<Self>, outcome: Outcome) {
-        let _ = self.0.send(outcome);
-    }
-}
-
 fn print(lines: &[Enforcement], fit: bool) {
     let colour = stdout().is_terminal();
-    let paint = |code: &str, text: &str| match colour {
-        true => format!("\x1b[{code}m{text}\x1b[0m"),
-        false => text.to_owned(),
+    let paint = |code: &str, text: &str| {
+        if colour {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     };
     let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
     for line in lines {

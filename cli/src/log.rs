@@ -1,7 +1,7 @@
 //! Where messages go: services log to stdout, one JSON object a line, or readable text on a terminal;
 //! commands talk on stderr.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 
 use tracing_subscriber::EnvFilter;
 
@@ -19,4 +19,30 @@ pub(crate) fn for_command() {
         .without_time()
         .with_target(false)
         .init();
+}
+
+/// For services.
+pub(crate) fn for_service() {
+    let builder = tracing_subscriber::fmt().with_env_filter(filter("info"));
+    if stdout().is_terminal() {
+        builder.with_target(false).init();
+    } else {
+        builder
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init();
+    }
+}
+
+/// What somebody at a terminal wants to know first.
+pub(crate) fn greet(address: std::net::SocketAddr) {
+    if stderr().is_terminal() {
+        eprintln!(
+            "\ncloister is up at http://{address}; Ctrl-C drains it, a second one ends it at once. Try:\n\n  \
+             curl -X POST 'http://{address}/jobs?wait=10' -H 'Content-Type: application/json' \
+             -d '{{\"command\": \"echo hello world\"}}'\n"
+        );
+    }
 }

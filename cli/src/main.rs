@@ -5,6 +5,8 @@ mod check;
 mod limits;
 mod log;
 mod run;
+mod service;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -20,8 +22,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Start a coordinator and one runner on this machine
+    Up(Box<service::Up>),
+    /// Start a coordinator: it queues jobs and hands them to runners
+    Coordinator(Box<service::Coordinator>),
+    /// Start a runner: it runs jobs in cells
+    Runner(Box<service::Runner>),
     /// Run one command in a cell, without any server
-    Run(run::Args),
+    Run(Box<run::Args>),
     /// Tell what this host can enforce and what not
     Check(check::Args),
 }
@@ -29,7 +37,10 @@ enum Command {
 fn main() -> ExitCode {
     // Nothing here may start a thread: the launcher is forked from this process as it is.
     let result = match Cli::parse().command {
-        Command::Run(args) => run::main(args),
+        Command::Up(args) => service::up(&args),
+        Command::Coordinator(args) => service::coordinator(&args),
+        Command::Runner(args) => service::runner(&args),
+        Command::Run(args) => Ok(run::main(*args)),
         Command::Check(args) => check::main(&args),
     };
     result.unwrap_or_else(|error| {

@@ -6,15 +6,15 @@ use std::{
     os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::{Sender, channel},
+    sync::mpsc::channel,
 };
 
 use anyhow::{Context, bail};
 use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Status, Task};
-use cloister_sandbox::{Config, Engine, Host, Launcher, Observer, Stdio};
+use cloister_sandbox::{Config, Engine, Host, Launcher, Stdio};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::{limits::LimitArgs, log};
+use crate::{limits::LimitArgs, log, trial::Teller};
 
 /// As timeout(1) and docker-run(1) have them.
 const TIMED_OUT: u8 = 124;
@@ -44,18 +44,18 @@ pub(crate) struct Args {
 }
 
 /// Runs it; the exit code is the command's.
-pub(crate) fn main(args: Args) -> anyhow::Result<ExitCode> {
+pub(crate) fn main(args: Args) -> ExitCode {
     log::for_command();
     match run(args) {
         Ok(outcome) => {
             if let Some(message) = told(&outcome) {
                 eprintln!("cloister: {message}");
             }
-            Ok(ExitCode::from(exit_code(&outcome)))
+            ExitCode::from(exit_code(&outcome))
         }
         Err(error) => {
             eprintln!("cloister: {error:#}");
-            Ok(ExitCode::from(NO_CELL))
+            ExitCode::from(NO_CELL)
         }
     }
 }
@@ -85,14 +85,11 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         );
     }
     let task = validated(task, host)?;
-    let stdio = [
-        io::stdin().as_fd(),
-        io::stdout().as_fd(),
-        io::stderr().as_fd(),
-    ]
-    .map(|fd| fd.try_clone_to_owned());
-    let [stdin, stdout, stderr] = stdio;
-    let stdio = Stdio::Passed([stdin?, stdout?, stderr?]);
+    let stdio = Stdio::Passed([
+        io::stdin().as_fd().try_clone_to_owned()?,
+        io::stdout().as_fd().try_clone_to_owned()?,
+        io::stderr().as_fd().try_clone_to_owned()?,
+    ]);
 
     // Blocked before the engine's thread is made, which inherits that: one thread waits for them.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
@@ -134,15 +131,6 @@ fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
     checked
         .map(|request| request.task)
         .map_err(|problem| anyhow::anyhow!(problem.detail))
-}
-
-struct Teller(Sender<Outcome>);
-
-impl Observer for Teller {
-    fn ended(self: Box<Self>, outcome: Outcome) {
-        // The receiver waits for exactly this.
-        let _ = self.0.send(outcome);
-    }
 }
 
 fn exit_code(outcome: &Outcome) -> u8 {

@@ -101,19 +101,22 @@ fn read_command(control: &mut File) -> io::Result<Option<Start>> {
 }
 
 enum Launched {
-    Running(Pid),
+    /// Since when, `CLOCK_MONOTONIC` nanoseconds.
+    Running(Pid, u64),
     Refused(Fault),
 }
 
-/// Forks the job and waits until its exec has happened: the end of a close-on-exec pipe says so,
-/// and a few bytes on it say why not.
+/// Forks the job and waits until its exec has happened. A close-on-exec pipe tells: the child writes
+/// the time just before the exec, and behind it what failed; its end says that nothing did.
 fn launch(job: &Job, domain: Option<&OwnedFd>) -> Result<Launched, Fault> {
     let (verdict, teller) = pipe2(OFlag::O_CLOEXEC).at(Step::Fork)?;
     // SAFETY: this process has one thread.
     #[allow(unsafe_code)]
     match unsafe { sys::fork() }.at(Step::Fork)? {
         Forked::Child => {
-            let fault = job.execute(domain.map(AsFd::as_fd));
+            let fault = job.execute(domain.map(AsFd::as_fd), || {
+                let _ = nix::unistd::write(&teller, &sys::monotonic_ns().to_le_bytes());
+            });
             // No allocation here: the bytes go from the stack to the pipe.
             let mut bytes = [0; 16];
             if let Ok(bytes) = postcard::to_slice(&fault, &mut bytes) {
@@ -125,10 +128,15 @@ fn launch(job: &Job, domain: Option<&OwnedFd>) -> Result<Launched, Fault> {
             drop(teller);
             let mut bytes = Vec::new();
             File::from(verdict).read_to_end(&mut bytes).at(Step::Fork)?;
-            match postcard::from_bytes(&bytes) {
+            // A fault is encoded in fewer bytes than a time.
+            let (at, fault) = match bytes.split_first_chunk::<8>() {
+                Some((at, fault)) => (u64::from_le_bytes(*at), fault),
+                None => (sys::monotonic_ns(), bytes.as_slice()),
+            };
+            match postcard::from_bytes(fault) {
                 Ok(fault) => Ok(Launched::Refused(fault)),
                 // Nothing was said: it was executed, or killed before it could be.
-                Err(_) => Ok(Launched::Running(pid)),
+                Err(_) => Ok(Launched::Running(pid, at)),
             }
         }
     }

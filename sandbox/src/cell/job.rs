@@ -53,11 +53,15 @@ impl Job {
         })
     }
 
-    /// Executes the command in this process; comes back only with what failed.
-    pub(crate) fn execute(&self, domain: Option<BorrowedFd<'_>>) -> Fault {
+    /// Executes the command in this process, and calls `now` just before; comes back only with what
+    /// failed.
+    pub(crate) fn execute(&self, domain: Option<BorrowedFd<'_>>, now: impl FnOnce()) -> Fault {
         match self.get_ready(domain) {
             Err(fault) => fault,
-            Ok(()) => Fault::new(Step::Exec, &self.exec()),
+            Ok(()) => {
+                now();
+                Fault::new(Step::Exec, &self.exec())
+            }
         }
     }
 

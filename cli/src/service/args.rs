@@ -1,0 +1,317 @@
+//! The options of the services. Every one has an environment variable: `CLOISTER_` and its name.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use clap::Args;
+use cloister_api::{Bounds, ByteSize, Seconds};
+use cloister_sandbox::SERVICE_UID;
+use cloister_web::{BodyLimits, Secret};
+
+/// What an operator lets a job ask for.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Maxima of a job")]
+pub(crate) struct Maxima {
+    /// The longest timeout
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CLOISTER_MAX_TIMEOUT",
+        default_value = "1h"
+    )]
+    max_timeout: Seconds,
+    /// The most cores (at most the machine's)
+    #[arg(long, value_name = "CORES", env = "CLOISTER_MAX_CPUS")]
+    max_cpus: Option<f64>,
+    /// The most memory (at most what the runner has for jobs)
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_MEMORY")]
+    max_memory: Option<ByteSize>,
+    /// The most processes and threads
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_MAX_PIDS")]
+    max_pids: Option<u64>,
+    /// The most that it can write
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_DISK")]
+    max_disk: Option<ByteSize>,
+    /// The most that is kept of each of its streams
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_OUTPUT")]
+    max_output: Option<ByteSize>,
+    /// The most CPU time
+    #[arg(long, value_name = "TIME", env = "CLOISTER_MAX_CPU_TIME")]
+    max_cpu_time: Option<Seconds>,
+    /// The most open files of a process (at most the runner's own hard limit)
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_MAX_OPEN_FILES")]
+    max_open_files: Option<u64>,
+}
+
+impl Maxima {
+    pub(crate) fn bounds(&self) -> Bounds {
+        let widest = Bounds::default();
+        Bounds {
+            timeout: self.max_timeout,
+            cpus: self.max_cpus.unwrap_or(widest.cpus),
+            memory: self.max_memory.unwrap_or(widest.memory),
+            pids: self.max_pids.unwrap_or(widest.pids),
+            disk: self.max_disk.unwrap_or(widest.disk),
+            output: self.max_output.unwrap_or(widest.output),
+            cpu_time: self.max_cpu_time.unwrap_or(widest.cpu_time),
+            open_files: self.max_open_files.unwrap_or(widest.open_files),
+        }
+    }
+}
+
+/// What both services share.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Common {
+    /// A file with the token that callers must show
+    #[arg(long, value_name = "FILE", env = "CLOISTER_TOKEN_FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The token that callers must show; a file is the safer place
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "CLOISTER_TOKEN",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub(crate) token: Option<String>,
+    /// Serve others than this machine without any token
+    #[arg(long, env = "CLOISTER_INSECURE_NO_AUTH")]
+    pub(crate) insecure_no_auth: bool,
+    /// Ask for the token at /metrics too
+    #[arg(long, env = "CLOISTER_PROTECT_METRICS")]
+    pub(crate) protect_metrics: bool,
+    /// The largest body of a request
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "CLOISTER_MAX_BODY",
+        default_value = "16MiB"
+    )]
+    pub(crate) max_body: ByteSize,
+    /// How long running jobs may go on after the first Ctrl-C or SIGTERM
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CLOISTER_GRACE",
+        default_value = "30s"
+    )]
+    pub(crate) grace: Seconds,
+    /// The user that a service started as root becomes
+    #[arg(long, value_name = "UID", env = "CLOISTER_SERVICE_UID", default_value_t = SERVICE_UID)]
+    pub(crate) service_uid: u32,
+    #[command(flatten)]
+    pub(crate) maxima: Maxima,
+}
+
+impl Common {
+    /// The tokens that open this service; to be read while the process may still read them.
+    pub(crate) fn tokens(&self) -> Result<Vec<Secret>, cloister_web::Error> {
+        let file = self.token_file.as_deref().map(Secret::from_file);
+        let given = self
+            .token
+            .as_ref()
+            .map(|token| Secret::new(token, "CLOISTER_TOKEN"));
+        file.into_iter().chain(given).collect()
+    }
+
+    /// Whether any token was named at all.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token_file.is_some() || self.token.is_some()
+    }
+}
+
+/// What concerns cells.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Cells {
+    /// Jobs at once [default: one for each core, and two at least]
+    #[arg(long, value_name = "N", env = "CLOISTER_SLOTS")]
+    pub(crate) slots: Option<usize>,
+    /// One more host folder that cells see, read-only; may be given again
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "CLOISTER_EXPOSE",
+        value_delimiter = ','
+    )]
+    pub(crate) expose: Vec<PathBuf>,
+    /// Let jobs ask for the host's network
+    #[arg(long, value_name = "host", env = "CLOISTER_ALLOW_NETWORK", value_parser = ["host"])]
+    pub(crate) allow_network: Option<String>,
+    /// Start where this host can't enforce everything; results say what was not
+    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED")]
+    pub(crate) allow_degraded: bool,
+}
+
+/// What concerns the queue and the store.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Queue {
+    /// Jobs that may wait; beyond it submissions are answered 503
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "CLOISTER_MAX_QUEUE",
+        default_value_t = 100_000
+    )]
+    pub(crate) max_queue: usize,
+    /// How long ended jobs are kept
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CLOISTER_KEEP_TIME",
+        default_value = "168h"
+    )]
+    pub(crate) keep_time: Seconds,
+    /// How many ended jobs are kept
+    #[arg(
+        long,
+        value_name = "COUNT",
+        env = "CLOISTER_KEEP_NUMBER",
+        default_value_t = 100_000
+    )]
+    pub(crate) keep_number: usize,
+    /// How long a runner may be silent before what it had is told as runner_lost
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "CLOISTER_RUNNER_GRACE",
+        default_value = "30s"
+    )]
+    pub(crate) runner_grace: Seconds,
+}
+
+/// `cloister up`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Up {
+    /// Where clients reach the coordinator
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CLOISTER_LISTEN",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Where the runner is reached
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CLOISTER_RUNNER_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) runner_listen: SocketAddr,
+    /// Where jobs are kept
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "CLOISTER_DATA",
+        default_value = "./cloister-data"
+    )]
+    pub(crate) data: PathBuf,
+    /// A file with the token of the runner, if it is to have one
+    #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
+    pub(crate) runner_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cells: Cells,
+    #[command(flatten)]
+    pub(crate) queue: Queue,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `cloister coordinator`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Coordinator {
+    /// Where clients reach it
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CLOISTER_LISTEN",
+        default_value = "127.0.0.1:8000"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Where jobs are kept
+    #[arg(
+        long,
+        value_name = "sqlite:PATH",
+        env = "CLOISTER_STORE",
+        default_value = "sqlite:./cloister-data/cloister.db"
+    )]
+    pub(crate) store: String,
+    /// A runner; may be given again. A name with several addresses is several runners
+    /// [default: $RUNNER_URL]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "CLOISTER_RUNNER_URL",
+        value_delimiter = ','
+    )]
+    pub(crate) runner_url: Vec<String>,
+    /// A file with the token that is shown to the runners
+    #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
+    pub(crate) runner_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) queue: Queue,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+/// `cloister runner`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Runner {
+    /// Where the coordinator reaches it
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "CLOISTER_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) listen: SocketAddr,
+    #[command(flatten)]
+    pub(crate) cells: Cells,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+impl Queue {
+    /// A coordinator's configuration, of what is on the command line.
+    pub(crate) fn config(&self, common: &Common) -> cloister_coordinator::Config {
+        cloister_coordinator::Config {
+            insecure_no_auth: common.insecure_no_auth,
+            protect_metrics: common.protect_metrics,
+            bounds: common.maxima.bounds(),
+            max_queue: self.max_queue,
+            max_body: common.max_body,
+            keep_time: self.keep_time.0,
+            keep_number: self.keep_number,
+            runner_grace: self.runner_grace.0,
+            drain_grace: common.grace.0,
+            ..cloister_coordinator::Config::default()
+        }
+    }
+}
+
+impl Cells {
+    /// A runner's configuration, of what is on the command line.
+    pub(crate) fn config(&self, common: &Common) -> cloister_runner::Config {
+        let default = cloister_runner::Config::default();
+        cloister_runner::Config {
+            slots: self.slots,
+            insecure_no_auth: common.insecure_no_auth,
+            protect_metrics: common.protect_metrics,
+            bounds: common.maxima.bounds(),
+            // A coordinator's job of the largest size arrives here with every default written out.
+            bodies: BodyLimits {
+                size: ByteSize(common.max_body.0 + (64 << 10)),
+                ..default.bodies
+            },
+            grace: common.grace.0,
+            ..default
+        }
+    }
+
+    pub(crate) fn launcher(&self) -> cloister_sandbox::Config {
+        cloister_sandbox::Config {
+            expose: self.expose.clone(),
+            network_host: self.allow_network.is_some(),
+            max_cells: 0,
+        }
+    }
+}

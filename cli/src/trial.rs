@@ -1,0 +1,30 @@
+//! One cell that runs `true`: whether a host lets cells be made is found out by making one.
+
+use std::sync::mpsc::{Sender, channel};
+
+use anyhow::Context;
+use cloister_api::{Outcome, Program, Status, Task};
+use cloister_sandbox::{Engine, Observer, Stdio};
+
+/// Passes on how a job ended.
+pub(crate) struct Teller(pub(crate) Sender<Outcome>);
+
+impl Observer for Teller {
+    fn ended(self: Box<Self>, outcome: Outcome) {
+        // Whoever stopped waiting does not want to know.
+        let _ = self.0.send(outcome);
+    }
+}
+
+/// Makes a cell, runs `true` in it and takes it away.
+pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
+    let (teller, told) = channel();
+    let task = Task::new(Program::Command("true".into()));
+    engine.run(task, Stdio::Captured, Box::new(Teller(teller)));
+    let outcome = told.recv().context("the engine ended without a word")?;
+    if outcome.status == Status::Completed {
+        return Ok(());
+    }
+    let words = [outcome.message.unwrap_or_default(), outcome.stderr];
+    anyhow::bail!("{}", words.join(" ").trim())
+}
