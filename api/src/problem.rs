@@ -18,16 +18,17 @@ pub enum Kind {
     NotFound,
     /// The address exists, the method does not.
     MethodNotAllowed,
-    /// It contradicts what was said before: the same `execution_id` for something else, or a term
-    /// that is over.
+    /// It comes from a term that is over.
     Conflict,
+    /// It was meant for an earlier life of this service.
+    OtherBoot,
     /// The client was too slow with its body.
     SlowBody,
     /// The body is larger than allowed.
     TooLarge,
     /// The body is not JSON by its `Content-Type`.
     MediaType,
-    /// The same `Idempotency-Key` with another body.
+    /// The same `Idempotency-Key` or `execution_id` with another body.
     KeyReused,
     /// A quota or a rate is used up.
     TooMany,
@@ -47,15 +48,16 @@ impl Kind {
             Self::MethodNotAllowed => {
                 (405, "method-not-allowed", "This method is not offered here")
             }
-            Self::Conflict => (409, "conflict", "The request contradicts an earlier one"),
+            Self::Conflict => (
+                409,
+                "conflict",
+                "The request comes from a term that is over",
+            ),
             Self::SlowBody => (408, "slow-body", "The body took too long to arrive"),
+            Self::OtherBoot => (412, "other-boot", "This service was restarted"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
             Self::MediaType => (415, "media-type", "The body must be application/json"),
-            Self::KeyReused => (
-                422,
-                "key-reused",
-                "The Idempotency-Key was used with another body",
-            ),
+            Self::KeyReused => (422, "key-reused", "The key was used with another body"),
             Self::TooMany => (429, "too-many", "Too many requests"),
             Self::Internal => (500, "internal", "The service failed"),
             Self::Unavailable => (503, "unavailable", "The service cannot take this now"),
