@@ -2,6 +2,8 @@
 //! in the libraries.
 
 mod check;
+mod client;
+mod exit;
 mod limits;
 mod log;
 mod run;
@@ -32,6 +34,16 @@ enum Command {
     Run(Box<run::Args>),
     /// Tell what this host can enforce and what not
     Check(check::Args),
+    /// Hand a job to a coordinator
+    Submit(Box<client::Submit>),
+    /// Show a job
+    Get(client::Get),
+    /// Wait until jobs have ended
+    Wait(client::Wait),
+    /// Cancel jobs
+    Cancel(client::Cancel),
+    /// List jobs, the newest first
+    List(client::List),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +54,11 @@ fn main() -> ExitCode {
         Command::Runner(args) => service::runner(&args),
         Command::Run(args) => Ok(run::main(*args)),
         Command::Check(args) => check::main(&args),
+        Command::Submit(args) => Ok(client::submit(&args)),
+        Command::Get(args) => Ok(client::get(&args)),
+        Command::Wait(args) => Ok(client::wait(&args)),
+        Command::Cancel(args) => Ok(client::cancel(&args)),
+        Command::List(args) => Ok(client::list(&args)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cloister: {error:#}");

@@ -14,11 +14,7 @@ use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Status, Tas
 use cloister_sandbox::{Config, Engine, Host, Launcher, Stdio};
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::{limits::LimitArgs, log, trial::Teller};
-
-/// As timeout(1) and docker-run(1) have them.
-const TIMED_OUT: u8 = 124;
-const NO_CELL: u8 = 125;
+use crate::{exit, limits::LimitArgs, log, trial::Teller};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -51,11 +47,11 @@ pub(crate) fn main(args: Args) -> ExitCode {
             if let Some(message) = told(&outcome) {
                 eprintln!("cloister: {message}");
             }
-            ExitCode::from(exit_code(&outcome))
+            ExitCode::from(exit::code(outcome.reason, outcome.exit_code))
         }
         Err(error) => {
             eprintln!("cloister: {error:#}");
-            ExitCode::from(NO_CELL)
+            ExitCode::from(exit::NO_CELL)
         }
     }
 }
@@ -131,14 +127,6 @@ fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
     checked
         .map(|request| request.task)
         .map_err(|problem| anyhow::anyhow!(problem.detail))
-}
-
-fn exit_code(outcome: &Outcome) -> u8 {
-    match (outcome.reason, outcome.exit_code) {
-        (Some(Reason::Timeout), _) => TIMED_OUT,
-        (_, Some(code)) => u8::try_from(code).unwrap_or(u8::MAX),
-        (_, None) => NO_CELL,
-    }
 }
 
 /// What a person should hear: not how the command itself chose to end, which it told by itself.

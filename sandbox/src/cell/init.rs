@@ -41,16 +41,11 @@ pub(crate) fn run(control: &mut File, domain: Option<&OwnedFd>) -> Result<(), Fa
         return Ok(());
     };
     let job = Job::prepare(start).at(Step::Command)?;
-    let main = match launch(&job, domain)? {
-        Launched::Running(pid) => pid,
+    let (main, at) = match launch(&job, domain)? {
+        Launched::Running(pid, at) => (pid, at),
         Launched::Refused(fault) => return say(control, &Status::NotExecuted(fault)),
     };
-    say(
-        control,
-        &Status::Started {
-            at: sys::monotonic_ns(),
-        },
-    )?;
+    say(control, &Status::Started { at })?;
 
     loop {
         let mut events = [
