@@ -1,3 +1,90 @@
-//! The coordinator.
+//! The coordinator: takes jobs, keeps them, and has them run by runners.
+//!
+//! - `http` reads requests and writes answers;
+//! - `engine` carries out what is decided, and holds everything together;
+//! - `scheduler` decides, in memory and without I/O;
+//! - `store` keeps what was acknowledged;
+//! - `dispatch` talks to the runners.
+//!
+//! [`serve`] is the one way in.
+
+mod config;
+mod dispatch;
+mod engine;
+mod error;
+mod http;
+mod metrics;
 mod scheduler;
 mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use cloister_web::{Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown};
+use tokio::time::timeout;
+
+pub use self::{config::Config, error::Error, store::StoreError};
+use self::{
+    dispatch::{Source, discover},
+    engine::Engine,
+    http::App,
+    store::Store,
+};
+
+/// Serves on `listener` until `shutdown`: while it drains, running jobs finish within the grace
+/// time, and what waits stays in the store.
+pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
+    let address = listener.local_addr().map_err(Error::Address)?;
+    let access = Access::decide(address, config.tokens.clone(), config.insecure_no_auth)?;
+    let sources = config.runner_urls.iter().map(|url| Source::parse(url));
+    let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    let store = store::open(&config.store)?;
+    run(&config, store, sources, access, listener, shutdown).await
+}
+
+async fn run(
+    config: &Config,
+    store: Arc<dyn Store>,
+    sources: Vec<Source>,
+    access: Access,
+    listener: TcpListener,
+    shutdown: Shutdown,
+) -> Result<(), Error> {
+    let engine = Engine::new(config, store)?;
+    engine.recover().await?;
+    for source in sources {
+        engine.spawn(discover(Arc::clone(&engine), source));
+    }
+    engine.spawn(Arc::clone(&engine).tick());
+    engine.spawn(Arc::clone(&engine).expire());
+
+    let bodies = BodyReader::new(BodyLimits {
+        size: config.max_body,
+        ..BodyLimits::default()
+    });
+    let app = App {
+        engine: Arc::clone(&engine),
+        bodies,
+        bounds: Arc::new(config.bounds.clone()),
+    };
+    let router = http::router(app, Guard::new(access, config.protect_metrics));
+    let stop = drained(&engine, &shutdown, config.drain_grace);
+    let limits = ServerLimits::default();
+    let served = cloister_web::serve(listener, router, limits, shutdown.clone(), stop).await;
+    engine.close().await;
+    Ok(served?)
+}
+
+/// Returns when the server may stop: nothing new is dispatched, and nothing runs any more or the
+/// grace time is over.
+async fn drained(engine: &Arc<Engine>, shutdown: &Shutdown, grace: Duration) {
+    shutdown.draining().await;
+    engine.drain();
+    tracing::info!("draining: running jobs finish, what waits stays in the store");
+    if timeout(grace, engine.idle()).await.is_err() {
+        tracing::warn!("jobs still run; they are taken up again at the next start");
+    }
+    engine.close_waits();
+}

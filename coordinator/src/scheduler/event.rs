@@ -9,7 +9,7 @@ use super::job::{Facts, RunnerName};
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     /// A job was committed to the store (for the first time, or read back after a restart); it
-    /// takes the place that [`reserve`](super::Scheduler::reserve) kept, if any.
+    /// takes the place that was reserved for it, if any.
     Submitted(Facts),
     /// After a restart: a runner was given this attempt, and may have it still.
     Resumed {

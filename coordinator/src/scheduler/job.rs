@@ -123,6 +123,8 @@ impl Facts {
 /// Where a job stands.
 #[derive(Clone, Debug)]
 pub(super) enum Stage {
+    /// It is being committed for the first time.
+    Storing,
     /// In the queue.
     Queued,
     /// Backs off.

@@ -49,8 +49,8 @@ use self::{
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     max_queue: usize,
-    /// Places promised to jobs that are being committed.
-    reserved: usize,
+    /// Jobs that are being committed.
+    storing: usize,
     jobs: HashMap<Uuid, Entry>,
     queue: Queue,
     delayed: BTreeSet<(Timestamp, Uuid)>,
@@ -65,7 +65,7 @@ impl Scheduler {
     pub(crate) fn new(max_queue: usize) -> Self {
         Self {
             max_queue,
-            reserved: 0,
+            storing: 0,
             jobs: HashMap::new(),
             queue: Queue::default(),
             delayed: BTreeSet::new(),
@@ -77,17 +77,30 @@ impl Scheduler {
     }
 
     /// Promises a place in the queue to a job that is about to be committed; false when there is
-    /// none. Given back by [`release`](Self::release), before the job comes as `Submitted` or when it
-    /// does not come at all.
-    pub(crate) fn reserve(&mut self) -> bool {
-        let room = !self.draining && self.pending() + self.reserved < self.max_queue;
-        self.reserved += usize::from(room);
+    /// none. The promise ends with the job's `Submitted`, or by [`release`](Self::release).
+    pub(crate) fn reserve(&mut self, facts: &Facts) -> bool {
+        let room = !self.draining && self.pending() + self.storing < self.max_queue;
+        if room {
+            self.storing += 1;
+            let entry = Entry {
+                facts: facts.clone(),
+                stage: Stage::Storing,
+                cancel: false,
+            };
+            self.jobs.insert(facts.id, entry);
+        }
         room
     }
 
-    /// See [`reserve`](Self::reserve).
-    pub(crate) fn release(&mut self) {
-        self.reserved = self.reserved.saturating_sub(1);
+    /// The job of a [`reserve`](Self::reserve) was not committed.
+    pub(crate) fn release(&mut self, job: Uuid) {
+        if let Some(entry) = self.jobs.remove(&job) {
+            if matches!(entry.stage, Stage::Storing) {
+                self.storing -= 1;
+            } else {
+                self.jobs.insert(job, entry);
+            }
+        }
     }
 
     /// Jobs that wait for a runner or back off.
@@ -98,6 +111,16 @@ impl Scheduler {
     /// Attempts that runners have.
     pub(crate) fn out(&self) -> usize {
         self.runners.values().map(|runner| runner.out).sum()
+    }
+
+    /// Whether nothing more is dispatched.
+    pub(crate) const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether a runner is listed, or has an attempt.
+    pub(crate) fn knows(&self, runner: &RunnerName) -> bool {
+        self.runners.contains_key(runner)
     }
 
     /// Jobs that are not over.
@@ -120,7 +143,7 @@ impl Scheduler {
     pub(crate) fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
         let mut actions = Vec::new();
         match event {
-            Event::Submitted(facts) => self.submitted(facts, now),
+            Event::Submitted(facts) => actions.extend(self.submitted(facts, now)),
             Event::Resumed {
                 facts,
                 runner,
@@ -197,17 +220,26 @@ impl Scheduler {
         actions
     }
 
-    fn submitted(&mut self, facts: Facts, now: Timestamp) {
-        let stage = self.line_up(&facts, now);
-        let cancel = false;
-        self.jobs.insert(
-            facts.id,
-            Entry {
-                facts,
-                stage,
-                cancel,
-            },
-        );
+    fn submitted(&mut self, facts: Facts, now: Timestamp) -> Option<Action> {
+        let job = facts.id;
+        let promised = self.jobs.remove(&job);
+        self.storing -= usize::from(promised.is_some());
+        let cancel = promised.is_some_and(|entry| entry.cancel);
+        let stage = if cancel {
+            Stage::Recording {
+                out: None,
+                again: None,
+            }
+        } else {
+            self.line_up(&facts, now)
+        };
+        let entry = Entry {
+            facts,
+            stage,
+            cancel,
+        };
+        self.jobs.insert(job, entry);
+        cancel.then_some(Action::Withdraw { job })
     }
 
     /// Puts a job in the queue, or aside while it backs off.
@@ -381,7 +413,7 @@ impl Scheduler {
                 self.delayed.remove(&(due, job));
             }
             Stage::Out(_) => return (!asked_before).then_some(Action::Stop { job }),
-            Stage::Recording { .. } => return None,
+            Stage::Storing | Stage::Recording { .. } => return None,
         }
         entry.stage = Stage::Recording {
             out: None,

@@ -1,6 +1,8 @@
 //! What the scheduler tells whoever asks: where a job stands and exactly why it waits, how the
 //! runners are, and whether any of them could ever hold a job. Worked out when asked, never before.
 
+use std::fmt::Write;
+
 use cloister_api::{FieldProblem, RunnerHealth, RunnerState, Timestamp};
 use uuid::Uuid;
 
@@ -50,7 +52,7 @@ impl Scheduler {
         let out = match &entry.stage {
             Stage::Out(out) => Some(out),
             Stage::Recording { out, .. } => out.as_ref(),
-            Stage::Queued | Stage::Delayed(_) => None,
+            Stage::Storing | Stage::Queued | Stage::Delayed(_) => None,
         };
         let running = out.is_some_and(|out| out.started_at.is_some());
         Some(Live {
@@ -128,6 +130,7 @@ impl Scheduler {
                 }
                 _ => format!("is being handed to runner {}", out.runner),
             },
+            Stage::Storing => "is being stored".into(),
             Stage::Recording { .. } => "its end is being recorded".into(),
             Stage::Delayed(due) => {
                 let before = entry.facts.attempt.saturating_sub(1);
@@ -244,7 +247,7 @@ fn named(troubles: impl Iterator<Item = String>) -> String {
         .collect::<Vec<_>>()
         .join("; ");
     if let Some(more @ 1..) = all.len().checked_sub(NAMED) {
-        text.push_str(&format!("; and {more} more"));
+        let _ = write!(text, "; and {more} more");
     }
     text
 }

@@ -12,7 +12,7 @@ mod error;
 mod sqlite;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -83,7 +83,8 @@ pub(crate) type Digest = [u8; 32];
 #[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) tenant: String,
-    pub(crate) key: String,
+    /// As the client sent it.
+    pub(crate) name: String,
     pub(crate) digest: Digest,
 }
 

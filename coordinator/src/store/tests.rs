@@ -57,12 +57,12 @@ fn claim(attempt: u32) -> Claim {
     }
 }
 
-fn key(key: &str, digest: u8) -> Option<Key> {
-    Some(Key {
+fn key(name: &str, digest: u8) -> Key {
+    Key {
         tenant: String::new(),
-        key: key.into(),
+        name: name.into(),
         digest: [digest; 32],
-    })
+    }
 }
 
 async fn list(store: &dyn Store, query: Query) -> (Vec<Uuid>, bool) {
@@ -177,20 +177,23 @@ async fn a_key_makes_one_job() {
     let first = job("a");
     {
         let store = open(&folder.url()).unwrap();
-        let made = store.submit(first.clone(), key("k", 1)).await.unwrap();
+        let made = store
+            .submit(first.clone(), Some(key("k", 1)))
+            .await
+            .unwrap();
         assert_eq!(made, Submitted::New);
     }
     let store = open(&folder.url()).unwrap();
-    let again = store.submit(job("a"), key("k", 1)).await.unwrap();
+    let again = store.submit(job("a"), Some(key("k", 1))).await.unwrap();
     assert_eq!(again, Submitted::Same(first.job_id));
-    let other = store.submit(job("b"), key("k", 2)).await.unwrap();
+    let other = store.submit(job("b"), Some(key("k", 2))).await.unwrap();
     assert_eq!(other, Submitted::Other);
     let found = store.find_key(String::new(), "k".into()).await.unwrap();
     assert_eq!(found, Some((first.job_id, [1; 32])));
     assert_eq!(store.find_key("t".into(), "k".into()).await.unwrap(), None);
 
     // Also when they come at once.
-    let calls = (0..50).map(|_| store.submit(job("c"), key("k2", 1)));
+    let calls = (0..50).map(|_| store.submit(job("c"), Some(key("k2", 1))));
     let made = join_all(calls).await;
     let made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
     let new = made.iter().filter(|m| **m == Submitted::New).count();
@@ -282,8 +285,8 @@ async fn lists_by_status_reason_and_labels_without_outputs() {
     assert_eq!(page.jobs, [ended(labelled, 2_000).without_outputs()]);
     assert_eq!(
         by(Query {
-            labels,
             status,
+            labels,
             ..query()
         })
         .await,
@@ -332,7 +335,7 @@ async fn ended_jobs_are_kept_for_a_time_and_a_number() {
         let job = job("a");
         ids.push(job.job_id);
         store
-            .submit(job.clone(), key(&at.to_string(), 1))
+            .submit(job.clone(), Some(key(&at.to_string(), 1)))
             .await
             .unwrap();
         store.finish(ended(job, 10_000 + at)).await.unwrap();
@@ -379,7 +382,7 @@ async fn ended_jobs_are_kept_for_a_time_and_a_number() {
     assert_eq!(left.len(), 51);
     assert!(left.contains(&waits.job_id) && left.contains(&ids[299]));
     // The key went with its job, and is free again.
-    let again = store.submit(job("b"), key("0", 2)).await.unwrap();
+    let again = store.submit(job("b"), Some(key("0", 2))).await.unwrap();
     assert_eq!(again, Submitted::New);
 }
 
@@ -396,7 +399,7 @@ async fn an_embedded_store_has_one_owner_and_a_known_schema() {
         rusqlite::Connection::open(&path)
             .unwrap()
             .execute_batch(sql)
-            .unwrap()
+            .unwrap();
     };
     set("PRAGMA user_version = 99");
     let newer = open(&folder.url()).err().unwrap();

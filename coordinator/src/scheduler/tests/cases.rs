@@ -236,16 +236,29 @@ fn what_no_runner_could_ever_hold_is_known() {
 #[test]
 fn the_queue_is_bounded_also_while_jobs_are_committed() {
     let mut scheduler = Scheduler::new(2);
-    assert!(scheduler.reserve() && scheduler.reserve());
-    assert!(!scheduler.reserve());
-    scheduler.release();
+    assert!(scheduler.reserve(&facts(1)) && scheduler.reserve(&facts(2)));
+    assert!(!scheduler.reserve(&facts(3)));
     scheduler.apply(Event::Submitted(facts(1)), NOW);
-    assert!(!scheduler.reserve());
-    scheduler.release();
-    assert!(scheduler.reserve());
+    assert!(!scheduler.reserve(&facts(3)));
+    scheduler.release(facts(1).id);
+    assert!(!scheduler.reserve(&facts(3)), "it was committed");
+    scheduler.release(facts(2).id);
+    assert!(scheduler.reserve(&facts(3)));
+    scheduler.release(facts(3).id);
     scheduler.apply(Event::Drain, NOW);
-    scheduler.release();
-    assert!(!scheduler.reserve());
+    assert!(!scheduler.reserve(&facts(3)));
+}
+
+#[test]
+fn a_job_can_be_cancelled_while_it_is_being_stored() {
+    let mut bench = Bench::new();
+    bench.runner("a", health(1, 1));
+    let job = facts(1).id;
+    assert!(bench.0.reserve(&facts(1)));
+    assert_eq!(bench.why(1), "is being stored");
+    assert_eq!(bench.apply(Event::Cancel { job }), []);
+    let submitted = bench.apply(Event::Submitted(facts(1)));
+    assert_eq!(submitted, [Action::Withdraw { job }]);
 }
 
 /// Whatever waits, an event costs about the same: with a linear scan this would take minutes.

@@ -12,7 +12,7 @@ use super::{
 
 pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite::Result<Submitted> {
     if let Some(key) = key {
-        match key_of(db, &key.tenant, &key.key)? {
+        match key_of(db, &key.tenant, &key.name)? {
             Some((job, digest)) if digest == key.digest => return Ok(Submitted::Same(job)),
             Some(_) => return Ok(Submitted::Other),
             None => {}
@@ -36,7 +36,7 @@ pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite:
     }
     if let Some(key) = key {
         db.prepare_cached("INSERT INTO keys VALUES (?, ?, ?, ?)")?
-            .execute(params![key.tenant, key.key, key.digest, id])?;
+            .execute(params![key.tenant, key.name, key.digest, id])?;
     }
     Ok(Submitted::New)
 }

@@ -1,0 +1,59 @@
+//! What an operator decides.
+
+use std::time::Duration;
+
+use cloister_api::{Bounds, ByteSize};
+use cloister_web::Secret;
+
+/// How a coordinator works. Every field has a default that is right for one machine.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where jobs are kept: `sqlite:PATH`.
+    pub store: String,
+    /// The runners, such as `http://runner:8080`. A name that resolves to several addresses is
+    /// several runners, and is resolved again every few seconds.
+    pub runner_urls: Vec<String>,
+    /// What is shown to the runners.
+    pub runner_token: Option<Secret>,
+    /// What clients must show, any one of these.
+    pub tokens: Vec<Secret>,
+    /// Serve others than this machine without a token.
+    pub insecure_no_auth: bool,
+    /// Ask for a token at `/metrics` too.
+    pub protect_metrics: bool,
+    /// The operator's maxima for a job.
+    pub bounds: Bounds,
+    /// Jobs that may wait; beyond it submissions are answered `503`.
+    pub max_queue: usize,
+    /// The largest body of a request.
+    pub max_body: ByteSize,
+    /// How long ended jobs are kept.
+    pub keep_time: Duration,
+    /// How many ended jobs are kept.
+    pub keep_number: usize,
+    /// How long a runner may be silent before what it had is given up as `runner_lost`.
+    pub runner_grace: Duration,
+    /// How long running jobs may go on after the first signal. What still runs then goes on at its
+    /// runner, and is taken up again at the next start.
+    pub drain_grace: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            store: "sqlite:cloister-data/cloister.db".into(),
+            runner_urls: Vec::new(),
+            runner_token: None,
+            tokens: Vec::new(),
+            insecure_no_auth: false,
+            protect_metrics: false,
+            bounds: Bounds::default(),
+            max_queue: 100_000,
+            max_body: ByteSize::mib(16),
+            keep_time: Duration::from_secs(7 * 24 * 3600),
+            keep_number: 100_000,
+            runner_grace: Duration::from_secs(30),
+            drain_grace: Duration::from_secs(30),
+        }
+    }
+}

@@ -1,0 +1,475 @@
+//! The life of one attempt: claimed in the store, given to a runner, followed to its end, recorded,
+//! and acknowledged.
+//!
+//! Two promises shape it. What a runner may be running is never started elsewhere: the claim is
+//! durable before the runner is asked, and when a connection breaks the runner itself is asked what
+//! it knows (`GET /executions/{id}`). And what has ended is never lost: the result is committed
+//! before the runner is told to forget it.
+//!
+//! An attempt is `runner_lost` when its runner answers in another life and knows nothing of it, or
+//! answers nothing for the grace time. When it answers in the same life and knows nothing, the
+//! request never arrived, and is sent again under the same id.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cloister_api::{ExecuteRequest, Job, Outcome, Past, Reason, Status, Timestamp};
+use tokio::{
+    sync::watch as channel,
+    time::{Instant, sleep, sleep_until},
+};
+use uuid::Uuid;
+
+use super::{
+    client::{CallError, Known, Taken},
+    health::{Post, watch},
+    release,
+    stream::{Line, Lines, max_line},
+};
+use crate::{
+    engine::{Engine, start},
+    scheduler::{Action, Event, RunnerName},
+    store::{Claim, StoreError},
+};
+
+/// Between two tries to reach a runner that has an attempt.
+const AGAIN: Duration = Duration::from_millis(250);
+/// A runner that is full is left alone until its health shows a slot, and for so long at most.
+const FULL: Duration = Duration::from_secs(5);
+/// A runner that will have none of us is tried again then: an operator has to mend it.
+const STRANGE: Duration = Duration::from_secs(5);
+
+/// How an attempt came out.
+enum End {
+    /// It has ended; `held` tells whether the runner keeps its result.
+    Ended { outcome: Box<Outcome>, held: bool },
+    /// It never began, and counts as none.
+    NotTaken(Untaken),
+    /// Nobody knows, or can know in time.
+    Lost(String),
+}
+
+/// Why a runner that seemed to have room took nothing.
+enum Untaken {
+    Down(String),
+    Full(String),
+    Strange(String),
+}
+
+struct Attempt {
+    engine: Arc<Engine>,
+    job: Job,
+    claim: Claim,
+    runner: RunnerName,
+    post: Post,
+    stop: channel::Receiver<bool>,
+}
+
+/// Gives a job to a runner that the scheduler chose.
+pub(crate) async fn fresh(
+    engine: Arc<Engine>,
+    job: Uuid,
+    attempt: u32,
+    runner: RunnerName,
+    stop: channel::Receiver<bool>,
+) {
+    let post = watch(&engine, &runner);
+    let claim = Claim {
+        attempt,
+        execution_id: Uuid::new_v4(),
+        runner: runner.to_string(),
+        boot_id: post.contact().boot_id,
+    };
+    match engine.store.claim(job, claim.clone()).await {
+        Ok(Some(job)) => {
+            let mut attempt = Attempt {
+                engine,
+                job,
+                claim,
+                runner,
+                post,
+                stop,
+            };
+            let end = attempt.give().await;
+            attempt.conclude(end).await;
+        }
+        Ok(None) => drop_out(&engine, job, attempt, "it does not wait in the store"),
+        Err(error @ StoreError::Record { .. }) => {
+            drop_out(&engine, job, attempt, &error.to_string());
+        }
+        Err(error) => {
+            engine.store_failed(&error);
+            engine.apply(Event::Returned { job, attempt });
+        }
+    }
+}
+
+/// Takes up an attempt that a runner was given before this process was started.
+pub(crate) async fn resumed(
+    engine: Arc<Engine>,
+    job: Uuid,
+    claim: Claim,
+    stop: channel::Receiver<bool>,
+) {
+    let Some(job) = engine.persist(|| engine.store.get(job)).await else {
+        return drop_out(&engine, job, claim.attempt, "it is not in the store");
+    };
+    let runner = RunnerName::from(claim.runner.as_str());
+    let post = watch(&engine, &runner);
+    let mut attempt = Attempt {
+        engine,
+        job,
+        claim,
+        runner,
+        post,
+        stop,
+    };
+    let end = attempt
+        .follow(Some("the coordinator was restarted".into()))
+        .await;
+    attempt.conclude(end).await;
+}
+
+/// A record that can't be is left as it is, for an operator to look at, and stops nothing else.
+fn drop_out(engine: &Arc<Engine>, job: Uuid, attempt: u32, why: &str) {
+    tracing::error!(job_id = %job, attempt, why, "a job can't be run; its record is left as it is");
+    let (reason, jitter) = (None, 0.0);
+    engine.apply(Event::Ended {
+        job,
+        attempt,
+        reason,
+        jitter,
+    });
+    engine.recorded(job);
+}
+
+impl Attempt {
+    async fn give(&mut self) -> End {
+        if *self.stop.borrow() {
+            return Self::cancelled();
+        }
+        self.follow(None).await
+    }
+
+    /// Asks the runner until the attempt has come out. `broken` tells why it must first be asked what
+    /// it knows; it is `None` while it was sent nothing.
+    async fn follow(&mut self, mut broken: Option<String>) -> End {
+        let grace = self.engine.runner_grace;
+        let mut give_up = broken.as_ref().map(|_| Instant::now() + grace);
+        loop {
+            let error = match self.once(broken.is_some()).await {
+                Ok(end) => return end,
+                Err(Trouble::Unsent(why)) if broken.is_none() => {
+                    return End::NotTaken(Untaken::Down(why));
+                }
+                Err(Trouble::Unsent(why)) => why,
+                Err(Trouble::Sent { why, in_touch }) => {
+                    if in_touch {
+                        give_up = None;
+                    }
+                    why
+                }
+            };
+            // A post that has been silent for a while has used up that much of the grace time.
+            let since = self
+                .post
+                .contact()
+                .silent_since
+                .unwrap_or_else(Instant::now);
+            let until = *give_up.get_or_insert(since + grace);
+            if Instant::now() >= until && broken.is_some() {
+                let (runner, seconds) = (&self.runner, grace.as_secs_f64());
+                return End::Lost(format!(
+                    "runner {runner} did not come back within {seconds} s ({error}); \
+                     what became of the command is not known"
+                ));
+            }
+            tracing::warn!(
+                job_id = %self.job.job_id,
+                attempt = self.claim.attempt,
+                runner = %self.runner,
+                error,
+                "lost touch with an attempt; asking its runner"
+            );
+            broken = Some(error);
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// One conversation with the runner.
+    async fn once(&mut self, look_first: bool) -> Result<End, Trouble> {
+        let max = max_line(&self.job.request.task.limits);
+        let execution = self.claim.execution_id;
+        let mut boot = self.claim.boot_id;
+        let mut in_touch = false;
+        if look_first {
+            match self
+                .engine
+                .client
+                .look(&self.runner, execution, max)
+                .await?
+            {
+                Known::Ended(outcome) => {
+                    return Ok(End::Ended {
+                        outcome,
+                        held: true,
+                    });
+                }
+                // It has it, whichever life it was claimed for.
+                Known::Running => (boot, in_touch) = (None, true),
+                Known::Nothing => {
+                    if let Some(lost) = self.other_life().await? {
+                        return Ok(lost);
+                    }
+                    if *self.stop.borrow() {
+                        return Ok(Self::cancelled());
+                    }
+                }
+            }
+        }
+        let body = self.body();
+        let taken = self
+            .engine
+            .client
+            .execute(&self.runner, body, boot, max)
+            .await;
+        match taken.map_err(|error| Trouble::of(error, in_touch))? {
+            Taken::Yes(lines) => self.listen(lines).await,
+            // It said that it has it: then it is nobody else's, and what it knows comes out in time.
+            _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
+            Taken::Busy(why) => Ok(End::NotTaken(Untaken::Full(why))),
+            Taken::OtherBoot if !look_first => {
+                Ok(End::NotTaken(Untaken::Full("was just restarted".into())))
+            }
+            Taken::OtherBoot => Ok(self.restarted()),
+            Taken::Stranger(why) => Ok(End::NotTaken(Untaken::Strange(why))),
+            Taken::Refused(why) => {
+                let message = format!("runner {} refused the job: {why}", self.runner);
+                let reason = Some(Reason::SandboxError);
+                Ok(End::Ended {
+                    outcome: Box::new(Outcome::never_ran(Status::Failed, reason, message)),
+                    held: false,
+                })
+            }
+        }
+    }
+
+    /// A runner knows nothing of the attempt: is it because it was restarted?
+    async fn other_life(&self) -> Result<Option<End>, Trouble> {
+        let now = self.engine.client.health(&self.runner).await?.boot_id;
+        Ok((self.claim.boot_id != Some(now)).then(|| self.restarted()))
+    }
+
+    fn restarted(&self) -> End {
+        End::Lost(format!(
+            "runner {} was restarted while it had the job; what became of the command is not known",
+            self.runner
+        ))
+    }
+
+    fn cancelled() -> End {
+        let message = "it was cancelled before it started";
+        End::Ended {
+            outcome: Box::new(Outcome::never_ran(Status::Cancelled, None, message)),
+            held: false,
+        }
+    }
+
+    fn body(&self) -> Bytes {
+        let request = ExecuteRequest {
+            task: self.job.request.task.clone(),
+            execution_id: Some(self.claim.execution_id),
+            attempt: Some(self.claim.attempt),
+            epoch: None,
+            lease: None,
+        };
+        // A struct of strings and numbers always serialises.
+        serde_json::to_vec(&request).unwrap_or_default().into()
+    }
+
+    /// Follows what happens, and passes on a wish for the end.
+    async fn listen(&mut self, mut lines: Lines) -> Result<End, Trouble> {
+        let grace = self.engine.runner_grace;
+        let mut post = self.post.clone();
+        let lost = post.lost(grace);
+        tokio::pin!(lost);
+        let mut told = false;
+        let mut next_try = Instant::now();
+        loop {
+            let stop = *self.stop.borrow_and_update() && !told;
+            tokio::select! {
+                line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
+                    Some(Line::Started(at)) => self.started(at),
+                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
+                    Some(Line::Other) => {}
+                    None => return Err(Trouble::silent("it ended without a result")),
+                },
+                () = sleep_until(next_try), if stop => {
+                    let execution = self.claim.execution_id;
+                    told = self.engine.client.delete(&self.runner, execution).await.is_ok();
+                    next_try = Instant::now() + AGAIN;
+                }
+                // The sender may be gone once the attempt is over for the scheduler.
+                Ok(()) = self.stop.changed(), if !stop && !told => {}
+                () = &mut lost => return Err(Trouble::Sent {
+                    why: "its runner answers no more, or in another life".into(),
+                    in_touch: false,
+                }),
+            }
+        }
+    }
+
+    fn started(&mut self, at: Timestamp) {
+        if self.job.started_at.is_some() {
+            return;
+        }
+        start(&mut self.job, &self.runner, at);
+        let (job, attempt) = (self.job.job_id, self.claim.attempt);
+        self.engine
+            .metrics
+            .started(self.job.queue_ms.unwrap_or_default());
+        self.engine.apply(Event::Started { job, attempt, at });
+        // Not waited for: it is for the lists, and for a restart.
+        let engine = Arc::clone(&self.engine);
+        self.engine.spawn(async move {
+            if let Err(error) = engine.store.started(job, attempt, at).await {
+                engine.store_failed(&error);
+            }
+        });
+    }
+
+    async fn conclude(self, end: End) {
+        match end {
+            End::NotTaken(why) => self.return_it(why).await,
+            End::Ended { outcome, held } => {
+                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
+                let execution = self.claim.execution_id;
+                self.record(*outcome).await;
+                if held {
+                    engine.spawn(release::acknowledge(Arc::clone(&engine), runner, execution));
+                }
+            }
+            End::Lost(message) => {
+                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
+                let execution = self.claim.execution_id;
+                let reason = Some(Reason::RunnerLost);
+                self.record(Outcome::never_ran(Status::Failed, reason, message))
+                    .await;
+                engine.spawn(release::abandon(Arc::clone(&engine), runner, execution));
+            }
+        }
+    }
+
+    /// Back into the queue: no runner has it after all.
+    async fn return_it(self, why: Untaken) {
+        let (engine, runner) = (&self.engine, self.runner.clone());
+        let hold = |why: String, pause: Duration, busy| {
+            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+            let until = Timestamp(Timestamp::now().0.saturating_add(pause));
+            Event::Held {
+                runner: runner.clone(),
+                until,
+                busy,
+                why,
+            }
+        };
+        engine.apply(match why {
+            Untaken::Down(why) => Event::Down {
+                runner: runner.clone(),
+                why,
+            },
+            Untaken::Full(why) => hold(why, FULL, true),
+            Untaken::Strange(why) => hold(why, STRANGE, false),
+        });
+        self.post.ask_soon();
+        let (job, attempt) = (self.job.job_id, self.claim.attempt);
+        engine.persist(|| engine.store.unclaim(job)).await;
+        engine.apply(Event::Returned { job, attempt });
+    }
+
+    async fn record(mut self, outcome: Outcome) {
+        let engine = &self.engine;
+        let (id, attempt, reason) = (self.job.job_id, self.claim.attempt, outcome.reason);
+        let jitter = rand::random();
+        let action = engine.apply(Event::Ended {
+            job: id,
+            attempt,
+            reason,
+            jitter,
+        });
+        if let Some(Action::Retry {
+            attempt: next,
+            not_before,
+            ..
+        }) = action
+        {
+            engine.metrics.repeated(reason);
+            tracing::info!(
+                job_id = %id,
+                attempt,
+                runner = %self.runner,
+                reason = reason.map_or("", Reason::as_str),
+                "attempt failed, another follows"
+            );
+            let job = again(self.job, &self.runner, outcome, next);
+            engine
+                .persist(|| engine.store.retry(job.clone(), not_before))
+                .await;
+        } else {
+            self.job.runner = Some(self.runner.to_string());
+            self.job.finish(outcome);
+            let job = &self.job;
+            engine.persist(|| engine.store.finish(job.clone())).await;
+            engine.ended(job);
+        }
+        engine.recorded(id);
+    }
+}
+
+/// The job as it waits for its next attempt.
+fn again(mut job: Job, runner: &RunnerName, mut outcome: Outcome, next: u32) -> Job {
+    outcome.started_at = outcome.started_at.or(job.started_at);
+    job.attempts.push(Past {
+        attempt: job.attempt,
+        runner: Some(runner.to_string()),
+        outcome,
+    });
+    job.attempt = next;
+    job.status = Status::Pending;
+    (job.runner, job.started_at, job.queue_ms) = (None, None, None);
+    job
+}
+
+/// Why a conversation did not come to an end.
+enum Trouble {
+    /// Nothing was sent.
+    Unsent(String),
+    /// The runner may have what was sent; `in_touch` tells whether it answered in between.
+    Sent { why: String, in_touch: bool },
+}
+
+impl Trouble {
+    fn of(error: CallError, in_touch: bool) -> Self {
+        match error {
+            CallError::Connect(_) => Self::Unsent(error.to_string()),
+            error => Self::Sent {
+                why: error.to_string(),
+                // Who talks nonsense may do so for ever.
+                in_touch: in_touch && !matches!(error, CallError::Nonsense(_)),
+            },
+        }
+    }
+
+    fn silent(why: &str) -> Self {
+        Self::Sent {
+            why: why.into(),
+            in_touch: true,
+        }
+    }
+}
+
+impl From<CallError> for Trouble {
+    fn from(error: CallError) -> Self {
+        Self::of(error, false)
+    }
+}

@@ -1,0 +1,15 @@
+//! Everything between the coordinator and its runners: who they are (`discovery`), how they are
+//! (`health`), and the life of an attempt at one of them (`attempt`).
+
+pub(crate) mod attempt;
+mod client;
+mod discovery;
+mod health;
+mod release;
+mod stream;
+
+pub(crate) use self::{
+    client::RunnerClient,
+    discovery::{Source, discover},
+    health::{Fleet, watch},
+};

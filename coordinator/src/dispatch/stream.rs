@@ -1,0 +1,96 @@
+//! Reads the lines of an execution as they come, each bounded.
+
+use bytes::BytesMut;
+use cloister_api::{Limits, Outcome, Timestamp};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Deserialize;
+
+use super::client::CallError;
+
+/// The most that one line can be for a job with these limits: each stream as text, where a control
+/// character takes six bytes, and as base64 beside it where it is not UTF-8; and room for the rest.
+pub(crate) fn max_line(limits: &Limits) -> usize {
+    let output = usize::try_from(limits.output.0).unwrap_or(usize::MAX);
+    output.saturating_mul(2 * 8).saturating_add(1 << 20)
+}
+
+/// What a line said. Others than these are for live readers, and there are none yet.
+#[derive(Debug)]
+pub(crate) enum Line {
+    Started(Timestamp),
+    Result(Box<Outcome>),
+    Other,
+}
+
+/// The lines of a body.
+pub(crate) struct Lines {
+    body: Incoming,
+    buffer: BytesMut,
+    /// How much of the buffer is known to hold no newline.
+    searched: usize,
+    max: usize,
+}
+
+impl Lines {
+    pub(crate) fn new(body: Incoming, max: usize) -> Self {
+        Self {
+            body,
+            buffer: BytesMut::new(),
+            searched: 0,
+            max,
+        }
+    }
+
+    /// The next line; `None` at the end. Nothing is lost when the future is dropped.
+    pub(crate) async fn next(&mut self) -> Result<Option<Line>, CallError> {
+        loop {
+            if let Some(end) = self.buffer[self.searched..]
+                .iter()
+                .position(|b| *b == b'\n')
+            {
+                let line = self.buffer.split_to(self.searched + end + 1);
+                self.searched = 0;
+                return read(&line).map(Some);
+            }
+            self.searched = self.buffer.len();
+            if self.searched > self.max {
+                let detail = format!("a line of more than {} bytes", self.max);
+                return Err(CallError::Nonsense(detail));
+            }
+            match self.body.frame().await {
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err(CallError::Broken("it ended within a line".into())),
+                Some(Err(error)) => return Err(CallError::Broken(error.to_string())),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.buffer.extend_from_slice(&data);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn read(line: &[u8]) -> Result<Line, CallError> {
+    #[derive(Deserialize)]
+    struct Tag {
+        event: String,
+        started_at: Option<Timestamp>,
+    }
+    let nonsense = |error: serde_json::Error| CallError::Nonsense(error.to_string());
+    let tag: Tag = serde_json::from_slice(line).map_err(nonsense)?;
+    match (tag.event.as_str(), tag.started_at) {
+        ("result", _) => {
+            let outcome: Box<Outcome> = serde_json::from_slice(line).map_err(nonsense)?;
+            if outcome.status.ended() {
+                Ok(Line::Result(outcome))
+            } else {
+                let status = outcome.status.as_str();
+                Err(CallError::Nonsense(format!("a result that is {status}")))
+            }
+        }
+        ("started", Some(at)) => Ok(Line::Started(at)),
+        _ => Ok(Line::Other),
+    }
+}

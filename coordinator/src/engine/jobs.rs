@@ -1,0 +1,214 @@
+//! Taking jobs in, and cancelling them.
+
+use std::{sync::Arc, time::Duration};
+
+use cloister_api::{Job, JobRequest, Kind, Problem, Status, Timestamp};
+use sha2::{Digest, Sha256};
+use tokio::{sync::oneshot, time::timeout};
+use uuid::Uuid;
+
+use super::{Engine, watch::overlay};
+use crate::{
+    scheduler::{Event, Facts, Live, Needs},
+    store::{Key, StoreError, Submitted},
+};
+
+/// After which a client may try again that was refused for want of room, or of a store.
+const COME_AGAIN: u64 = 5;
+/// How long a cancellation waits to see whether a job that is just being handed to a runner starts.
+const HANDING_OVER: Duration = Duration::from_secs(2);
+
+/// A job that was taken in, or that the same key made before.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) job: Job,
+    pub(crate) new: bool,
+}
+
+impl Engine {
+    /// Takes a job in. It is durable when this returns. A client that goes away meanwhile does not
+    /// stop it half-way.
+    pub(crate) async fn submit(
+        self: &Arc<Self>,
+        request: JobRequest,
+        key: Option<String>,
+    ) -> Result<Accepted, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            let _ = answer.send(engine.take_in(request, key).await);
+        });
+        answered.await.unwrap_or_else(|_| Err(draining()))
+    }
+
+    async fn take_in(
+        self: &Arc<Self>,
+        request: JobRequest,
+        key: Option<String>,
+    ) -> Result<Accepted, Problem> {
+        let key = key.map(|key| with_digest(key, &request)).transpose()?;
+        if let Some(key) = &key
+            && let Some(known) = self.known(key).await?
+        {
+            return Ok(known);
+        }
+        let needs = Needs::of(&request);
+        let faults = self.read(|scheduler| scheduler.impossible(&needs));
+        if !faults.is_empty() {
+            return Err(Problem::invalid(faults));
+        }
+        let job = Job::new(Uuid::now_v7(), Timestamp::now(), request);
+        let facts = Facts::of(&job, None);
+        self.reserve(&facts)?;
+        match self.store.submit(job.clone(), key).await {
+            Ok(Submitted::New) => {
+                let live = self.queue_up(facts);
+                self.metrics.submitted();
+                tracing::info!(job_id = %job.job_id, priority = job.request.priority, "job accepted");
+                let job = overlay(job, live);
+                Ok(Accepted { job, new: true })
+            }
+            Ok(Submitted::Same(id)) => {
+                self.state().scheduler.release(job.job_id);
+                self.made_before(id).await
+            }
+            Ok(Submitted::Other) => {
+                self.state().scheduler.release(job.job_id);
+                Err(other_request())
+            }
+            Err(error) => {
+                self.state().scheduler.release(job.job_id);
+                self.store_failed(&error);
+                Err(store_problem(&error))
+            }
+        }
+    }
+
+    fn queue_up(self: &Arc<Self>, facts: Facts) -> Option<Live> {
+        let mut state = self.state();
+        let id = facts.id;
+        self.apply_within(&mut state, Event::Submitted(facts));
+        state.scheduler.live(id)
+    }
+
+    fn reserve(&self, facts: &Facts) -> Result<(), Problem> {
+        let mut state = self.state();
+        if state.scheduler.is_draining() {
+            return Err(draining());
+        }
+        if state.scheduler.reserve(facts) {
+            return Ok(());
+        }
+        let detail = format!(
+            "the queue is full: {} jobs wait; try again later",
+            state.scheduler.pending()
+        );
+        Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
+    }
+
+    /// The job that a key made before, if any. The store decides again when it writes; this is so
+    /// that a known job is answered also where no new one would be taken.
+    async fn known(&self, key: &Key) -> Result<Option<Accepted>, Problem> {
+        let found = self.store.find_key(key.tenant.clone(), key.name.clone());
+        match found.await.map_err(|error| store_problem(&error))? {
+            None => Ok(None),
+            Some((id, digest)) if digest == key.digest => self.made_before(id).await.map(Some),
+            Some(_) => Err(other_request()),
+        }
+    }
+
+    async fn made_before(&self, id: Uuid) -> Result<Accepted, Problem> {
+        let job = self.view(id).await.map_err(|error| store_problem(&error))?;
+        let job = job.ok_or_else(|| unknown_job(id))?;
+        Ok(Accepted { job, new: false })
+    }
+
+    /// Asks for the end of a job and answers it as it is then; `None` where there is no such job.
+    pub(crate) async fn cancel(self: &Arc<Self>, id: Uuid) -> Result<Option<Job>, Problem> {
+        let (answer, answered) = oneshot::channel();
+        let engine = Arc::clone(self);
+        self.spawn(async move {
+            let _ = answer.send(engine.call_off(id).await);
+        });
+        let done = answered.await.unwrap_or_else(|_| Err(draining()));
+        done.inspect_err(|error| {
+            tracing::warn!(job_id = %id, detail = error.detail, "cannot cancel");
+        })
+    }
+
+    async fn call_off(self: &Arc<Self>, id: Uuid) -> Result<Option<Job>, Problem> {
+        let failed = |error: StoreError| {
+            self.store_failed(&error);
+            store_problem(&error)
+        };
+        let (mut end, known) = self.end_of(id);
+        let at_a_runner = {
+            let mut state = self.state();
+            match state.scheduler.live(id) {
+                Some(live) if live.waits => {
+                    self.apply_within(&mut state, Event::Cancel { job: id });
+                    None
+                }
+                live => live,
+            }
+        };
+        if let Some(live) = at_a_runner {
+            // Written first: what was promised holds across a crash.
+            self.store.request_cancel(id).await.map_err(failed)?;
+            self.apply(Event::Cancel { job: id });
+            tracing::info!(job_id = %id, attempt = live.attempt, "job is being cancelled");
+            let started = live.out.is_some_and(|(_, started_at)| started_at.is_some());
+            if started {
+                return self.view(id).await.map_err(failed);
+            }
+        }
+        if known {
+            // It ends at once unless its command just starts, or the store fails.
+            let _ = timeout(HANDING_OVER, end.changed()).await;
+        }
+        let job = self.view(id).await.map_err(failed)?;
+        match (&job, self.store_failure()) {
+            (Some(job), Some(why)) if job.status == Status::Pending => {
+                let detail = format!("the job is cancelled as soon as the store works: {why}");
+                Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
+            }
+            _ => Ok(job),
+        }
+    }
+}
+
+fn with_digest(key: String, request: &JobRequest) -> Result<Key, Problem> {
+    // The request as it was understood: fields in their order, defaults filled in.
+    let canonical = serde_json::to_vec(request).map_err(|error| {
+        Problem::new(Kind::Internal, format!("cannot write a request: {error}"))
+    })?;
+    Ok(Key {
+        tenant: String::new(),
+        name: key,
+        digest: Sha256::digest(canonical).into(),
+    })
+}
+
+/// The store can't do it now.
+pub(crate) fn store_problem(error: &StoreError) -> Problem {
+    match error {
+        StoreError::Record { .. } => Problem::new(Kind::Internal, error.to_string()),
+        _ => Problem::new(Kind::Unavailable, error.to_string()).retry_after(COME_AGAIN),
+    }
+}
+
+/// There is no such job (any more).
+pub(crate) fn unknown_job(id: Uuid) -> Problem {
+    let detail = format!("there is no job {id}; ended jobs are kept for a limited time");
+    Problem::new(Kind::NotFound, detail)
+}
+
+fn draining() -> Problem {
+    let detail = "the coordinator is shutting down; try again when it is back";
+    Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
+}
+
+fn other_request() -> Problem {
+    let detail = "this Idempotency-Key made a job by another request; use a new key for a new job";
+    Problem::new(Kind::KeyReused, detail)
+}

@@ -1,0 +1,111 @@
+//! What those who ask are told of a job: the stored record, with how it stands at this moment laid
+//! over it; and waiting for its end.
+
+use std::time::Duration;
+
+use cloister_api::{Job, Status, Timestamp};
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use super::{Engine, channel};
+use crate::{
+    scheduler::Live,
+    store::{Query, StoreError},
+};
+
+impl Engine {
+    /// A job as it is now.
+    pub(crate) async fn view(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
+        // In this order: a job that is over here is over in the store.
+        let live = self.read(|scheduler| scheduler.live(id));
+        let job = self.store.get(id).await?;
+        Ok(job.map(|job| overlay(job, live)))
+    }
+
+    /// A job as it is when it has ended, or after `wait`.
+    pub(crate) async fn wait(&self, id: Uuid, wait: Duration) -> Result<Option<Job>, StoreError> {
+        let (mut end, known) = self.end_of(id);
+        if known {
+            let mut closing = self.closing.subscribe();
+            let either = async {
+                tokio::select! {
+                    _ = end.changed() => {}
+                    _ = closing.wait_for(|closing| *closing) => {}
+                }
+            };
+            let _ = timeout(wait, either).await;
+        }
+        self.view(id).await
+    }
+
+    /// Closes when the job's end is recorded, or at once when there is no job that has not ended,
+    /// which is told beside. Under one lock with the scheduler: an end can't slip through.
+    pub(super) fn end_of(&self, id: Uuid) -> (channel::Receiver<()>, bool) {
+        let mut state = self.state();
+        if state.scheduler.live(id).is_none() {
+            return (channel::channel(()).1, false);
+        }
+        let end = state
+            .ends
+            .entry(id)
+            .or_insert_with(|| channel::Sender::new(()));
+        (end.subscribe(), true)
+    }
+
+    /// Those who wait are answered now.
+    pub(crate) fn close_waits(&self) {
+        self.closing.send_replace(true);
+    }
+
+    /// A page of jobs as they are now. A job that moved on since it was selected by its status is
+    /// left out.
+    pub(crate) async fn list(&self, query: Query) -> Result<Listed, StoreError> {
+        let status = query.status;
+        let page = self.store.list(query).await?;
+        let last = page.jobs.last().map(|job| job.job_id);
+        let state = self.state();
+        let jobs = page.jobs.into_iter().map(|job| {
+            let live = state.scheduler.live(job.job_id);
+            overlay(job, live)
+        });
+        Ok(Listed {
+            next: last.filter(|_| page.more),
+            jobs: jobs
+                .filter(|job| status.is_none_or(|status| status == job.status))
+                .collect(),
+        })
+    }
+}
+
+/// A page of jobs, and the job after which the next one starts.
+pub(crate) struct Listed {
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) next: Option<Uuid>,
+}
+
+/// Lays how a job stands at this moment over its record.
+pub(super) fn overlay(mut job: Job, live: Option<Live>) -> Job {
+    if job.status != Status::Pending {
+        return job;
+    }
+    match live {
+        Some(live) if live.attempt == job.attempt => {
+            if let Some((runner, Some(started_at))) = live.out {
+                start(&mut job, &runner, started_at);
+            }
+            job.pending_reason = live.pending_reason;
+        }
+        // It moved on while it was read.
+        _ => job.pending_reason = Some("its state is just changing".into()),
+    }
+    job
+}
+
+/// The command of a job was executed.
+pub(crate) fn start(job: &mut Job, runner: &str, at: Timestamp) {
+    job.status = Status::Running;
+    job.pending_reason = None;
+    job.runner = Some(runner.into());
+    job.started_at = Some(at);
+    job.queue_ms = Some(at.since_ms(job.created_at).max(0));
+}

@@ -1,0 +1,167 @@
+//! `/jobs`.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use cloister_api::{Job, JobList, JobRequest, Kind, Problem, Reason, Status};
+use cloister_web::{Params, PathId, Rejection, Wait};
+use http::{HeaderMap, StatusCode, Uri, header::LOCATION};
+
+use super::{App, page};
+use crate::{
+    engine::{store_problem, unknown_job},
+    store::Query,
+};
+
+const MAX_LIMIT: usize = 100;
+const MAX_KEY: usize = 255;
+
+/// `POST /jobs`
+pub(super) async fn submit(
+    State(app): State<App>,
+    Wait(wait): Wait,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Rejection> {
+    let key = idempotency_key(&headers)?;
+    let body = app.bodies.read(&headers, body).await?;
+    let request = JobRequest::parse(&body, &app.bounds)?;
+    // Its memory is shared with other bodies, and a wait may be long.
+    drop(body);
+    let accepted = app.engine.submit(request, key).await?;
+    let mut job = accepted.job;
+    let id = job.job_id;
+    if let Some(wait) = wait
+        && !job.status.ended()
+    {
+        job = found(app.engine.wait(id, wait).await, id)?;
+    }
+    let status = if accepted.new {
+        StatusCode::CREATED
+    } else {
+        StatusCode::OK
+    };
+    let location = format!("/jobs/{id}");
+    Ok((status, [(LOCATION, location)], Json(job)).into_response())
+}
+
+/// `GET /jobs/{id}`
+pub(super) async fn show(
+    State(app): State<App>,
+    PathId(id): PathId,
+    Wait(wait): Wait,
+) -> Result<Json<Job>, Rejection> {
+    let job = match wait {
+        Some(wait) => app.engine.wait(id, wait).await,
+        None => app.engine.view(id).await,
+    };
+    found(job, id).map(Json)
+}
+
+/// `DELETE /jobs/{id}`
+pub(super) async fn cancel(
+    State(app): State<App>,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<Response, Rejection> {
+    Params::read(&uri, &[])?;
+    let job = app
+        .engine
+        .cancel(id)
+        .await?
+        .ok_or_else(|| unknown_job(id))?;
+    let status = if job.status.ended() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
+    Ok((status, Json(job)).into_response())
+}
+
+/// `GET /jobs`
+pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<JobList>, Rejection> {
+    let params = Params::read(&uri, &["status", "reason", "label", "limit", "next"])?;
+    let page = app.engine.list(query(&params)?).await;
+    let page = page.map_err(|error| store_problem(&error))?;
+    Ok(Json(JobList {
+        next: page.next.map(page::token),
+        jobs: page.jobs,
+    }))
+}
+
+fn query(params: &Params) -> Result<Query, Problem> {
+    let statuses = [
+        Status::Pending,
+        Status::Running,
+        Status::Completed,
+        Status::Failed,
+        Status::Cancelled,
+    ];
+    let label = params.text("label").map(|text| match text.split_once(':') {
+        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+        None => Err(invalid("label", "must be NAME:VALUE")),
+    });
+    let limit = params.get::<usize>("limit")?.unwrap_or(MAX_LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(invalid("limit", &format!("must be from 1 to {MAX_LIMIT}")));
+    }
+    Ok(Query {
+        status: one_of(params, "status", &statuses, Status::as_str)?,
+        reason: one_of(params, "reason", &Reason::ALL, Reason::as_str)?,
+        labels: label.transpose()?.into_iter().collect(),
+        before: params.text("next").map(page::read).transpose()?,
+        limit,
+    })
+}
+
+/// A parameter whose value is one of a few words.
+fn one_of<T: Copy>(
+    params: &Params,
+    name: &str,
+    all: &[T],
+    word: fn(T) -> &'static str,
+) -> Result<Option<T>, Problem> {
+    let Some(text) = params.text(name) else {
+        return Ok(None);
+    };
+    let found = all.iter().copied().find(|known| word(*known) == text);
+    found.map(Some).ok_or_else(|| {
+        let words: Vec<_> = all.iter().map(|known| word(*known)).collect();
+        invalid(name, &format!("must be one of {}", words.join(", ")))
+    })
+}
+
+fn invalid(name: &str, why: &str) -> Problem {
+    Problem::new(Kind::Invalid, format!("the query parameter {name:?} {why}"))
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut values = headers.get_all("idempotency-key").iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return if headers.contains_key("idempotency-key") {
+            Err(bad_key("is given more than once"))
+        } else {
+            Ok(None)
+        };
+    };
+    match value.to_str() {
+        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.into())),
+        Ok(_) => Err(bad_key("must be 1 to 255 characters long")),
+        Err(_) => Err(bad_key("must be visible ASCII")),
+    }
+}
+
+fn bad_key(why: &str) -> Problem {
+    Problem::new(Kind::Invalid, format!("the header Idempotency-Key {why}"))
+}
+
+fn found(
+    job: Result<Option<Job>, crate::store::StoreError>,
+    id: uuid::Uuid,
+) -> Result<Job, Rejection> {
+    let job = job.map_err(|error| store_problem(&error))?;
+    Ok(job.ok_or_else(|| unknown_job(id))?)
+}

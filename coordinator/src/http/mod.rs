@@ -1,0 +1,34 @@
+//! The coordinator's address space. Handlers read requests and write answers; what happens in
+//! between is the engine's.
+
+mod jobs;
+mod ops;
+mod page;
+
+use std::sync::Arc;
+
+use axum::{Router, routing::get};
+use cloister_api::Bounds;
+use cloister_web::{BodyReader, Guard, with_fallbacks};
+
+use crate::engine::Engine;
+
+/// What handlers need.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) bodies: BodyReader,
+    pub(crate) bounds: Arc<Bounds>,
+}
+
+/// All that the coordinator answers, behind its guard.
+pub(crate) fn router(app: App, guard: Guard) -> Router {
+    let router = Router::new()
+        .route("/jobs", get(jobs::list).post(jobs::submit))
+        .route("/jobs/{id}", get(jobs::show).delete(jobs::cancel))
+        .route("/runners", get(ops::runners))
+        .route("/metrics", get(ops::metrics))
+        .route("/health", get(ops::health))
+        .route("/ready", get(ops::ready));
+    guard.protect(with_fallbacks(router)).with_state(app)
+}

@@ -1,0 +1,204 @@
+//! What Prometheus reads. The names without `cloister_` are the contract's.
+
+use cloister_api::{Job, Reason, Status};
+use prometheus::{
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    core::Collector, exponential_buckets,
+};
+
+use crate::scheduler::RunnerView;
+
+/// Counters of this process, and gauges that are set when somebody reads them.
+pub(crate) struct Metrics {
+    registry: Registry,
+    jobs: IntCounter,
+    completed: IntCounter,
+    failed: IntCounter,
+    runtime: Histogram,
+    ends: IntCounterVec,
+    attempts: IntCounterVec,
+    queue_wait: Histogram,
+    queue_depth: IntGauge,
+    running: IntGauge,
+    store_up: IntGauge,
+    runner_up: IntGaugeVec,
+    runner_slots: IntGaugeVec,
+    runner_failed_cells: IntGaugeVec,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let of = &registry;
+        let info = IntGaugeVec::new(
+            Opts::new("cloister_build_info", "Which program this is; always 1."),
+            &["version"],
+        )?;
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        put(of, info)?;
+        Ok(Self {
+            jobs: counter(of, "jobs_total", "Jobs that were submitted.")?,
+            completed: counter(
+                of,
+                "jobs_completed_total",
+                "Jobs that ended with exit code 0.",
+            )?,
+            failed: counter(
+                of,
+                "jobs_failed_total",
+                "Jobs that failed, for whatever reason.",
+            )?,
+            runtime: histogram(
+                of,
+                "job_runtime_seconds",
+                "From the execution of a job's command to its end.",
+                exponential_buckets(0.001, 4.0, 12)?,
+            )?,
+            ends: put(
+                of,
+                IntCounterVec::new(
+                    Opts::new(
+                        "cloister_job_ends_total",
+                        "Ends of jobs by status and reason.",
+                    ),
+                    &["status", "reason"],
+                )?,
+            )?,
+            attempts: put(
+                of,
+                IntCounterVec::new(
+                    Opts::new(
+                        "cloister_attempts_repeated_total",
+                        "Attempts that were followed by another, by reason.",
+                    ),
+                    &["reason"],
+                )?,
+            )?,
+            queue_wait: histogram(
+                of,
+                "cloister_queue_wait_seconds",
+                "From the acceptance of a job to the execution of its command.",
+                exponential_buckets(0.001, 4.0, 12)?,
+            )?,
+            queue_depth: gauge(of, "cloister_queue_depth", "Jobs that wait for a runner.")?,
+            running: gauge(of, "cloister_jobs_running", "Jobs that runners have.")?,
+            store_up: gauge(of, "cloister_store_up", "Whether the store takes writes.")?,
+            runner_up: runner_gauge(of, "cloister_runner_up", "Whether a runner answers.")?,
+            runner_slots: runner_gauge(of, "cloister_runner_slots", "Slots that a runner has.")?,
+            runner_failed_cells: runner_gauge(
+                of,
+                "cloister_runner_failed_cells",
+                "Cells that a runner could not make, since this process knows it.",
+            )?,
+            registry,
+        })
+    }
+
+    pub(crate) const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(crate) fn submitted(&self) {
+        self.jobs.inc();
+    }
+
+    pub(crate) fn started(&self, waited_ms: i64) {
+        self.queue_wait.observe(seconds(waited_ms));
+    }
+
+    pub(crate) fn repeated(&self, reason: Option<Reason>) {
+        let reason = reason.map_or("", Reason::as_str);
+        self.attempts.with_label_values(&[reason]).inc();
+    }
+
+    pub(crate) fn ended(&self, job: &Job) {
+        match job.status {
+            Status::Completed => self.completed.inc(),
+            Status::Failed => self.failed.inc(),
+            _ => {}
+        }
+        if let Some(ms) = job.runtime_ms {
+            self.runtime.observe(ms / 1000.0);
+        }
+        let reason = job.reason.map_or("", Reason::as_str);
+        self.ends
+            .with_label_values(&[job.status.as_str(), reason])
+            .inc();
+    }
+
+    /// Sets the gauges to how things stand now.
+    pub(crate) fn set(
+        &self,
+        pending: usize,
+        running: usize,
+        store_up: bool,
+        runners: &[RunnerView],
+    ) {
+        self.queue_depth.set(whole(pending));
+        self.running.set(whole(running));
+        self.store_up.set(i64::from(store_up));
+        // Those that left are told no more.
+        for gauge in [
+            &self.runner_up,
+            &self.runner_slots,
+            &self.runner_failed_cells,
+        ] {
+            gauge.reset();
+        }
+        for runner in runners {
+            let label = [&*runner.name];
+            self.runner_up
+                .with_label_values(&label)
+                .set(i64::from(runner.up));
+            let slots = runner
+                .health
+                .as_ref()
+                .map_or(0, |health| health.slots.total);
+            self.runner_slots
+                .with_label_values(&label)
+                .set(whole(slots));
+            let failed = i64::try_from(runner.failed_cells).unwrap_or(i64::MAX);
+            self.runner_failed_cells
+                .with_label_values(&label)
+                .set(failed);
+        }
+    }
+}
+
+fn seconds(ms: i64) -> f64 {
+    std::time::Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
+}
+
+fn whole(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn put<C: Collector + Clone + 'static>(to: &Registry, metric: C) -> Result<C, prometheus::Error> {
+    to.register(Box::new(metric.clone()))?;
+    Ok(metric)
+}
+
+fn counter(to: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    put(to, IntCounter::new(name, help)?)
+}
+
+fn gauge(to: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    put(to, IntGauge::new(name, help)?)
+}
+
+/// By runner: as many values as an operator has runners.
+fn runner_gauge(to: &Registry, name: &str, help: &str) -> Result<IntGaugeVec, prometheus::Error> {
+    put(to, IntGaugeVec::new(Opts::new(name, help), &["runner"])?)
+}
+
+fn histogram(
+    to: &Registry,
+    name: &str,
+    help: &str,
+    buckets: Vec<f64>,
+) -> Result<Histogram, prometheus::Error> {
+    put(
+        to,
+        Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?,
+    )
+}
