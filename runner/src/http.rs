@@ -8,13 +8,13 @@ use axum::{
     extract::State,
     http::{
         HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{ACCEPT, CONTENT_TYPE},
+        header::{ACCEPT, CONTENT_TYPE, IF_MATCH},
     },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use bytes::Bytes;
-use cloister_api::{Kind, Outcome, RunnerState, Status, Timestamp};
+use cloister_api::{Kind, Outcome, Output, RunnerState, Status, Timestamp};
 use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
 use futures_util::stream;
 use serde::Serialize;
@@ -46,6 +46,7 @@ async fn execute(
     body: Body,
 ) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
+    check_boot(&headers, runner.boot_id)?;
     let body = runner.bodies.read(&headers, body).await?;
     let request = runner.parse(&body)?;
     // Its share of the memory for bodies is for those that are still coming.
@@ -57,6 +58,24 @@ async fn execute(
     }
     let outcome = admission.execution.ended().await;
     Ok(Json(&*outcome).into_response())
+}
+
+/// `If-Match` with a boot id: take this only in the life for which it was meant. A coordinator that
+/// chose this runner by its health would else not know whether an earlier life had it already.
+fn check_boot(headers: &HeaderMap, boot_id: Uuid) -> Result<(), Rejection> {
+    let Some(wanted) = headers.get(IF_MATCH) else {
+        return Ok(());
+    };
+    let own = format!("\"{boot_id}\"");
+    let text = wanted.to_str().unwrap_or_default();
+    if text
+        .split(',')
+        .any(|tag| matches!(tag.trim(), "*") || tag.trim() == own)
+    {
+        return Ok(());
+    }
+    let detail = format!("this runner's boot id is {own}, not {text}: it was restarted");
+    Err(Rejection::new(Kind::OtherBoot, detail))
 }
 
 /// Whether any of the media types that the client accepts is the stream's.
@@ -124,7 +143,8 @@ async fn execution(
     })
 }
 
-/// Cancels what runs; acknowledges, and so forgets, what has ended, with a last look at it.
+/// Cancels what runs; acknowledges, and so forgets, what has ended. The verdict is answered all the
+/// same, without outputs: a cancellation that came too late should not have to guess.
 async fn end(
     State(runner): State<Arc<Runner>>,
     PathId(id): PathId,
@@ -134,7 +154,8 @@ async fn end(
     let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
     if let Some(outcome) = entry.execution.outcome() {
         runner.kept.remove(id);
-        return Ok((StatusCode::OK, Json::<&Outcome>(&outcome).into_response()));
+        let verdict = Outcome::clone(&outcome).with_output(Output::default(), Output::default());
+        return Ok((StatusCode::OK, Json(verdict).into_response()));
     }
     entry.execution.cancel(None);
     Ok((

@@ -181,7 +181,7 @@ fn join(
     if entry.fingerprint != fingerprint(request) {
         let detail =
             format!("the execution_id {id} stands for another task or attempt; choose a new one");
-        return Err(Problem::new(Kind::Conflict, detail));
+        return Err(Problem::new(Kind::KeyReused, detail));
     }
     entry.renew(request.lease);
     Ok(Some(Arc::clone(&entry.execution)))

@@ -1,0 +1,202 @@
+//! How a runner ends: drained, hurried, or because its launcher is gone.
+
+use std::{
+    net::TcpListener,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use cloister_web::Shutdown;
+use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use uuid::Uuid;
+
+use super::{
+    bench::{Fake, Job, PATIENCE, fake, task, task_with},
+    sockets::Client,
+};
+use crate::{Config, Error, Lost, ResultLimits, serve::run};
+
+struct Service {
+    client: Client,
+    jobs: mpsc::UnboundedReceiver<Job>,
+    cells: Arc<Fake>,
+    shutdown: Shutdown,
+    lost: Lost,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+fn start(config: Config) -> Service {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = Client::new(listener.local_addr().unwrap());
+    let (cells, jobs) = fake();
+    let (shutdown, lost) = (Shutdown::new(), Lost::new());
+    let task = tokio::spawn(run(
+        config,
+        cells.clone(),
+        lost.clone(),
+        listener,
+        shutdown.clone(),
+    ));
+    Service {
+        client,
+        jobs,
+        cells,
+        shutdown,
+        lost,
+        task,
+    }
+}
+
+impl Service {
+    async fn job(&mut self) -> Job {
+        timeout(PATIENCE, self.jobs.recv())
+            .await
+            .expect("a job in time")
+            .unwrap()
+    }
+
+    async fn ends(self) -> Result<(), Error> {
+        let result = timeout(PATIENCE, self.task)
+            .await
+            .expect("an end in time")
+            .unwrap();
+        assert!(
+            self.cells.stopped.load(Ordering::SeqCst),
+            "the engine is stopped at the end"
+        );
+        assert!(self.client.refused().await, "nobody listens any more");
+        result
+    }
+}
+
+#[tokio::test]
+async fn a_drain_lets_running_jobs_finish() {
+    let mut service = start(Config::default());
+    let call = service.client.post(&task());
+    let job = service.job().await;
+    service.shutdown.drain();
+    let refused = service.client.post(&task()).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(service.client.get("/health").await.contains("\"draining\""));
+    assert!(
+        service
+            .client
+            .get("/ready")
+            .await
+            .starts_with("HTTP/1.1 503 ")
+    );
+    assert!(!job.is_cancelled());
+    job.complete();
+    assert!(call.await.unwrap().contains("\"stdout\":\"out\""));
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_drain_without_work_ends_at_once() {
+    let service = start(Config::default());
+    service.shutdown.drain();
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn jobs_that_outlast_the_grace_are_cancelled_and_answered() {
+    let mut service = start(Config {
+        grace: Duration::from_millis(50),
+        ..Config::default()
+    });
+    let call = service.client.post(&task());
+    let job = service.job().await;
+    service.shutdown.drain();
+    job.cancelled().await;
+    job.give_in();
+    let answer = call.await.unwrap();
+    assert!(answer.contains("the runner was stopped"), "{answer}");
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_results_can_still_be_fetched() {
+    let results = ResultLimits {
+        linger: Duration::from_secs(3600),
+        ..ResultLimits::default()
+    };
+    let mut service = start(Config {
+        results,
+        ..Config::default()
+    });
+    let id = Uuid::new_v4();
+    let call = service.client.post(&task_with(id));
+    service.job().await.complete();
+    call.await.unwrap();
+    service.shutdown.drain();
+    assert!(
+        service
+            .client
+            .get(&format!("/executions/{id}"))
+            .await
+            .contains("\"out\"")
+    );
+    assert!(
+        service
+            .client
+            .delete(&format!("/executions/{id}"))
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn results_that_nobody_fetches_do_not_hold_up_the_end() {
+    let results = ResultLimits {
+        linger: Duration::from_millis(50),
+        ..ResultLimits::default()
+    };
+    let mut service = start(Config {
+        results,
+        ..Config::default()
+    });
+    let call = service.client.post(&task_with(Uuid::new_v4()));
+    service.job().await.complete();
+    call.await.unwrap();
+    service.shutdown.drain();
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut service = start(Config::default());
+    let _call = service.client.post(&task());
+    let _job = service.job().await;
+    service.shutdown.advance();
+    service.shutdown.advance();
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_launcher_is_an_error() {
+    let mut service = start(Config::default());
+    let call = service.client.post(&task());
+    // The engine drops what it can't watch any more, and says so.
+    drop(service.job().await);
+    service.lost.tell();
+    assert!(call.await.unwrap().contains("\"failed\""));
+    let error = service.ends().await.unwrap_err();
+    assert!(matches!(error, Error::LauncherLost), "{error}");
+}
+
+#[tokio::test]
+async fn it_refuses_to_be_reachable_without_a_token() {
+    let listener = TcpListener::bind("0.0.0.0:0").unwrap();
+    let (cells, _jobs) = fake();
+    let error = run(
+        Config::default(),
+        cells,
+        Lost::new(),
+        listener,
+        Shutdown::new(),
+    )
+    .await
+    .unwrap_err();
+    assert!(error.to_string().contains("--token-file"), "{error}");
+}
