@@ -1,0 +1,121 @@
+//! Counting what a cell could leave behind: cgroups, mounts, processes, descriptors.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::unistd::Pid;
+
+/// Folders in every cgroup hierarchy whose name contains `part`, with all below them.
+pub fn cgroups(part: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    walk(Path::new("/sys/fs/cgroup"), 0, &mut |path| {
+        if path.to_string_lossy().contains(part) {
+            found.push(path.display().to_string());
+        }
+    });
+    found
+}
+
+fn walk(folder: &Path, depth: usize, visit: &mut impl FnMut(&Path)) {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        if depth < 8 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            visit(&entry.path());
+            walk(&entry.path(), depth + 1, visit);
+        }
+    }
+}
+
+/// What a service and its launcher hold, and what exists of theirs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Census(BTreeMap<&'static str, usize>);
+
+impl Census {
+    /// Counts now.
+    pub fn of(service: Pid, launcher: Pid) -> Self {
+        Self(BTreeMap::from([
+            ("cgroups of cells", cgroups("/cell-").len()),
+            ("mounts of this machine", lines("/proc/self/mountinfo")),
+            (
+                "mounts of the launcher",
+                lines(&format!("/proc/{launcher}/mountinfo")),
+            ),
+            (
+                "descriptors of the launcher",
+                entries(&format!("/proc/{launcher}/fd")),
+            ),
+            (
+                "descriptors of the service",
+                entries(&format!("/proc/{service}/fd")),
+            ),
+            ("children of the launcher", children(launcher)),
+        ]))
+    }
+
+    /// Waits until the count is `expected`, since what was released is taken away a moment later;
+    /// fails with both counts when it does not come to that.
+    pub fn settles(expected: &Self, service: Pid, launcher: Pid) {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            let now = Self::of(service, launcher);
+            if now == *expected {
+                return;
+            }
+            assert!(
+                Instant::now() < until,
+                "left behind: {now:#?}\nexpected: {expected:#?}"
+            );
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+fn lines(path: &str) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+fn entries(path: &str) -> usize {
+    fs::read_dir(path).map_or(0, Iterator::count)
+}
+
+/// Children of a process, zombies included.
+pub fn children(pid: Pid) -> usize {
+    fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .unwrap_or_default()
+        .split_ascii_whitespace()
+        .count()
+}
+
+/// Processes on this machine whose command line contains `part`.
+pub fn processes(part: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&command).replace('\0', " ");
+        if command.contains(part)
+            && entry.file_name().to_str() != Some(&std::process::id().to_string())
+        {
+            found.push(format!("{} {command}", entry.file_name().display()));
+        }
+    }
+    found
+}
+
+/// Waits until no process's command line contains `part`, for as long as that may take.
+pub fn gone(part: &str, patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    while !processes(part).is_empty() {
+        if Instant::now() > until {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    true
+}

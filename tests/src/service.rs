@@ -1,0 +1,261 @@
+//! Starting the program, and ending it whatever happens.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+use crate::Client;
+
+/// The built program: `CLOISTER_BIN`, or the one that was built beside this test.
+pub fn cloister() -> PathBuf {
+    if let Some(path) = std::env::var_os("CLOISTER_BIN") {
+        return path.into();
+    }
+    let test = std::env::current_exe().expect("a running program has a path");
+    let folder = test
+        .parent()
+        .and_then(Path::parent)
+        .expect("tests are built in target/PROFILE/deps");
+    let path = folder.join("cloister");
+    assert!(
+        path.exists(),
+        "{} is missing: build it first (cargo build)",
+        path.display()
+    );
+    path
+}
+
+/// Runs `cloister` with these arguments to its end.
+pub fn run(args: &[&str]) -> Output {
+    Command::new(cloister())
+        .args(args)
+        .env_remove("CLOISTER_TOKEN")
+        .stdin(Stdio::null())
+        .output()
+        .expect("cloister can be started")
+}
+
+/// A new empty folder, on a file system that cells may be shown (not below `/tmp`).
+pub fn scratch_dir(name: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = PathBuf::from(format!(
+        "/var/tmp/cloister-test-{}-{count}-{name}",
+        std::process::id()
+    ));
+    fs::create_dir_all(&path).expect("/var/tmp can be written");
+    path
+}
+
+/// A running service.
+pub struct Service {
+    child: Child,
+    client: Client,
+    runner: Option<Client>,
+    data: PathBuf,
+    log: PathBuf,
+}
+
+impl Service {
+    /// `cloister runner` on a free port of loopback.
+    pub fn runner(args: &[&str]) -> Self {
+        Self::start("runner", None, args)
+    }
+
+    /// `cloister up` on free ports, with a store of its own.
+    pub fn up(args: &[&str]) -> Self {
+        Self::start("up", None, args)
+    }
+
+    /// `cloister up` on the store of an earlier one.
+    pub fn up_again(data: &Path, args: &[&str]) -> Self {
+        Self::start("up", Some(data), args)
+    }
+
+    /// `cloister coordinator` for these runners.
+    pub fn coordinator(runner_urls: &str, args: &[&str]) -> Self {
+        Self::start(
+            "coordinator",
+            None,
+            &[&["--runner-url", runner_urls], args].concat(),
+        )
+    }
+
+    fn start(kind: &str, data: Option<&Path>, args: &[&str]) -> Self {
+        let own = scratch_dir(kind);
+        let data = data.map_or_else(|| own.join("data"), Path::to_owned);
+        let listen = free_port();
+        let log = own.join("log");
+        let mut command = Command::new(cloister());
+        command
+            .arg(kind)
+            .arg("--listen")
+            .arg(listen.to_string())
+            .args(args);
+        let mut runner = None;
+        match kind {
+            "up" => {
+                let behind = free_port();
+                command
+                    .arg("--runner-listen")
+                    .arg(behind.to_string())
+                    .arg("--data")
+                    .arg(&data);
+                runner = Some(Client::new(format!("http://{behind}")));
+            }
+            "coordinator" => {
+                command
+                    .arg("--store")
+                    .arg(format!("sqlite:{}", data.join("cloister.db").display()));
+            }
+            _ => {}
+        }
+        let output = fs::File::create(&log).expect("a log can be written");
+        let errors = output.try_clone().expect("a log can be written");
+        let child = command
+            .env("A_SECRET_OF_THE_SERVICE", "xyzzy")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            // Ctrl-C of a person who runs the tests must not reach it: dropping ends it.
+            .process_group(0)
+            .spawn()
+            .expect("cloister can be started");
+        let client = Client::new(format!("http://{listen}"));
+        let mut service = Self {
+            child,
+            client,
+            runner,
+            data,
+            log,
+        };
+        service.wait_until_it_answers();
+        service
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        // There is no event for "a port answers"; each try is one.
+        let until = Instant::now() + Duration::from_secs(60);
+        loop {
+            if self
+                .client
+                .try_get("/health")
+                .is_ok_and(|r| r.status == 200)
+            {
+                return;
+            }
+            let ended = self.child.try_wait().expect("a child can be waited for");
+            assert!(
+                ended.is_none(),
+                "the service ended: {ended:?}\n{}",
+                self.log()
+            );
+            assert!(
+                Instant::now() < until,
+                "the service does not answer\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Speaks to it.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Speaks to the runner of an `up`.
+    pub fn runner_client(&self) -> &Client {
+        self.runner
+            .as_ref()
+            .expect("only an `up` has a runner of its own")
+    }
+
+    /// Where its store is.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive"))
+    }
+
+    /// The process ids of the launcher: its one child.
+    pub fn launcher(&self) -> Pid {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = fs::read_to_string(path).expect("the service lives");
+        let pid = children
+            .split_ascii_whitespace()
+            .next()
+            .expect("the launcher is its child");
+        Pid::from_raw(pid.parse().expect("a process id is a number"))
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("the service lives");
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn wait(&mut self, patience: Duration) -> std::process::ExitStatus {
+        let until = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(
+                Instant::now() < until,
+                "the service goes on\n{}",
+                self.log()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of the service:\n{}", self.log());
+        }
+        // First as an operator would, so that it takes its cgroups away.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let _ = kill(self.pid(), Signal::SIGTERM);
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            if Instant::now() > until {
+                let _ = self.child.kill();
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        if let Some(own) = self.log.parent() {
+            let _ = fs::remove_dir_all(own);
+        }
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+fn free_port() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+}
