@@ -1,6 +1,10 @@
 //! What Prometheus reads. The names without `cloister_` are the contract's.
 
+use std::sync::{Mutex, PoisonError};
+
+use axum::response::Response;
 use cloister_api::{Job, Reason, Status};
+use cloister_web::metrics_text;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector, exponential_buckets,
@@ -11,6 +15,7 @@ use crate::scheduler::RunnerView;
 /// Counters of this process, and gauges that are set when somebody reads them.
 pub(crate) struct Metrics {
     registry: Registry,
+    scrape: Mutex<()>,
     jobs: IntCounter,
     completed: IntCounter,
     failed: IntCounter,
@@ -91,11 +96,8 @@ impl Metrics {
                 "Cells that a runner could not make, since this process knows it.",
             )?,
             registry,
+            scrape: Mutex::new(()),
         })
-    }
-
-    pub(crate) const fn registry(&self) -> &Registry {
-        &self.registry
     }
 
     pub(crate) fn submitted(&self) {
@@ -126,14 +128,16 @@ impl Metrics {
             .inc();
     }
 
-    /// Sets the gauges to how things stand now.
-    pub(crate) fn set(
+    /// Everything as a scraper reads it, the gauges set to how things stand now.
+    pub(crate) fn text(
         &self,
         pending: usize,
         running: usize,
         store_up: bool,
         runners: &[RunnerView],
-    ) {
+    ) -> Response {
+        // Two scrapes at once would read gauges that the other one just reset.
+        let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
         self.queue_depth.set(whole(pending));
         self.running.set(whole(running));
         self.store_up.set(i64::from(store_up));
@@ -162,6 +166,7 @@ impl Metrics {
                 .with_label_values(&label)
                 .set(failed);
         }
+        metrics_text(&self.registry)
     }
 }
 

@@ -62,6 +62,8 @@ struct Attempt {
     claim: Claim,
     runner: RunnerName,
     post: Post,
+    /// The runner said that it has it, or had begun with it before a restart.
+    taken: bool,
     stop: channel::Receiver<bool>,
 }
 
@@ -88,6 +90,7 @@ pub(crate) async fn fresh(
                 claim,
                 runner,
                 post,
+                taken: false,
                 stop,
             };
             let end = attempt.give().await;
@@ -111,13 +114,14 @@ pub(crate) async fn resumed(
     claim: Claim,
     stop: channel::Receiver<bool>,
 ) {
-    let Some(job) = engine.persist(|| engine.store.get(job)).await else {
+    let Some(job) = engine.fetch(job).await else {
         return drop_out(&engine, job, claim.attempt, "it is not in the store");
     };
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
     let mut attempt = Attempt {
         engine,
+        taken: job.started_at.is_some(),
         job,
         claim,
         runner,
@@ -216,9 +220,12 @@ impl Attempt {
                     });
                 }
                 // It has it, whichever life it was claimed for.
-                Known::Running => (boot, in_touch) = (None, true),
+                Known::Running => {
+                    (boot, in_touch) = (None, true);
+                    self.taken = true;
+                }
                 Known::Nothing => {
-                    if let Some(lost) = self.other_life().await? {
+                    if let Some(lost) = self.forgotten().await? {
                         return Ok(lost);
                     }
                     if *self.stop.borrow() {
@@ -234,7 +241,10 @@ impl Attempt {
             .execute(&self.runner, body, boot, max)
             .await;
         match taken.map_err(|error| Trouble::of(error, in_touch))? {
-            Taken::Yes(lines) => self.listen(lines).await,
+            Taken::Yes(lines) => {
+                self.taken = true;
+                self.listen(lines).await
+            }
             // It said that it has it: then it is nobody else's, and what it knows comes out in time.
             _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
             Taken::Busy(why) => Ok(End::NotTaken(Untaken::Full(why))),
@@ -254,10 +264,19 @@ impl Attempt {
         }
     }
 
-    /// A runner knows nothing of the attempt: is it because it was restarted?
-    async fn other_life(&self) -> Result<Option<End>, Trouble> {
+    /// A runner knows nothing of the attempt: has it forgotten, or did it never know?
+    async fn forgotten(&self) -> Result<Option<End>, Trouble> {
         let now = self.engine.client.health(&self.runner).await?.boot_id;
-        Ok((self.claim.boot_id != Some(now)).then(|| self.restarted()))
+        if self.claim.boot_id != Some(now) {
+            return Ok(Some(self.restarted()));
+        }
+        // It had it, so that to send it again would be to run it twice.
+        Ok(self.taken.then(|| {
+            End::Lost(format!(
+                "runner {} does not know the job any more; what became of the command is not known",
+                self.runner
+            ))
+        }))
     }
 
     fn restarted(&self) -> End {

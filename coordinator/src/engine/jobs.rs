@@ -137,10 +137,7 @@ impl Engine {
     }
 
     async fn call_off(self: &Arc<Self>, id: Uuid) -> Result<Option<Job>, Problem> {
-        let failed = |error: StoreError| {
-            self.store_failed(&error);
-            store_problem(&error)
-        };
+        let failed = |error: StoreError| store_problem(&error);
         let (mut end, known) = self.end_of(id);
         let at_a_runner = {
             let mut state = self.state();
@@ -154,7 +151,10 @@ impl Engine {
         };
         if let Some(live) = at_a_runner {
             // Written first: what was promised holds across a crash.
-            self.store.request_cancel(id).await.map_err(failed)?;
+            if let Err(error) = self.store.request_cancel(id).await {
+                self.store_failed(&error);
+                return Err(store_problem(&error));
+            }
             self.apply(Event::Cancel { job: id });
             tracing::info!(job_id = %id, attempt = live.attempt, "job is being cancelled");
             let started = live.out.is_some_and(|(_, started_at)| started_at.is_some());

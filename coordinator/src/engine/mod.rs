@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{Job, Outcome, Status, Timestamp};
+use cloister_api::{Job, Outcome, RunnerState, Status, Timestamp};
 use tokio::{
     sync::{Notify, watch as channel},
     task::JoinSet,
@@ -187,7 +187,7 @@ impl Engine {
 
     /// Records a job that no runner has as cancelled.
     async fn withdraw(self: Arc<Self>, id: Uuid) {
-        if let Some(mut job) = self.persist(|| self.store.get(id)).await {
+        if let Some(mut job) = self.fetch(id).await {
             job.finish(Outcome::never_ran(
                 Status::Cancelled,
                 None,
@@ -231,6 +231,22 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A job from the store, as soon as the store can be read; `None` where there is none that can.
+    pub(crate) async fn fetch(self: &Arc<Self>, id: Uuid) -> Option<Job> {
+        self.persist(|| {
+            Box::pin(async move {
+                match self.store.get(id).await {
+                    Err(error @ StoreError::Record { .. }) => {
+                        tracing::error!(job_id = %id, %error, "a job's record is left as it is");
+                        Ok(None)
+                    }
+                    answer => answer,
+                }
+            })
+        })
+        .await
     }
 
     /// The store failed: nothing is dispatched until a probe succeeds.
@@ -278,16 +294,21 @@ impl Engine {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
         let state = self.state();
         problems.extend(state.names.values().cloned());
-        let runners = state.scheduler.runners();
-        if runners.iter().all(|runner| !runner.listed) {
+        let mut runners = state.scheduler.runners();
+        runners.retain(|runner| runner.listed);
+        if runners.is_empty() {
             problems.push("no runner is known".into());
         }
-        problems.extend(
-            runners
-                .into_iter()
-                .filter(|r| r.listed)
-                .filter_map(|r| r.trouble),
-        );
+        for runner in runners.into_iter().filter(|runner| !runner.twin) {
+            let health = runner.health.filter(|_| runner.up);
+            if let Some(health) = health
+                && health.status == RunnerState::Degraded
+            {
+                let what = health.problems.join("; ");
+                problems.push(format!("runner {} is degraded: {what}", runner.name));
+            }
+            problems.extend(runner.trouble);
+        }
         problems
     }
 

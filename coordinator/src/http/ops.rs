@@ -2,7 +2,7 @@
 
 use axum::{Json, extract::State, response::Response};
 use cloister_api::{Kind, Problem, RunnerHealth};
-use cloister_web::{Params, Rejection, metrics_text};
+use cloister_web::{Params, Rejection};
 use http::Uri;
 use serde::Serialize;
 
@@ -103,10 +103,10 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
             max: engine.max_queue,
         },
         runners: Count {
-            known: runners.iter().filter(|runner| runner.listed).count(),
+            known: runners.iter().filter(|r| r.listed && !r.twin).count(),
             up: runners
                 .iter()
-                .filter(|runner| runner.listed && runner.up)
+                .filter(|r| r.listed && !r.twin && r.up)
                 .count(),
         },
         problems,
@@ -142,7 +142,6 @@ pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
     let engine = &app.engine;
     let (pending, running) = engine.read(|s| (s.pending(), s.out()));
     let store_up = engine.store_failure().is_none();
-    let metrics = &engine.metrics;
-    metrics.set(pending, running, store_up, &engine.runners());
-    Ok(metrics_text(metrics.registry()))
+    let runners = engine.runners();
+    Ok(engine.metrics.text(pending, running, store_up, &runners))
 }

@@ -36,6 +36,8 @@ pub(crate) struct RunnerView {
     /// Its last report, also when it has fallen silent since.
     pub(crate) health: Option<RunnerHealth>,
     pub(crate) up: bool,
+    /// It is another listed runner under a second address.
+    pub(crate) twin: bool,
     /// Why it gets nothing now, if so.
     pub(crate) trouble: Option<String>,
     /// Attempts that it has from here.
@@ -72,6 +74,7 @@ impl Scheduler {
                 listed: runner.listed,
                 health: runner.health.as_deref().cloned(),
                 up: runner.is_up(),
+                twin: runner.twin,
                 trouble: trouble(name, runner),
                 out: runner.out,
                 failed_cells: runner.failed_cells,
@@ -229,7 +232,8 @@ fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
                 Some(format!("runner {name} can't make cells: {problems}"))
             }
             RunnerState::Ok | RunnerState::Degraded => {
-                let hold = runner.hold.as_ref()?;
+                // To be full is no trouble.
+                let hold = runner.hold.as_ref().filter(|hold| !hold.busy)?;
                 Some(format!("runner {name} {}", hold.why))
             }
         },

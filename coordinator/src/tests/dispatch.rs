@@ -279,8 +279,7 @@ async fn a_request_that_never_arrived_is_sent_again_under_its_id() {
     let id = client.submit("hold").await;
     runner.until_taken(1).await;
     // Same life, and it knows nothing: it never began.
-    runner.set(|inner| inner.mood = Mood::Good);
-    runner.lose_executions();
+    runner.mood(Mood::Good);
     runner.until_taken(2).await;
     runner.end("hold", exited(0, "once"));
     assert_eq!(client.end(&id).await["stdout"], "once");
@@ -289,4 +288,26 @@ async fn a_request_that_never_arrived_is_sent_again_under_its_id() {
         taken[0].0, taken[1].0,
         "under the same id, so that it can't run twice"
     );
+}
+
+#[tokio::test]
+async fn a_runner_that_forgot_what_it_had_is_not_given_it_again() {
+    let runner = FakeRunner::new(1).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    let client = &coordinator.client;
+    let id = client.submit("hold").await;
+    client.until_running(&id).await;
+    runner.go_down().await;
+    runner.forget_all();
+    runner.up();
+    let job = client.end(&id).await;
+    assert_eq!(job["reason"], "runner_lost");
+    assert!(
+        job["message"]
+            .as_str()
+            .unwrap()
+            .contains("does not know the job any more"),
+        "{job}"
+    );
+    assert_eq!(runner.lock().taken.len(), 1);
 }

@@ -57,10 +57,11 @@ async fn a_runner_that_was_restarted_too_has_lost_its_jobs() {
 async fn a_claim_that_never_reached_its_runner_runs() {
     let runner = FakeRunner::new(1).await;
     let coordinator = Coordinator::with(&[&runner]).await;
+    runner.mood(Mood::Deaf);
     let id = coordinator.client.submit("hold").await;
     runner.until_taken(1).await;
     coordinator.shutdown.end();
-    runner.lose_executions();
+    runner.mood(Mood::Good);
     let coordinator = coordinator.crash_and_restart().await;
     runner.until_taken(2).await;
     runner.end("hold", exited(0, "ran"));

@@ -8,6 +8,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use axum::{
@@ -24,7 +25,11 @@ use cloister_api::{
 use cloister_web::{Rejection, ServerLimits, Shutdown, serve};
 use futures_util::stream;
 use http::{HeaderMap, StatusCode};
-use tokio::{sync::watch, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 use uuid::Uuid;
 
 use super::SOON;
@@ -45,7 +50,7 @@ pub(super) enum Mood {
     Locked,
     /// Takes the job and can't make its cell.
     FailsCells,
-    /// Breaks the connection before it has read anything of sense.
+    /// Fails before it has taken anything.
     Deaf,
     /// Answers what is no result.
     Babbles,
@@ -182,8 +187,8 @@ impl FakeRunner {
         self.set(|inner| inner.mood = mood);
     }
 
-    /// Loses its executions although it lives on, as if it had never been asked.
-    pub(super) fn lose_executions(&self) {
+    /// Loses its executions although it lives on.
+    pub(super) fn forget_all(&self) {
         self.set(|inner| inner.executions.clear());
     }
 
@@ -277,6 +282,12 @@ async fn execute(
         match mood {
             Mood::Full => return Err(Rejection::new(Kind::Unavailable, "all slots are taken")),
             Mood::Refuses => return Err(Rejection::new(Kind::Invalid, "beyond my bounds")),
+            Mood::Deaf => {
+                inner.taken.push((id, command));
+                drop(inner);
+                shared.changed.send_replace(());
+                return Err(Rejection::new(Kind::Internal, "what?"));
+            }
             Mood::Locked => return Err(Rejection::new(Kind::Unauthorized, "who are you?")),
             _ => {}
         }
@@ -291,10 +302,6 @@ async fn execute(
     let ended = inner.executions[&id].ended.subscribe();
     drop(inner);
     shared.changed.send_replace(());
-    if mood == Mood::Deaf {
-        let broken = stream::iter([Err::<Bytes, _>(io::Error::other("deaf"))]);
-        return Ok(Body::from_stream(broken).into_response());
-    }
     Ok(Body::from_stream(lines(ended, mood)).into_response())
 }
 
@@ -313,7 +320,11 @@ fn lines(
                 seq: 0,
                 started_at: Timestamp::now(),
             }),
-            1 if mood == Mood::Cuts => Err(io::Error::other("cut")),
+            1 if mood == Mood::Cuts => {
+                // An error at once would take the line before it along.
+                sleep(Duration::from_millis(20)).await;
+                Err(io::Error::other("cut"))
+            }
             1 if mood == Mood::Babbles => Ok(Bytes::from_static(b"{\"event\": \"result\"}\n")),
             1 => {
                 let outcome = ended.wait_for(Option::is_some).await.ok()?.clone()?;
