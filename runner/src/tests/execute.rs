@@ -71,7 +71,7 @@ async fn there_are_never_more_jobs_than_slots() {
     let mut bench = Bench::new(2);
     let calls = [bench.execute(&task()), bench.execute(&task())];
     let jobs = [bench.job().await, bench.job().await];
-    let refused = bench.execute(&task()).await.unwrap();
+    let refused = bench.answered(&task()).await;
     assert_eq!(refused.status, 503);
     assert!(refused.retry_after);
     assert!(
@@ -151,7 +151,7 @@ async fn what_the_machine_cannot_give_is_refused() {
         },
         ..Config::default()
     };
-    let mut bench = Bench::with(config, host());
+    let mut bench = Bench::with(&config, host());
     for (body, pointer) in [
         (
             json!({"command": "a", "limits": {"cpus": 2.5}}),
@@ -173,7 +173,7 @@ async fn what_the_machine_cannot_give_is_refused() {
         (json!({"command": "a", "priority": 1}), "/priority"),
         (json!({"command": "a", "argv": ["a"]}), "/argv"),
     ] {
-        let answer = bench.execute(&body).await.unwrap();
+        let answer = bench.answered(&body).await;
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(
             answer.json()["errors"][0]["pointer"],
@@ -201,7 +201,7 @@ async fn what_the_machine_cannot_give_is_refused() {
 #[tokio::test]
 async fn the_hosts_network_is_there_where_an_operator_allowed_it() {
     let mut bench = Bench::with(
-        Config::default(),
+        &Config::default(),
         Host {
             network_host: true,
             ..host()
@@ -247,7 +247,7 @@ async fn metrics_count_what_ended_and_what_it_used() {
     }
     let call = bench.execute(&task());
     let job = bench.job().await;
-    bench.execute(&task()).await.unwrap();
+    bench.answered(&task()).await;
     let text = bench.get("/metrics").await.text;
     for line in [
         "executions_total 4",
@@ -291,7 +291,7 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
         ..host()
     };
     let mut bench = Bench::with(
-        Config {
+        &Config {
             slots: Some(3),
             ..Config::default()
         },
@@ -321,7 +321,7 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
     assert_eq!(answer.status, 503);
     assert_eq!(answer.json()["status"], "failed");
     assert_eq!(bench.get("/ready").await.status, 503);
-    assert_eq!(bench.execute(&task()).await.unwrap().status, 503);
+    assert_eq!(bench.answered(&task()).await.status, 503);
     job.complete();
     call.await.unwrap();
 }

@@ -110,7 +110,7 @@ async fn an_id_means_one_thing() {
         json!({"command": "false", "execution_id": id, "attempt": 1}),
         json!({"command": "true", "execution_id": id, "attempt": 2}),
     ] {
-        assert_eq!(bench.execute(&other).await.unwrap().status, 422, "{other}");
+        assert_eq!(bench.answered(&other).await.status, 422, "{other}");
     }
     // Defaults that are written out, a new lease and a new epoch mean the same.
     let same = json!({"command": "true", "execution_id": id, "attempt": 1, "timeout": "30s", "lease": 5, "epoch": 1});
@@ -129,7 +129,7 @@ async fn a_leader_that_was_replaced_is_refused() {
     let id = Uuid::new_v4();
     let call = bench.execute(&with(7, id));
     let job = bench.job().await;
-    let stale = bench.execute(&with(6, Uuid::new_v4())).await.unwrap();
+    let stale = bench.answered(&with(6, Uuid::new_v4())).await;
     assert_eq!(stale.status, 409);
     assert!(
         stale.json()["detail"].as_str().unwrap().contains("epoch 7"),
@@ -137,12 +137,12 @@ async fn a_leader_that_was_replaced_is_refused() {
         stale.text
     );
     // It can't join or renew either; who leads now can.
-    assert_eq!(bench.execute(&with(6, id)).await.unwrap().status, 409);
+    assert_eq!(bench.answered(&with(6, id)).await.status, 409);
     let joined = bench.execute(&with(8, id));
     job.complete();
     assert_eq!(joined.await.unwrap().status, 200);
     assert_eq!(call.await.unwrap().status, 200);
-    assert_eq!(bench.execute(&with(7, id)).await.unwrap().status, 409);
+    assert_eq!(bench.answered(&with(7, id)).await.status, 409);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +195,7 @@ async fn a_result_that_nobody_fetches_is_dropped_after_its_time() {
         ..ResultLimits::default()
     };
     let mut bench = Bench::with(
-        Config {
+        &Config {
             results,
             ..Config::default()
         },
@@ -219,7 +219,7 @@ async fn results_are_never_pushed_out() {
         ..ResultLimits::default()
     };
     let mut bench = Bench::with(
-        Config {
+        &Config {
             slots: Some(4),
             results,
             ..Config::default()
@@ -232,7 +232,7 @@ async fn results_are_never_pushed_out() {
         bench.job().await.complete();
         call.await.unwrap();
     }
-    let refused = bench.execute(&task_with(Uuid::new_v4())).await.unwrap();
+    let refused = bench.answered(&task_with(Uuid::new_v4())).await;
     assert_eq!(refused.status, 503);
     assert!(refused.retry_after);
     assert!(
@@ -251,7 +251,7 @@ async fn results_are_never_pushed_out() {
     );
     // Joining needs no room, and neither does a call without an id.
     assert_eq!(
-        bench.execute(&task_with(ids[0])).await.unwrap().json()["stdout"],
+        bench.answered(&task_with(ids[0])).await.json()["stdout"],
         "out"
     );
     let call = bench.execute(&task());
@@ -270,7 +270,7 @@ async fn the_outputs_of_results_are_bounded_together() {
         ..ResultLimits::default()
     };
     let mut bench = Bench::with(
-        Config {
+        &Config {
             results,
             ..Config::default()
         },
@@ -280,14 +280,7 @@ async fn the_outputs_of_results_are_bounded_together() {
     let call = bench.execute(&task_with(id));
     bench.job().await.end(completed(&"x".repeat(1000)));
     call.await.unwrap();
-    assert_eq!(
-        bench
-            .execute(&task_with(Uuid::new_v4()))
-            .await
-            .unwrap()
-            .status,
-        503
-    );
+    assert_eq!(bench.answered(&task_with(Uuid::new_v4())).await.status, 503);
     bench.call("DELETE", &path(id), "").await;
     let call = bench.execute(&task_with(Uuid::new_v4()));
     bench.job().await.complete();
@@ -300,7 +293,7 @@ async fn an_id_that_was_refused_is_not_known() {
     let call = bench.execute(&task());
     let job = bench.job().await;
     let id = Uuid::new_v4();
-    assert_eq!(bench.execute(&task_with(id)).await.unwrap().status, 503);
+    assert_eq!(bench.answered(&task_with(id)).await.status, 503);
     assert_eq!(bench.get(&path(id)).await.status, 404);
     job.complete();
     call.await.unwrap();
