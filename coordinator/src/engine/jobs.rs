@@ -18,6 +18,14 @@ const COME_AGAIN: u64 = 5;
 /// How long a cancellation waits to see whether a job that is just being handed to a runner starts.
 const HANDING_OVER: Duration = Duration::from_secs(2);
 
+/// A job whose end was asked for, as it is then.
+#[derive(Debug)]
+pub(crate) struct CalledOff {
+    pub(crate) job: Job,
+    /// Whether its command ran when it was asked, so that it ends in its own time.
+    pub(crate) ran: bool,
+}
+
 /// A job that was taken in, or that the same key made before.
 #[derive(Debug)]
 pub(crate) struct Accepted {
@@ -123,8 +131,8 @@ impl Engine {
         Ok(Accepted { job, new: false })
     }
 
-    /// Asks for the end of a job and answers it as it is then; `None` where there is no such job.
-    pub(crate) async fn cancel(self: &Arc<Self>, id: Uuid) -> Result<Option<Job>, Problem> {
+    /// Asks for the end of a job; `None` where there is no such job.
+    pub(crate) async fn cancel(self: &Arc<Self>, id: Uuid) -> Result<Option<CalledOff>, Problem> {
         let (answer, answered) = oneshot::channel();
         let engine = Arc::clone(self);
         self.spawn(async move {
@@ -136,7 +144,7 @@ impl Engine {
         })
     }
 
-    async fn call_off(self: &Arc<Self>, id: Uuid) -> Result<Option<Job>, Problem> {
+    async fn call_off(self: &Arc<Self>, id: Uuid) -> Result<Option<CalledOff>, Problem> {
         let failed = |error: StoreError| store_problem(&error);
         let (mut end, known) = self.end_of(id);
         let at_a_runner = {
@@ -159,7 +167,8 @@ impl Engine {
             tracing::info!(job_id = %id, attempt = live.attempt, "job is being cancelled");
             let started = live.out.is_some_and(|(_, started_at)| started_at.is_some());
             if started {
-                return self.view(id).await.map_err(failed);
+                let job = self.view(id).await.map_err(failed)?;
+                return Ok(job.map(|job| CalledOff { job, ran: true }));
             }
         }
         if known {
@@ -172,7 +181,7 @@ impl Engine {
                 let detail = format!("the job is cancelled as soon as the store works: {why}");
                 Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
             }
-            _ => Ok(job),
+            _ => Ok(job.map(|job| CalledOff { job, ran: false })),
         }
     }
 }

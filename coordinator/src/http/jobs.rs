@@ -68,17 +68,14 @@ pub(super) async fn cancel(
     uri: Uri,
 ) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
-    let job = app
-        .engine
-        .cancel(id)
-        .await?
-        .ok_or_else(|| unknown_job(id))?;
-    let status = if job.status.ended() {
-        StatusCode::OK
-    } else {
+    let called_off = app.engine.cancel(id).await?;
+    let called_off = called_off.ok_or_else(|| unknown_job(id))?;
+    let status = if called_off.ran || !called_off.job.status.ended() {
         StatusCode::ACCEPTED
+    } else {
+        StatusCode::OK
     };
-    Ok((status, Json(job)).into_response())
+    Ok((status, Json(called_off.job)).into_response())
 }
 
 /// `GET /jobs`

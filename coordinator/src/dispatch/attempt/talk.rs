@@ -1,154 +1,25 @@
-//! The life of one attempt: claimed in the store, given to a runner, followed to its end, recorded,
-//! and acknowledged.
-//!
-//! Two promises shape it. What a runner may be running is never started elsewhere: the claim is
-//! durable before the runner is asked, and when a connection breaks the runner itself is asked what
-//! it knows (`GET /executions/{id}`). And what has ended is never lost: the result is committed
-//! before the runner is told to forget it.
-//!
-//! An attempt is `runner_lost` when its runner answers in another life and knows nothing of it, or
-//! answers nothing for the grace time. When it answers in the same life and knows nothing, the
-//! request never arrived, and is sent again under the same id.
+//! The conversation with a runner about one attempt, to whatever end.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use cloister_api::{ExecuteRequest, Job, Outcome, Past, Reason, Status, Timestamp};
-use tokio::{
-    sync::watch as channel,
-    time::{Instant, sleep, sleep_until},
-};
-use uuid::Uuid;
+use cloister_api::{ExecuteRequest, Outcome, Reason, Status, Timestamp};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    client::{CallError, Known, Taken},
-    health::{Post, watch},
-    release,
-    stream::{Line, Lines, max_line},
+    super::{
+        client::{CallError, Known, Taken},
+        stream::{Line, Lines, max_line},
+    },
+    Attempt, End, Untaken,
 };
-use crate::{
-    engine::{Engine, start},
-    scheduler::{Action, Event, RunnerName},
-    store::{Claim, StoreError},
-};
+use crate::{engine::start, scheduler::Event};
 
 /// Between two tries to reach a runner that has an attempt.
 const AGAIN: Duration = Duration::from_millis(250);
-/// A runner that is full is left alone until its health shows a slot, and for so long at most.
-const FULL: Duration = Duration::from_secs(5);
-/// A runner that will have none of us is tried again then: an operator has to mend it.
-const STRANGE: Duration = Duration::from_secs(5);
-
-/// How an attempt came out.
-enum End {
-    /// It has ended; `held` tells whether the runner keeps its result.
-    Ended { outcome: Box<Outcome>, held: bool },
-    /// It never began, and counts as none.
-    NotTaken(Untaken),
-    /// Nobody knows, or can know in time.
-    Lost(String),
-}
-
-/// Why a runner that seemed to have room took nothing.
-enum Untaken {
-    Down(String),
-    Full(String),
-    Strange(String),
-}
-
-struct Attempt {
-    engine: Arc<Engine>,
-    job: Job,
-    claim: Claim,
-    runner: RunnerName,
-    post: Post,
-    /// The runner said that it has it, or had begun with it before a restart.
-    taken: bool,
-    stop: channel::Receiver<bool>,
-}
-
-/// Gives a job to a runner that the scheduler chose.
-pub(crate) async fn fresh(
-    engine: Arc<Engine>,
-    job: Uuid,
-    attempt: u32,
-    runner: RunnerName,
-    stop: channel::Receiver<bool>,
-) {
-    let post = watch(&engine, &runner);
-    let claim = Claim {
-        attempt,
-        execution_id: Uuid::new_v4(),
-        runner: runner.to_string(),
-        boot_id: post.contact().boot_id,
-    };
-    match engine.store.claim(job, claim.clone()).await {
-        Ok(Some(job)) => {
-            let mut attempt = Attempt {
-                engine,
-                job,
-                claim,
-                runner,
-                post,
-                taken: false,
-                stop,
-            };
-            let end = attempt.give().await;
-            attempt.conclude(end).await;
-        }
-        Ok(None) => drop_out(&engine, job, attempt, "it does not wait in the store"),
-        Err(error @ StoreError::Record { .. }) => {
-            drop_out(&engine, job, attempt, &error.to_string());
-        }
-        Err(error) => {
-            engine.store_failed(&error);
-            engine.apply(Event::Returned { job, attempt });
-        }
-    }
-}
-
-/// Takes up an attempt that a runner was given before this process was started.
-pub(crate) async fn resumed(
-    engine: Arc<Engine>,
-    job: Uuid,
-    claim: Claim,
-    stop: channel::Receiver<bool>,
-) {
-    let Some(job) = engine.fetch(job).await else {
-        return drop_out(&engine, job, claim.attempt, "it is not in the store");
-    };
-    let runner = RunnerName::from(claim.runner.as_str());
-    let post = watch(&engine, &runner);
-    let mut attempt = Attempt {
-        engine,
-        taken: job.started_at.is_some(),
-        job,
-        claim,
-        runner,
-        post,
-        stop,
-    };
-    let end = attempt
-        .follow(Some("the coordinator was restarted".into()))
-        .await;
-    attempt.conclude(end).await;
-}
-
-/// A record that can't be is left as it is, for an operator to look at, and stops nothing else.
-fn drop_out(engine: &Arc<Engine>, job: Uuid, attempt: u32, why: &str) {
-    tracing::error!(job_id = %job, attempt, why, "a job can't be run; its record is left as it is");
-    let (reason, jitter) = (None, 0.0);
-    engine.apply(Event::Ended {
-        job,
-        attempt,
-        reason,
-        jitter,
-    });
-    engine.recorded(job);
-}
 
 impl Attempt {
-    async fn give(&mut self) -> End {
+    pub(super) async fn give(&mut self) -> End {
         if *self.stop.borrow() {
             return Self::cancelled();
         }
@@ -157,7 +28,7 @@ impl Attempt {
 
     /// Asks the runner until the attempt has come out. `broken` tells why it must first be asked what
     /// it knows; it is `None` while it was sent nothing.
-    async fn follow(&mut self, mut broken: Option<String>) -> End {
+    pub(super) async fn follow(&mut self, mut broken: Option<String>) -> End {
         let grace = self.engine.runner_grace;
         let mut give_up = broken.as_ref().map(|_| Instant::now() + grace);
         loop {
@@ -356,107 +227,6 @@ impl Attempt {
             }
         });
     }
-
-    async fn conclude(self, end: End) {
-        match end {
-            End::NotTaken(why) => self.return_it(why).await,
-            End::Ended { outcome, held } => {
-                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
-                let execution = self.claim.execution_id;
-                self.record(*outcome).await;
-                if held {
-                    engine.spawn(release::acknowledge(Arc::clone(&engine), runner, execution));
-                }
-            }
-            End::Lost(message) => {
-                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
-                let execution = self.claim.execution_id;
-                let reason = Some(Reason::RunnerLost);
-                self.record(Outcome::never_ran(Status::Failed, reason, message))
-                    .await;
-                engine.spawn(release::abandon(Arc::clone(&engine), runner, execution));
-            }
-        }
-    }
-
-    /// Back into the queue: no runner has it after all.
-    async fn return_it(self, why: Untaken) {
-        let (engine, runner) = (&self.engine, self.runner.clone());
-        let hold = |why: String, pause: Duration, busy| {
-            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            let until = Timestamp(Timestamp::now().0.saturating_add(pause));
-            Event::Held {
-                runner: runner.clone(),
-                until,
-                busy,
-                why,
-            }
-        };
-        engine.apply(match why {
-            Untaken::Down(why) => Event::Down {
-                runner: runner.clone(),
-                why,
-            },
-            Untaken::Full(why) => hold(why, FULL, true),
-            Untaken::Strange(why) => hold(why, STRANGE, false),
-        });
-        self.post.ask_soon();
-        let (job, attempt) = (self.job.job_id, self.claim.attempt);
-        engine.persist(|| engine.store.unclaim(job)).await;
-        engine.apply(Event::Returned { job, attempt });
-    }
-
-    async fn record(mut self, outcome: Outcome) {
-        let engine = &self.engine;
-        let (id, attempt, reason) = (self.job.job_id, self.claim.attempt, outcome.reason);
-        let jitter = rand::random();
-        let action = engine.apply(Event::Ended {
-            job: id,
-            attempt,
-            reason,
-            jitter,
-        });
-        if let Some(Action::Retry {
-            attempt: next,
-            not_before,
-            ..
-        }) = action
-        {
-            engine.metrics.repeated(reason);
-            tracing::info!(
-                job_id = %id,
-                attempt,
-                runner = %self.runner,
-                reason = reason.map_or("", Reason::as_str),
-                "attempt failed, another follows"
-            );
-            let job = again(self.job, &self.runner, outcome, next);
-            engine
-                .persist(|| engine.store.retry(job.clone(), not_before))
-                .await;
-        } else {
-            self.job.runner = Some(self.runner.to_string());
-            self.job.finish(outcome);
-            let job = &self.job;
-            engine.persist(|| engine.store.finish(job.clone())).await;
-            engine.ended(job);
-        }
-        engine.recorded(id);
-    }
-}
-
-/// The job as it waits for its next attempt.
-fn again(mut job: Job, runner: &RunnerName, mut outcome: Outcome, next: u32) -> Job {
-    outcome.started_at = outcome.started_at.or(job.started_at);
-    job.attempts.push(Past {
-        attempt: job.attempt,
-        runner: Some(runner.to_string()),
-        outcome,
-    });
-    job.attempt = next;
-    job.status = Status::Pending;
-    (job.runner, job.started_at, job.queue_ms) = (None, None, None);
-    job
 }
 
 /// Why a conversation did not come to an end.

@@ -1,0 +1,135 @@
+//! The life of one attempt: claimed in the store, given to a runner, followed to its end, recorded,
+//! and acknowledged.
+//!
+//! Two promises shape it. What a runner may be running is never started elsewhere: the claim is
+//! durable before the runner is asked, and when a connection breaks the runner itself is asked what
+//! it knows (`GET /executions/{id}`). And what has ended is never lost: the result is committed
+//! before the runner is told to forget it.
+//!
+//! An attempt is `runner_lost` when its runner answers in another life and knows nothing of it, or
+//! answers nothing for the grace time. When it answers in the same life and knows nothing, the
+//! request never arrived, and is sent again under the same id.
+
+mod record;
+mod talk;
+
+use std::sync::Arc;
+
+use cloister_api::{Job, Outcome};
+use tokio::sync::watch as channel;
+use uuid::Uuid;
+
+use super::health::{Post, watch};
+use crate::{
+    engine::Engine,
+    scheduler::{Event, RunnerName},
+    store::{Claim, StoreError},
+};
+
+/// How an attempt came out.
+enum End {
+    /// It has ended; `held` tells whether the runner keeps its result.
+    Ended { outcome: Box<Outcome>, held: bool },
+    /// It never began, and counts as none.
+    NotTaken(Untaken),
+    /// Nobody knows, or can know in time.
+    Lost(String),
+}
+
+/// Why a runner that seemed to have room took nothing.
+enum Untaken {
+    Down(String),
+    Full(String),
+    Strange(String),
+}
+
+struct Attempt {
+    engine: Arc<Engine>,
+    job: Job,
+    claim: Claim,
+    runner: RunnerName,
+    post: Post,
+    /// The runner said that it has it, or had begun with it before a restart.
+    taken: bool,
+    stop: channel::Receiver<bool>,
+}
+
+/// Gives a job to a runner that the scheduler chose.
+pub(crate) async fn fresh(
+    engine: Arc<Engine>,
+    job: Uuid,
+    attempt: u32,
+    runner: RunnerName,
+    stop: channel::Receiver<bool>,
+) {
+    let post = watch(&engine, &runner);
+    let claim = Claim {
+        attempt,
+        execution_id: Uuid::new_v4(),
+        runner: runner.to_string(),
+        boot_id: post.contact().boot_id,
+    };
+    match engine.store.claim(job, claim.clone()).await {
+        Ok(Some(job)) => {
+            let mut attempt = Attempt {
+                engine,
+                job,
+                claim,
+                runner,
+                post,
+                taken: false,
+                stop,
+            };
+            let end = attempt.give().await;
+            attempt.conclude(end).await;
+        }
+        Ok(None) => drop_out(&engine, job, attempt, "it does not wait in the store"),
+        Err(error @ StoreError::Record { .. }) => {
+            drop_out(&engine, job, attempt, &error.to_string());
+        }
+        Err(error) => {
+            engine.store_failed(&error);
+            engine.apply(Event::Returned { job, attempt });
+        }
+    }
+}
+
+/// Takes up an attempt that a runner was given before this process was started.
+pub(crate) async fn resumed(
+    engine: Arc<Engine>,
+    job: Uuid,
+    claim: Claim,
+    stop: channel::Receiver<bool>,
+) {
+    let Some(job) = engine.fetch(job).await else {
+        return drop_out(&engine, job, claim.attempt, "it is not in the store");
+    };
+    let runner = RunnerName::from(claim.runner.as_str());
+    let post = watch(&engine, &runner);
+    let mut attempt = Attempt {
+        engine,
+        taken: job.started_at.is_some(),
+        job,
+        claim,
+        runner,
+        post,
+        stop,
+    };
+    let end = attempt
+        .follow(Some("the coordinator was restarted".into()))
+        .await;
+    attempt.conclude(end).await;
+}
+
+/// A record that can't be is left as it is, for an operator to look at, and stops nothing else.
+fn drop_out(engine: &Arc<Engine>, job: Uuid, attempt: u32, why: &str) {
+    tracing::error!(job_id = %job, attempt, why, "a job can't be run; its record is left as it is");
+    let (reason, jitter) = (None, 0.0);
+    engine.apply(Event::Ended {
+        job,
+        attempt,
+        reason,
+        jitter,
+    });
+    engine.recorded(job);
+}

@@ -1,0 +1,116 @@
+//! What came of an attempt goes into the store, and then to everybody else.
+
+use std::{sync::Arc, time::Duration};
+
+use cloister_api::{Job, Outcome, Past, Reason, Status, Timestamp};
+
+use super::{super::release, Attempt, End, Untaken};
+use crate::scheduler::{Action, Event, RunnerName};
+
+/// A runner that is full is left alone until its health shows a slot, and for so long at most.
+const FULL: Duration = Duration::from_secs(5);
+/// A runner that will have none of us is tried again then: an operator has to mend it.
+const STRANGE: Duration = Duration::from_secs(5);
+
+impl Attempt {
+    pub(super) async fn conclude(self, end: End) {
+        match end {
+            End::NotTaken(why) => self.return_it(why).await,
+            End::Ended { outcome, held } => {
+                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
+                let execution = self.claim.execution_id;
+                self.record(*outcome).await;
+                if held {
+                    engine.spawn(release::acknowledge(Arc::clone(&engine), runner, execution));
+                }
+            }
+            End::Lost(message) => {
+                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
+                let execution = self.claim.execution_id;
+                let reason = Some(Reason::RunnerLost);
+                self.record(Outcome::never_ran(Status::Failed, reason, message))
+                    .await;
+                engine.spawn(release::abandon(Arc::clone(&engine), runner, execution));
+            }
+        }
+    }
+
+    /// Back into the queue: no runner has it after all.
+    async fn return_it(self, why: Untaken) {
+        let (engine, runner) = (&self.engine, self.runner.clone());
+        let hold = |why: String, pause: Duration, busy| {
+            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+            let until = Timestamp(Timestamp::now().0.saturating_add(pause));
+            Event::Held {
+                runner: runner.clone(),
+                until,
+                busy,
+                why,
+            }
+        };
+        engine.apply(match why {
+            Untaken::Down(why) => Event::Down {
+                runner: runner.clone(),
+                why,
+            },
+            Untaken::Full(why) => hold(why, FULL, true),
+            Untaken::Strange(why) => hold(why, STRANGE, false),
+        });
+        self.post.ask_soon();
+        let (job, attempt) = (self.job.job_id, self.claim.attempt);
+        engine.persist(|| engine.store.unclaim(job)).await;
+        engine.apply(Event::Returned { job, attempt });
+    }
+
+    async fn record(mut self, outcome: Outcome) {
+        let engine = &self.engine;
+        let (id, attempt, reason) = (self.job.job_id, self.claim.attempt, outcome.reason);
+        let jitter = rand::random();
+        let action = engine.apply(Event::Ended {
+            job: id,
+            attempt,
+            reason,
+            jitter,
+        });
+        if let Some(Action::Retry {
+            attempt: next,
+            not_before,
+            ..
+        }) = action
+        {
+            engine.metrics.repeated(reason);
+            tracing::info!(
+                job_id = %id,
+                attempt,
+                runner = %self.runner,
+                reason = reason.map_or("", Reason::as_str),
+                "attempt failed, another follows"
+            );
+            let job = again(self.job, &self.runner, outcome, next);
+            engine
+                .persist(|| engine.store.retry(job.clone(), not_before))
+                .await;
+        } else {
+            self.job.runner = Some(self.runner.to_string());
+            self.job.finish(outcome);
+            let job = &self.job;
+            engine.persist(|| engine.store.finish(job.clone())).await;
+            engine.ended(job);
+        }
+        engine.recorded(id);
+    }
+}
+
+/// The job as it waits for its next attempt.
+fn again(mut job: Job, runner: &RunnerName, mut outcome: Outcome, next: u32) -> Job {
+    outcome.started_at = outcome.started_at.or(job.started_at);
+    job.attempts.push(Past {
+        attempt: job.attempt,
+        runner: Some(runner.to_string()),
+        outcome,
+    });
+    job.attempt = next;
+    job.status = Status::Pending;
+    (job.runner, job.started_at, job.queue_ms) = (None, None, None);
+    job
+}
