@@ -1,0 +1,322 @@
+//! What happens to cells when something around them ends, and what is left after many.
+
+use std::{
+    collections::HashSet,
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use cloister_tests::{
+    COMPLETED, Service,
+    census::{self, Census},
+    execute, killed, shell, verdict,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::json;
+
+/// These tests count what is on the whole machine: one at a time.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A line of `/proc/PID/status`.
+fn status_line(pid: Pid, name: &str) -> String {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .unwrap_or_default();
+    line.split_ascii_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .to_owned()
+}
+
+#[test]
+fn only_the_launcher_has_privileges() {
+    let _alone = alone();
+    let up = Service::up(&[]);
+    for name in ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"] {
+        assert_eq!(status_line(up.pid(), name), "0000000000000000", "{name}");
+    }
+    assert_eq!(status_line(up.pid(), "NoNewPrivs:"), "1");
+    assert_ne!(status_line(up.pid(), "Uid:"), "0");
+    // Every thread, since the kernel keeps them by thread.
+    for task in fs::read_dir(format!("/proc/{}/task", up.pid())).unwrap() {
+        let text = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert!(text.contains("CapEff:\t0000000000000000"), "{text}");
+    }
+    let launcher = u64::from_str_radix(&status_line(up.launcher(), "CapEff:"), 16).unwrap();
+    assert_ne!(launcher & (1 << 21), 0, "the launcher has CAP_SYS_ADMIN");
+    assert_eq!(status_line(up.launcher(), "Threads:"), "1");
+}
+
+#[test]
+fn a_thousand_jobs_leave_nothing() {
+    let _alone = alone();
+    const JOBS: usize = 1000;
+    const AT_ONCE: usize = 32;
+    let runner = Service::runner(&["--slots", &AT_ONCE.to_string()]);
+    let (service, launcher) = (runner.pid(), runner.launcher());
+    // Once round, so that what is made on first use is there.
+    run_jobs(&runner, 0..AT_ONCE * 2, AT_ONCE);
+    let before = settled(service, launcher);
+    run_jobs(&runner, 0..JOBS, AT_ONCE);
+    Census::settles(&before, service, launcher);
+}
+
+/// The census once the connections of the clients before it have been noticed as closed.
+fn settled(service: Pid, launcher: Pid) -> Census {
+    let until = Instant::now() + Duration::from_secs(20);
+    let mut last = Census::of(service, launcher);
+    loop {
+        thread::sleep(Duration::from_millis(200));
+        let now = Census::of(service, launcher);
+        if now == last || Instant::now() > until {
+            return now;
+        }
+        last = now;
+    }
+}
+
+fn run_jobs(runner: &Service, jobs: std::ops::Range<usize>, at_once: usize) {
+    let queue = std::sync::Mutex::new(jobs);
+    thread::scope(|scope| {
+        for _ in 0..at_once {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap().next();
+                    let Some(i) = next else { return };
+                    let result = execute(
+                        runner,
+                        &shell(&format!("echo {i}; exit {}", i % 3), &json!({}), 60.0),
+                    );
+                    assert_eq!(result["stdout"], format!("{i}\n"));
+                    assert_eq!(result["exit_code"], i % 3, "{result}");
+                }
+            });
+        }
+    });
+}
+
+/// Starts eight jobs that would run long, and comes back when all of them do.
+fn start_eight<'scope>(
+    scope: &'scope thread::Scope<'scope, '_>,
+    runner: &'scope Service,
+    mark: &str,
+) {
+    for _ in 0..8 {
+        let command = format!("sleep {mark} & setsid sleep {mark} & wait");
+        scope.spawn(move || {
+            let body = shell(&command, &json!({}), 300.0).to_string();
+            let headers = [("content-type", "application/json")];
+            // It is cut off in the middle, or told that the cell was lost.
+            let _ = runner
+                .client()
+                .try_post("/execute", &headers, body.as_bytes());
+        });
+    }
+    let until = Instant::now() + Duration::from_secs(60);
+    // Each job is a shell that names the mark, and two sleeps.
+    while census::processes(&format!("sleep {mark}")).len() < 24 {
+        assert!(Instant::now() < until, "{:?}", census::processes(mark));
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The folders of launchers in the cgroup hierarchies, by name.
+fn instances() -> HashSet<String> {
+    let folders = census::cgroups("/cloister-");
+    let names = folders.iter().filter_map(|path| {
+        path.split('/')
+            .find(|part| part.starts_with("cloister-") && part.len() == 17)
+    });
+    names.map(String::from).collect()
+}
+
+#[test]
+fn when_the_service_is_killed_its_cells_end() {
+    let _alone = alone();
+    let others = instances();
+    let mut runner = Service::runner(&["--slots", "8"]);
+    let own: HashSet<_> = instances().difference(&others).cloned().collect();
+    assert_eq!(own.len(), 1, "one launcher's folder appears: {own:?}");
+    thread::scope(|scope| {
+        start_eight(scope, &runner, "98761");
+        runner.signal(Signal::SIGKILL);
+        assert!(
+            census::gone("sleep 98761", Duration::from_secs(1)),
+            "{:?}",
+            census::processes("sleep 98761")
+        );
+    });
+    runner.wait(Duration::from_secs(5));
+    // Its launcher takes the cgroups away and ends.
+    let until = Instant::now() + Duration::from_secs(10);
+    while !instances().is_disjoint(&own) {
+        assert!(Instant::now() < until, "cgroups are left: {own:?}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn when_the_launcher_is_killed_the_service_fails_loudly() {
+    let _alone = alone();
+    let others = instances();
+    let mut runner = Service::runner(&["--slots", "8"]);
+    let own: HashSet<_> = instances().difference(&others).cloned().collect();
+    thread::scope(|scope| {
+        start_eight(scope, &runner, "98762");
+        kill(runner.launcher(), Signal::SIGKILL).unwrap();
+        assert!(
+            census::gone("sleep 98762", Duration::from_secs(1)),
+            "{:?}",
+            census::processes("sleep 98762")
+        );
+    });
+    let status = runner.wait(Duration::from_secs(10));
+    assert!(!status.success(), "it ended with {status}");
+    assert!(
+        runner.log().contains("makes cells has ended"),
+        "{}",
+        runner.log()
+    );
+    // Nobody was left to remove the cgroups: the next one does, before it answers.
+    let next = Service::runner(&[]);
+    assert!(
+        instances().is_disjoint(&own),
+        "what a dead launcher left is still there: {own:?}"
+    );
+    assert_eq!(
+        verdict(&execute(&next, &shell("true", &json!({}), 30.0))),
+        COMPLETED
+    );
+}
+
+#[test]
+fn another_launcher_that_lives_is_left_alone() {
+    let _alone = alone();
+    let first = Service::runner(&[]);
+    thread::scope(|scope| {
+        let job = scope.spawn(|| execute(&first, &shell("sleep 1; echo ok", &json!({}), 60.0)));
+        for _ in 0..3 {
+            drop(Service::runner(&[]));
+        }
+        let result = job.join().unwrap();
+        assert_eq!(
+            (verdict(&result), &result["stdout"]),
+            (COMPLETED, &json!("ok\n"))
+        );
+    });
+}
+
+#[test]
+fn a_closed_connection_cancels_its_job() {
+    let _alone = alone();
+    let runner = Service::runner(&[]);
+    let client = runner.client();
+    let body = shell("sleep 98763", &json!({}), 300.0).to_string();
+    let address = client.base().trim_start_matches("http://").to_owned();
+    let mut socket = std::net::TcpStream::connect(&address).unwrap();
+    let head = format!(
+        "POST /execute HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    std::io::Write::write_all(&mut socket, (head + &body).as_bytes()).unwrap();
+    let until = Instant::now() + Duration::from_secs(30);
+    while census::processes("sleep 98763").is_empty() {
+        assert!(Instant::now() < until, "the job does not start");
+        thread::sleep(Duration::from_millis(10));
+    }
+    drop(socket);
+    assert!(
+        census::gone("sleep 98763", Duration::from_secs(5)),
+        "{:?}",
+        census::processes("sleep 98763")
+    );
+}
+
+#[test]
+fn a_drain_lets_jobs_finish_and_takes_no_more() {
+    let _alone = alone();
+    let mut runner = Service::runner(&["--slots", "2"]);
+    thread::scope(|scope| {
+        let job = scope.spawn(|| {
+            execute(
+                &runner,
+                &shell("echo begun; sleep 98.764e-2; echo done", &json!({}), 60.0),
+            )
+        });
+        let until = Instant::now() + Duration::from_secs(30);
+        while census::processes("sleep 98.764e-2").is_empty() {
+            assert!(Instant::now() < until, "the job does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        runner.signal(Signal::SIGTERM);
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let refused = runner
+                .client()
+                .post("/execute", &json!({ "command": "true" }));
+            if refused.status == 503 {
+                assert_ne!(refused.header("retry-after"), "");
+                break;
+            }
+            assert!(
+                Instant::now() < until,
+                "it goes on taking jobs: {}",
+                refused.text()
+            );
+        }
+        let result = job.join().unwrap();
+        assert_eq!(
+            (verdict(&result), &result["stdout"]),
+            (COMPLETED, &json!("begun\ndone\n"))
+        );
+    });
+    assert!(runner.wait(Duration::from_secs(10)).success());
+}
+
+#[test]
+fn sixty_four_cells_at_once_see_three_descriptors_each() {
+    let _alone = alone();
+    let runner = Service::runner(&["--slots", "64"]);
+    thread::scope(|scope| {
+        for _ in 0..64 {
+            scope.spawn(|| {
+                let command = "for f in /proc/self/fd/*; do echo ${f##*/}; done";
+                let result = execute(&runner, &shell(command, &json!({}), 120.0));
+                // The shell opens the folder as a fourth to expand the pattern.
+                assert_eq!(result["stdout"], "0\n1\n2\n3\n", "{result}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_full_runner_says_so() {
+    let _alone = alone();
+    let runner = Service::runner(&["--slots", "1"]);
+    thread::scope(|scope| {
+        let first = scope.spawn(|| execute(&runner, &shell("sleep 98.765e-2", &json!({}), 60.0)));
+        let until = Instant::now() + Duration::from_secs(30);
+        while census::processes("sleep 98.765e-2").is_empty() {
+            assert!(Instant::now() < until, "the job does not start");
+            thread::sleep(Duration::from_millis(10));
+        }
+        let second = runner
+            .client()
+            .post("/execute", &json!({ "command": "true" }));
+        assert_eq!(second.status, 503, "{}", second.text());
+        assert_ne!(second.header("retry-after"), "");
+        assert_eq!(verdict(&first.join().unwrap()), COMPLETED);
+    });
+    let result = execute(&runner, &shell("sleep 60", &json!({}), 0.2));
+    assert_eq!(verdict(&result), killed("timeout"));
+}
