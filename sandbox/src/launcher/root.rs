@@ -182,6 +182,7 @@ fn read_only(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
     ))
 }
 
+/// Folders and files come before any link: a link would lead out of the new root, to the host's.
 fn fill(
     root: &Path,
     shown: Vec<(PathBuf, Shown)>,
@@ -189,11 +190,13 @@ fn fill(
 ) -> io::Result<()> {
     let mut folders = fs::DirBuilder::new();
     folders.recursive(true).mode(0o755);
-    for name in ["job", "tmp", "dev/shm", "etc", "var"] {
+    for name in ["job", "tmp", "dev/shm", "etc"] {
         folders.create(root.join(name))?;
     }
-    symlink("/tmp", root.join("var/tmp"))?;
-    for (path, what) in shown {
+    let (links, mounts): (Vec<_>, Vec<_>) = shown
+        .into_iter()
+        .partition(|(_, what)| matches!(what, Shown::Link(_)));
+    for (path, what) in mounts.into_iter().chain(links) {
         let target = root.join(path.strip_prefix("/").unwrap_or(&path));
         if let Some(parent) = target.parent() {
             folders.create(parent)?;
