@@ -31,22 +31,42 @@ use crate::{config::ResultLimits, execution::Execution};
 /// What a job is told as whose coordinator was not heard of in time.
 const LEASE_OVER: &str = "its coordinator did not renew the lease in time, and the runner ended it";
 
-/// What was asked under an id, so that the id cannot come to mean something else.
-pub(crate) type Fingerprint = [u8; 32];
+/// The SHA-256 of what was asked under an id, so that the id cannot come to mean something else.
+type Fingerprint = [u8; 32];
 
-/// Of the task and its attempt; lease and epoch may change from call to call.
-pub(crate) fn fingerprint(request: &ExecuteRequest) -> Fingerprint {
-    // Maps are sorted and every default is written out: the same request is the same text.
-    let text = serde_json::to_vec(&(&request.task, request.attempt)).unwrap_or_default();
-    Sha256::digest(text).into()
+/// On what terms an execution with an id is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) id: Uuid,
+    attempt: Option<u32>,
+    lease: Option<Seconds>,
+    fingerprint: Fingerprint,
+}
+
+impl Terms {
+    /// Those of a request that has an id. Reads all of it, which may be megabytes: not to be done
+    /// under a lock.
+    pub(crate) fn of(request: &ExecuteRequest) -> Option<Self> {
+        let id = request.execution_id?;
+        // Maps are sorted and every default is written out: the same request is the same text.
+        // Lease and epoch may change from call to call.
+        let text = serde_json::to_vec(&(&request.task, request.attempt)).unwrap_or_default();
+        let fingerprint = Sha256::digest(text).into();
+        Some(Self {
+            id,
+            attempt: request.attempt,
+            lease: request.lease,
+            fingerprint,
+        })
+    }
 }
 
 /// An execution that others may come back to.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) execution: Arc<Execution>,
-    pub(crate) fingerprint: Fingerprint,
     pub(crate) attempt: Option<u32>,
+    fingerprint: Fingerprint,
     lease: watch::Sender<Option<Instant>>,
     keeper: AbortHandle,
 }
@@ -118,25 +138,24 @@ impl Kept {
     pub(crate) fn insert(
         self: &Arc<Self>,
         table: &mut Table,
-        id: Uuid,
-        request: &ExecuteRequest,
+        terms: &Terms,
         execution: &Arc<Execution>,
     ) {
-        let lease = watch::Sender::new(request.lease.map(deadline));
+        let lease = watch::Sender::new(terms.lease.map(deadline));
         let keep = keep(
             Arc::clone(self),
-            id,
+            terms.id,
             Arc::clone(execution),
             lease.subscribe(),
         );
         let entry = Entry {
             execution: Arc::clone(execution),
-            fingerprint: fingerprint(request),
-            attempt: request.attempt,
+            fingerprint: terms.fingerprint,
+            attempt: terms.attempt,
             lease,
             keeper: tokio::spawn(keep).abort_handle(),
         };
-        table.entries.insert(id, Arc::new(entry));
+        table.entries.insert(terms.id, Arc::new(entry));
         self.count.send_modify(|count| *count += 1);
     }
 }
@@ -161,9 +180,14 @@ impl Table {
 }
 
 impl Entry {
-    /// Its owner was heard of, and may be silent for so long again.
-    pub(crate) fn renew(&self, lease: Option<Seconds>) {
-        if let Some(lease) = lease {
+    /// Whether it is what was asked for now.
+    pub(crate) fn means(&self, terms: &Terms) -> bool {
+        self.fingerprint == terms.fingerprint
+    }
+
+    /// Its owner was heard of, and may be silent for as long as it says again.
+    pub(crate) fn renew(&self, terms: &Terms) {
+        if let Some(lease) = terms.lease {
             self.lease.send_replace(Some(deadline(lease)));
         }
     }

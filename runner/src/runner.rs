@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Limits, Network, Problem};
+use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Limits, Network, Problem, Task};
 use cloister_sandbox::Host;
 use cloister_web::{BodyReader, Shutdown};
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::{
     Config, Error, Lost,
     cells::Cells,
     execution::{Execution, Witness},
-    kept::{Kept, Table, fingerprint},
+    kept::{Kept, Table, Terms},
     metrics::{Metrics, Refusal},
     slots::Slots,
 };
@@ -101,27 +101,25 @@ impl Runner {
         request: ExecuteRequest,
         streamed: bool,
     ) -> Result<Admission, Problem> {
-        let Some(id) = request.execution_id else {
-            self.kept
-                .lock()
-                .hear(request.epoch)
-                .map_err(|newest| stale(&request, newest))?;
-            let execution = self.start(request, streamed)?;
+        let terms = Terms::of(&request);
+        let mut table = self.kept.lock();
+        table
+            .hear(request.epoch)
+            .map_err(|newest| stale(&request, newest))?;
+        let Some(terms) = terms else {
+            drop(table);
+            let execution = self.start(request.task, streamed)?;
             return Ok(Admission {
                 execution,
                 alone: true,
             });
         };
-        let mut table = self.kept.lock();
-        table
-            .hear(request.epoch)
-            .map_err(|newest| stale(&request, newest))?;
-        let execution = match join(&table, id, &request)? {
+        let execution = match join(&table, &terms)? {
             Some(execution) => execution,
             None if self.kept.has_room(&table) => {
                 // Whoever joins may want the stream, however the first one asked.
-                let execution = self.start(request.clone(), true)?;
-                self.kept.insert(&mut table, id, &request, &execution);
+                let execution = self.start(request.task, true)?;
+                self.kept.insert(&mut table, &terms, &execution);
                 execution
             }
             None => {
@@ -137,7 +135,7 @@ impl Runner {
         })
     }
 
-    fn start(&self, request: ExecuteRequest, logged: bool) -> Result<Arc<Execution>, Problem> {
+    fn start(&self, task: Task, logged: bool) -> Result<Arc<Execution>, Problem> {
         if self.lost.is_lost() {
             return Err(self.refuse(Refusal::Failed, "this runner can make no cells any more"));
         }
@@ -159,7 +157,7 @@ impl Runner {
             accepted: Instant::now(),
             slot: Some(slot),
         };
-        execution.runs(self.cells.run(request.task, Box::new(witness)));
+        execution.runs(self.cells.run(task, Box::new(witness)));
         Ok(execution)
     }
 
@@ -170,20 +168,18 @@ impl Runner {
 }
 
 /// The execution that this id stands for already, whose owner was thereby heard of.
-fn join(
-    table: &Table,
-    id: Uuid,
-    request: &ExecuteRequest,
-) -> Result<Option<Arc<Execution>>, Problem> {
-    let Some(entry) = table.find(id) else {
+fn join(table: &Table, terms: &Terms) -> Result<Option<Arc<Execution>>, Problem> {
+    let Some(entry) = table.find(terms.id) else {
         return Ok(None);
     };
-    if entry.fingerprint != fingerprint(request) {
-        let detail =
-            format!("the execution_id {id} stands for another task or attempt; choose a new one");
+    if !entry.means(terms) {
+        let detail = format!(
+            "the execution_id {} stands for another task or attempt; choose a new one",
+            terms.id
+        );
         return Err(Problem::new(Kind::KeyReused, detail));
     }
-    entry.renew(request.lease);
+    entry.renew(terms);
     Ok(Some(Arc::clone(&entry.execution)))
 }
 
