@@ -36,6 +36,7 @@ pub(super) struct Api {
     server: Server,
     authorization: Option<HeaderValue>,
     client: Client<HttpConnector, Full<Bytes>>,
+    max_answer: ByteSize,
 }
 
 /// One request.
@@ -98,6 +99,7 @@ impl Api {
             server: connection.server.clone(),
             authorization: connection.token()?.map(|token| token.authorization()),
             client: Client::builder(TokioExecutor::new()).build(connector),
+            max_answer: MAX_ANSWER,
         })
     }
 
@@ -170,7 +172,7 @@ impl Api {
     }
 
     async fn read(&self, call: &Call, body: Incoming) -> Result<Bytes, Error> {
-        let limit = usize::try_from(MAX_ANSWER.0).unwrap_or(usize::MAX);
+        let limit = usize::try_from(self.max_answer.0).unwrap_or(usize::MAX);
         let collected = Limited::new(body, limit).collect().await;
         collected
             .map(http_body_util::Collected::to_bytes)
@@ -179,7 +181,7 @@ impl Api {
                     Error::TooLarge {
                         server: self.server.clone(),
                         call: call.name(),
-                        limit: MAX_ANSWER,
+                        limit: self.max_answer,
                     }
                 } else {
                     self.broken_off(call, error.as_ref())
@@ -218,5 +220,77 @@ impl Api {
                 retry_after,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Cli {
+        #[command(flatten)]
+        connection: Connection,
+    }
+
+    async fn listening() -> (TcpListener, Api) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("--server=http://{}", listener.local_addr().unwrap());
+        let cli = Cli::try_parse_from(["test", &server, "--token="]).unwrap();
+        (listener, Api::new(&cli.connection).unwrap())
+    }
+
+    /// Reads a request up to the end of its head.
+    async fn head(listener: &TcpListener) -> tokio::net::TcpStream {
+        let (mut connection, _) = listener.accept().await.unwrap();
+        let mut read = Vec::new();
+        while !read.ends_with(b"\r\n\r\n") {
+            read.push(connection.read_u8().await.unwrap());
+        }
+        connection
+    }
+
+    #[tokio::test]
+    async fn who_never_answers_is_left_ten_seconds_after_the_wait() {
+        let (listener, api) = listening().await;
+        let call = Call::job(Uuid::nil(), Duration::from_secs(60));
+        let asked = async {
+            let connection = head(&listener).await;
+            // The request is there: from now on nothing can happen but that time passes.
+            tokio::time::pause();
+            std::future::pending::<()>().await;
+            drop(connection);
+        };
+        let began = tokio::time::Instant::now();
+        let error = tokio::select! {
+            answer = api.call::<Job>(&call) => answer.unwrap_err(),
+            () = asked => unreachable!("it waits for ever"),
+        };
+        assert!(began.elapsed() >= Duration::from_secs(70));
+        assert!(matches!(error, Error::Silent { .. }), "{error}");
+        assert!(error.to_string().contains("within 70 s"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_is_not_read_to_it() {
+        let (listener, mut api) = listening().await;
+        api.max_answer = ByteSize(1 << 16);
+        let call = Call::job(Uuid::nil(), Duration::ZERO);
+        let flood = async {
+            let mut connection = head(&listener).await;
+            let head = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n";
+            connection.write_all(head).await.unwrap();
+            while connection.write_all(&[b' '; 4096]).await.is_ok() {}
+        };
+        let (answer, ()) = tokio::join!(api.call::<Job>(&call), flood);
+        let error = answer.unwrap_err();
+        assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+        assert!(error.to_string().contains("64KiB"), "{error}");
     }
 }

@@ -94,7 +94,7 @@ impl List {
             }
         };
         if more && Progress::new().is_seen() {
-            eprintln!("there are more: --all lists them, --limit so many");
+            eprintln!("there are more jobs: --limit N or --all shows them");
         }
         Ok(0)
     }

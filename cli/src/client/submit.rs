@@ -29,6 +29,7 @@ const MAX_STDIN: ByteSize = ByteSize::mib(256);
 /// `cloister submit`
 #[derive(Args, Clone, Debug)]
 #[command(
+    override_usage = "cloister submit [OPTIONS] (--command <LINE> | -- <COMMAND> [ARG]...)",
     after_help = "Without --wait the job's id is written to stdout, alone. With it the job's output \
     is: byte for byte to a file or a pipe; on a terminal line breaks and colours work and other control \
     characters are made visible. The exit code is then the job's (128+N when signal N ended it, 124 on \
@@ -36,8 +37,6 @@ const MAX_STDIN: ByteSize = ByteSize::mib(256);
     the job."
 )]
 pub(crate) struct Submit {
-    #[command(flatten)]
-    limits: LimitArgs,
     /// -100 to 100, higher first
     #[arg(
         long,
@@ -82,6 +81,8 @@ pub(crate) struct Submit {
     #[command(flatten)]
     program: Line,
     #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -118,9 +119,10 @@ impl Submit {
         progress.clear();
         let id = job.job_id;
         if !self.wait {
-            writeln!(stdout(), "{id}").with_context(|| {
-                format!("job {id} was handed in, but its id cannot be written to stdout")
-            })?;
+            // Even to a reader that is gone this is worth a word: the job will run.
+            if let Err(error) = writeln!(stdout(), "{id}") {
+                bail!("job {id} was handed in, but its id cannot be written to stdout: {error}");
+            }
             return Ok(0);
         }
         tokio::select! {

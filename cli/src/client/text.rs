@@ -29,6 +29,8 @@ fn push(shown: &mut String, c: char) {
     }
 }
 
+const RESET: &str = "\x1b[0m";
+
 /// Output for a terminal, as `less -R` has it: line breaks, tabs, carriage returns and colours do
 /// what they do, all else that acts is made visible.
 pub(super) fn screen(bytes: &[u8]) -> String {
@@ -38,9 +40,10 @@ pub(super) fn screen(bytes: &[u8]) -> String {
     let mut rest = text.as_ref();
     while let Some(c) = rest.chars().next() {
         if let Some(length) = colour_length(rest) {
-            shown.push_str(&rest[..length]);
+            let colour = &rest[..length];
+            shown.push_str(colour);
             rest = &rest[length..];
-            coloured = true;
+            coloured = !["\x1b[m", RESET].contains(&colour);
             continue;
         }
         match c {
@@ -50,7 +53,8 @@ pub(super) fn screen(bytes: &[u8]) -> String {
         rest = &rest[c.len_utf8()..];
     }
     if coloured {
-        shown.push_str("\x1b[0m");
+        let end = shown.trim_end_matches('\n').len();
+        shown.insert_str(end, RESET);
     }
     shown
 }
@@ -147,7 +151,8 @@ mod tests {
     #[test]
     fn output_keeps_its_lines_and_colours_and_loses_all_other_power() {
         assert_eq!(screen(b"a\tb\r\nc"), "a\tb\r\nc");
-        assert_eq!(screen(b"\x1b[1;31mred"), "\x1b[1;31mred\x1b[0m");
+        assert_eq!(screen(b"\x1b[1;31mred\n"), "\x1b[1;31mred\x1b[0m\n");
+        assert_eq!(screen(b"\x1b[31mred\x1b[m\n"), "\x1b[31mred\x1b[m\n");
         for hostile in [
             "\x1b]0;title\x07",
             "\x1b[2J",

@@ -177,6 +177,19 @@ fn patience_has_bounds() {
 }
 
 #[test]
+fn a_label_has_one_value() {
+    let fake = with_jobs(vec![pending("true")]);
+    let output = fake.run(&["submit", "--label", "a=1", "--label", "a=2", "--", "true"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("\"a\""),
+        "{}",
+        text(&output.stderr)
+    );
+    assert!(fake.seen().is_empty());
+}
+
+#[test]
 fn usage_errors_are_clap_s() {
     for (args, reason) in [
         (&["submit"][..], "--command"),

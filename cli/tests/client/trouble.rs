@@ -165,3 +165,22 @@ fn a_reader_that_goes_away_is_not_worth_a_word() {
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn a_job_whose_id_nobody_read_is_worth_one() {
+    let fake = with_jobs(vec![pending("true")]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = fake.client(&["submit", "--", "true"]);
+    let child = command
+        .stdout(writer)
+        .stderr(std::process::Stdio::piped())
+        .spawn();
+    let output = child.unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text(&output.stderr).contains("was handed in"),
+        "{}",
+        text(&output.stderr)
+    );
+}

@@ -145,6 +145,32 @@ fn a_wait_goes_on_until_the_job_has_ended() {
 }
 
 #[test]
+fn a_person_sees_what_is_waited_for_and_no_trace_of_it_stays() {
+    let mut waiting = pending("true");
+    waiting.pending_reason = Some("all slots are \x1b[2Jtaken".into());
+    let job = ended(None, 0, "done\n", "");
+    let fake = Fake::start(move |seen, number| match number {
+        0 => Reply::json(201, &waiting),
+        1 => {
+            assert!(
+                seen.call.ends_with("?wait=2"),
+                "often enough to look at: {}",
+                seen.call
+            );
+            Reply::json(200, &waiting)
+        }
+        _ => Reply::json(200, &job),
+    });
+    let (status, shown) = at_terminal(fake.client(&["submit", "--wait", "--", "true"]), 120);
+    assert!(status.success());
+    assert!(
+        shown.contains(r"s: all slots are \u{1b}[2Jtaken"),
+        "{shown:?}"
+    );
+    assert!(shown.ends_with("\r\x1b[Kdone\n"), "{shown:?}");
+}
+
+#[test]
 fn a_wait_survives_a_coordinator_that_goes_away() {
     let job = ended(None, 0, "", "");
     let id = job.job_id.to_string();
