@@ -71,39 +71,40 @@ pub struct Service {
 impl Service {
     /// `cloister runner` on a free port of loopback.
     pub fn runner(args: &[&str]) -> Self {
-        Self::start("runner", None, args)
+        Self::runner_at(&free_port().to_string(), args)
+    }
+
+    /// `cloister runner` at this address.
+    pub fn runner_at(listen: &str, args: &[&str]) -> Self {
+        Self::start("runner", listen, None, args)
     }
 
     /// `cloister up` on free ports, with a store of its own.
     pub fn up(args: &[&str]) -> Self {
-        Self::start("up", None, args)
+        Self::start("up", &free_port().to_string(), None, args)
     }
 
     /// `cloister up` on the store of an earlier one.
     pub fn up_again(data: &Path, args: &[&str]) -> Self {
-        Self::start("up", Some(data), args)
+        Self::start("up", &free_port().to_string(), Some(data), args)
     }
 
     /// `cloister coordinator` for these runners.
     pub fn coordinator(runner_urls: &str, args: &[&str]) -> Self {
         Self::start(
             "coordinator",
+            &free_port().to_string(),
             None,
             &[&["--runner-url", runner_urls], args].concat(),
         )
     }
 
-    fn start(kind: &str, data: Option<&Path>, args: &[&str]) -> Self {
+    fn start(kind: &str, listen: &str, data: Option<&Path>, args: &[&str]) -> Self {
         let own = scratch_dir(kind);
         let data = data.map_or_else(|| own.join("data"), Path::to_owned);
-        let listen = free_port();
         let log = own.join("log");
         let mut command = Command::new(cloister());
-        command
-            .arg(kind)
-            .arg("--listen")
-            .arg(listen.to_string())
-            .args(args);
+        command.arg(kind).arg("--listen").arg(listen).args(args);
         let mut runner = None;
         match kind {
             "up" => {
