@@ -15,7 +15,7 @@ pub(crate) fn for_command() {
     tracing_subscriber::fmt()
         .with_env_filter(filter("warn"))
         .with_writer(stderr)
-        .with_ansi(stderr().is_terminal())
+        .with_ansi(stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .without_time()
         .with_target(false)
         .init();

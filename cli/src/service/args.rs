@@ -10,6 +10,7 @@ use cloister_web::{BodyLimits, Secret};
 /// What an operator lets a job ask for.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Maxima of a job")]
+#[expect(clippy::struct_field_names, reason = "each is the name of an option")]
 pub(crate) struct Maxima {
     /// The longest timeout
     #[arg(
@@ -143,6 +144,7 @@ pub(crate) struct Cells {
 
 /// What concerns the queue and the store.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_field_names, reason = "each is the name of an option")]
 pub(crate) struct Queue {
     /// Jobs that may wait; beyond it submissions are answered 503
     #[arg(

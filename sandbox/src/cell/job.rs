@@ -56,13 +56,11 @@ impl Job {
     /// Executes the command in this process, and calls `now` just before; comes back only with what
     /// failed.
     pub(crate) fn execute(&self, domain: Option<BorrowedFd<'_>>, now: impl FnOnce()) -> Fault {
-        match self.get_ready(domain) {
-            Err(fault) => fault,
-            Ok(()) => {
-                now();
-                Fault::new(Step::Exec, &self.exec())
-            }
+        if let Err(fault) = self.get_ready(domain) {
+            return fault;
         }
+        now();
+        Fault::new(Step::Exec, &self.exec())
     }
 
     fn get_ready(&self, domain: Option<BorrowedFd<'_>>) -> Result<(), Fault> {

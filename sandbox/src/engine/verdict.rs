@@ -283,13 +283,11 @@ mod tests {
         )
     }
 
-    fn killed() -> Option<Exit> {
-        Some(Exit {
-            code: 137,
-            signal: 9,
-            at: 2_000_000,
-        })
-    }
+    const KILLED: Option<Exit> = Some(Exit {
+        code: 137,
+        signal: 9,
+        at: 2_000_000,
+    });
 
     #[test]
     fn a_job_that_ends_well_is_completed() {
@@ -305,7 +303,7 @@ mod tests {
     #[test]
     fn a_sigkill_of_its_own_is_a_signal() {
         let outcome = judge(Records {
-            exit: killed(),
+            exit: KILLED,
             ..records()
         });
         assert_eq!(outcome.reason, Some(Reason::Signal));
