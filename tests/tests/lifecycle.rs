@@ -59,9 +59,9 @@ fn only_the_launcher_has_privileges() {
 
 #[test]
 fn a_thousand_jobs_leave_nothing() {
-    let _alone = alone();
     const JOBS: usize = 1000;
     const AT_ONCE: usize = 32;
+    let _alone = alone();
     let runner = Service::runner(&["--slots", &AT_ONCE.to_string()]);
     let (service, launcher) = (runner.pid(), runner.launcher());
     // Once round, so that what is made on first use is there.
