@@ -39,9 +39,7 @@ impl FromStr for Seconds {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unit_at = text
-            .find(|c: char| c.is_ascii_alphabetic())
-            .unwrap_or(text.len());
+        let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
         let (number, unit) = text.split_at(unit_at);
         let scale = match unit {
             "ms" => 0.001,
@@ -56,9 +54,7 @@ impl FromStr for Seconds {
         };
         // `f64::from_str` also takes "inf", "1e9" and "+5": none of them is how people write time.
         let plain = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-        let negative = number
-            .strip_prefix('-')
-            .is_some_and(|rest| rest.parse::<f64>().is_ok());
+        let negative = number.strip_prefix('-').is_some_and(|rest| rest.parse::<f64>().is_ok());
         match number.parse::<f64>() {
             _ if negative => Err("must not be negative".into()),
             Ok(value) if plain => from_seconds(value * scale),
@@ -97,26 +93,16 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("5s", 5_000),
-            ("0.3", 300),
-            ("2m", 120_000),
-            ("1h", 3_600_000),
-        ] {
-            assert_eq!(
-                text.parse(),
-                Ok(Seconds(Duration::from_millis(millis))),
-                "{text}"
-            );
+        for (text, millis) in
+            [("500ms", 500), ("5s", 5_000), ("0.3", 300), ("2m", 120_000), ("1h", 3_600_000)]
+        {
+            assert_eq!(text.parse(), Ok(Seconds(Duration::from_millis(millis))), "{text}");
         }
     }
 
     #[test]
     fn refuses_what_has_no_sense() {
-        for text in [
-            "", "s", "NaN", "inf", "1e9", "-1", "5 s", "5d", "5sec", "1.2.3", "ms5",
-        ] {
+        for text in ["", "s", "NaN", "inf", "1e9", "-1", "5 s", "5d", "5sec", "1.2.3", "ms5"] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");
         }
         for json in ["-1", "1e300", "null", "true", "[]"] {

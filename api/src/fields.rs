@@ -23,12 +23,7 @@ impl<'a> Fields<'a> {
         faults: &'a mut Vec<FieldProblem>,
     ) -> Option<Self> {
         if let Value::Object(map) = value {
-            Some(Self {
-                pointer: pointer.into(),
-                map,
-                known: Vec::new(),
-                faults,
-            })
+            Some(Self { pointer: pointer.into(), map, known: Vec::new(), faults })
         } else {
             faults.push(FieldProblem {
                 pointer: pointer.into(),
@@ -41,19 +36,13 @@ impl<'a> Fields<'a> {
     /// Notes a fault of the field `name`.
     pub(crate) fn fault(&mut self, name: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{}", self.pointer, escape(name));
-        self.faults.push(FieldProblem {
-            pointer,
-            detail: detail.into(),
-        });
+        self.faults.push(FieldProblem { pointer, detail: detail.into() });
     }
 
     /// Notes a fault of a member of the field `name`; `member` is escaped already.
     pub(crate) fn fault_within(&mut self, name: &str, member: &str, detail: impl Into<String>) {
         let pointer = format!("{}/{name}/{member}", self.pointer);
-        self.faults.push(FieldProblem {
-            pointer,
-            detail: detail.into(),
-        });
+        self.faults.push(FieldProblem { pointer, detail: detail.into() });
     }
 
     /// Whether the field was sent at all.

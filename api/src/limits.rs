@@ -93,9 +93,7 @@ impl Limits {
     pub(crate) fn read(fields: &mut Fields<'_>, max: &Bounds) -> Self {
         let default = Self::default();
         Self {
-            cpus: fields
-                .read("cpus", |v| cpus(v, max.cpus))
-                .unwrap_or(default.cpus),
+            cpus: fields.read("cpus", |v| cpus(v, max.cpus)).unwrap_or(default.cpus),
             memory: size(fields, "memory", MIN_MEMORY, max.memory).unwrap_or(default.memory),
             pids: count(fields, "pids", 1, max.pids).unwrap_or(default.pids),
             disk: size(fields, "disk", MIN_DISK, max.disk).unwrap_or(default.disk),
@@ -120,9 +118,7 @@ pub(crate) fn positive_duration(value: &Value, max: Seconds) -> Result<Seconds, 
 }
 
 fn cpus(value: &Value, max: f64) -> Result<f64, String> {
-    let cpus = value
-        .as_f64()
-        .ok_or("must be a number of cores, such as 0.5")?;
+    let cpus = value.as_f64().ok_or("must be a number of cores, such as 0.5")?;
     if cpus < MIN_CPUS {
         Err(format!("must be at least {MIN_CPUS}"))
     } else if cpus > max {

@@ -137,11 +137,7 @@ impl Output {
     /// From the bytes that were kept.
     pub fn new(bytes: Vec<u8>, truncated: bool) -> Self {
         let (text, base64) = encode(bytes);
-        Self {
-            text,
-            base64,
-            truncated,
-        }
+        Self { text, base64, truncated }
     }
 }
 
@@ -151,10 +147,7 @@ pub(crate) fn encode(bytes: Vec<u8>) -> (String, Option<String>) {
         Ok(text) => (text, None),
         Err(error) => {
             let bytes = error.as_bytes();
-            (
-                String::from_utf8_lossy(bytes).into_owned(),
-                Some(BASE64_STANDARD.encode(bytes)),
-            )
+            (String::from_utf8_lossy(bytes).into_owned(), Some(BASE64_STANDARD.encode(bytes)))
         }
     }
 }

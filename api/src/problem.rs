@@ -48,11 +48,7 @@ impl Kind {
             Self::MethodNotAllowed => {
                 (405, "method-not-allowed", "This method is not offered here")
             }
-            Self::Conflict => (
-                409,
-                "conflict",
-                "The request comes from a term that is over",
-            ),
+            Self::Conflict => (409, "conflict", "The request comes from a term that is over"),
             Self::SlowBody => (408, "slow-body", "The body took too long to arrive"),
             Self::OtherBoot => (412, "other-boot", "This service was restarted"),
             Self::TooLarge => (413, "too-large", "The body is too large"),
@@ -118,10 +114,7 @@ impl Problem {
             })
             .collect::<Vec<_>>()
             .join("; ");
-        Self {
-            errors,
-            ..Self::new(Kind::Invalid, detail)
-        }
+        Self { errors, ..Self::new(Kind::Invalid, detail) }
     }
 
     /// The same with a `Retry-After` of so many seconds.

@@ -97,9 +97,7 @@ impl ExecuteRequest {
             attempt: fields
                 .read("attempt", |v| integer(v, 1..=i64::from(u32::MAX)))
                 .and_then(|n| u32::try_from(n).ok()),
-            epoch: fields
-                .read("epoch", |v| integer(v, 0..=i64::MAX))
-                .map(i64::unsigned_abs),
+            epoch: fields.read("epoch", |v| integer(v, 0..=i64::MAX)).map(i64::unsigned_abs),
             lease: fields.read("lease", |v| positive_duration(v, Seconds::new(24 * 3600))),
         })
     }
@@ -127,10 +125,7 @@ pub fn body_problem(error: &serde_json::Error) -> Problem {
     } else {
         format!("the body is not valid JSON: {error}")
     };
-    Problem::invalid(vec![FieldProblem {
-        pointer: String::new(),
-        detail,
-    }])
+    Problem::invalid(vec![FieldProblem { pointer: String::new(), detail }])
 }
 
 fn reasons(value: &Value) -> Result<Vec<Reason>, String> {
@@ -138,11 +133,7 @@ fn reasons(value: &Value) -> Result<Vec<Reason>, String> {
     let items = value.as_array().ok_or("must be an array of reasons")?;
     let mut reasons = items
         .iter()
-        .map(|item| {
-            Reason::ALL
-                .into_iter()
-                .find(|r| item.as_str() == Some(r.as_str()))
-        })
+        .map(|item| Reason::ALL.into_iter().find(|r| item.as_str() == Some(r.as_str())))
         .collect::<Option<Vec<_>>>()
         .ok_or_else(|| format!("must hold only reasons: {known}"))?;
     reasons.sort_unstable();
@@ -189,20 +180,13 @@ mod tests {
     fn faults(body: &str) -> Vec<(String, String)> {
         let problem = JobRequest::parse(body.as_bytes(), &Bounds::default()).unwrap_err();
         assert_eq!(problem.status, 400);
-        problem
-            .errors
-            .into_iter()
-            .map(|e| (e.pointer, e.detail))
-            .collect()
+        problem.errors.into_iter().map(|e| (e.pointer, e.detail)).collect()
     }
 
     #[test]
     fn the_defaults_are_the_contracts() {
         let job = JobRequest::parse(br#"{"command": "true"}"#, &Bounds::default()).unwrap();
-        assert_eq!(
-            job,
-            JobRequest::new(Task::new(Program::Command("true".into())))
-        );
+        assert_eq!(job, JobRequest::new(Task::new(Program::Command("true".into()))));
         let json = serde_json::to_value(&job).unwrap();
         assert_eq!(json["command"], "true");
         assert_eq!(json["timeout"], 30);
@@ -253,34 +237,16 @@ mod tests {
             (r#"{"command": "a", "cwd": ""}"#, "/cwd"),
             (r#"{"command": "a", "network": "bridge"}"#, "/network"),
             (r#"{"command": "a", "stdin_base64": "*"}"#, "/stdin_base64"),
-            (
-                r#"{"command": "a", "stdin": "", "stdin_base64": ""}"#,
-                "/stdin_base64",
-            ),
+            (r#"{"command": "a", "stdin": "", "stdin_base64": ""}"#, "/stdin_base64"),
             (r#"{"command": "a", "limits": 5}"#, "/limits"),
             (r#"{"command": "a", "limits": {"cpus": 0}}"#, "/limits/cpus"),
-            (
-                r#"{"command": "a", "limits": {"cpus": 1e300}}"#,
-                "/limits/cpus",
-            ),
-            (
-                r#"{"command": "a", "limits": {"memory": "64M"}}"#,
-                "/limits/memory",
-            ),
-            (
-                r#"{"command": "a", "limits": {"memory": 1000}}"#,
-                "/limits/memory",
-            ),
+            (r#"{"command": "a", "limits": {"cpus": 1e300}}"#, "/limits/cpus"),
+            (r#"{"command": "a", "limits": {"memory": "64M"}}"#, "/limits/memory"),
+            (r#"{"command": "a", "limits": {"memory": 1000}}"#, "/limits/memory"),
             (r#"{"command": "a", "limits": {"pids": 0}}"#, "/limits/pids"),
-            (
-                r#"{"command": "a", "limits": {"pids": 1.5}}"#,
-                "/limits/pids",
-            ),
+            (r#"{"command": "a", "limits": {"pids": 1.5}}"#, "/limits/pids"),
             (r#"{"command": "a", "limits": {"disk": 0}}"#, "/limits/disk"),
-            (
-                r#"{"command": "a", "limits": {"cpu_time": 0}}"#,
-                "/limits/cpu_time",
-            ),
+            (r#"{"command": "a", "limits": {"cpu_time": 0}}"#, "/limits/cpu_time"),
             (r#"{"command": "a", "priority": 101}"#, "/priority"),
             (r#"{"command": "a", "retries": -1}"#, "/retries"),
             (r#"{"command": "a", "retry_on": ["boredom"]}"#, "/retry_on"),
@@ -300,15 +266,11 @@ mod tests {
         let found = faults(r#"{"command": "a", "tiemout": 1, "limits": {"memmory": 1}}"#);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(
-            found
-                .iter()
-                .any(|(p, d)| p == "/tiemout" && d.contains("\"timeout\"")),
+            found.iter().any(|(p, d)| p == "/tiemout" && d.contains("\"timeout\"")),
             "{found:?}"
         );
         assert!(
-            found
-                .iter()
-                .any(|(p, d)| p == "/limits/memmory" && d.contains("\"memory\"")),
+            found.iter().any(|(p, d)| p == "/limits/memmory" && d.contains("\"memory\"")),
             "{found:?}"
         );
     }

@@ -5,12 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Deserializer, Serialize, de};
 use serde_json::Value;
 
-const UNITS: [(&str, u64); 4] = [
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-    ("TiB", 1 << 40),
-];
+const UNITS: [(&str, u64); 4] =
+    [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// A number of bytes. In JSON a whole number, or read from text with a binary unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -45,9 +41,7 @@ impl FromStr for ByteSize {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let unit_at = text
-            .find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len());
+        let unit_at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(unit_at);
         if text.starts_with('-') {
             return Err("must not be negative".into());
@@ -134,17 +128,7 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_sense() {
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "1.5MiB",
-            "NaN",
-            "64 MiB",
-            "64MiB ",
-            "99999999TiB",
-            "é",
-        ] {
+        for text in ["", "MiB", "-1", "1.5MiB", "NaN", "64 MiB", "64MiB ", "99999999TiB", "é"] {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

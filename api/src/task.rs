@@ -125,9 +125,7 @@ impl Task {
             env: read_env(fields),
             cwd: fields.read("cwd", path).unwrap_or(task.cwd),
             network: fields.read("network", network).unwrap_or_default(),
-            limits: fields
-                .object("limits", |inner| Limits::read(inner, max))
-                .unwrap_or_default(),
+            limits: fields.object("limits", |inner| Limits::read(inner, max)).unwrap_or_default(),
             program: task.program,
         }
     }
@@ -143,10 +141,7 @@ fn read_program(fields: &mut Fields<'_>) -> Program {
     } else if neither {
         fields.fault("command", "is missing; send command (for a shell) or argv");
     }
-    argv.map_or_else(
-        || Program::Command(command.unwrap_or_default()),
-        Program::Argv,
-    )
+    argv.map_or_else(|| Program::Command(command.unwrap_or_default()), Program::Argv)
 }
 
 /// One argument that is not empty and that the kernel would take.
@@ -184,25 +179,17 @@ fn arguments(value: &Value) -> Result<Vec<String>, String> {
 
 fn read_stdin(fields: &mut Fields<'_>) -> Stdin {
     let stdin = fields.read("stdin", |value| {
-        value
-            .as_str()
-            .map(String::from)
-            .ok_or_else(|| "must be a string".into())
+        value.as_str().map(String::from).ok_or_else(|| "must be a string".into())
     });
     let stdin_base64 = fields.read("stdin_base64", |value| {
         let text = value.as_str().ok_or("must be a string")?;
-        BASE64_STANDARD
-            .decode(text)
-            .map_err(|error| format!("is not base64: {error}"))?;
+        BASE64_STANDARD.decode(text).map_err(|error| format!("is not base64: {error}"))?;
         Ok(text.to_owned())
     });
     if stdin.is_some() && stdin_base64.is_some() {
         fields.fault("stdin_base64", "stands beside stdin; send one of the two");
     }
-    Stdin {
-        stdin,
-        stdin_base64,
-    }
+    Stdin { stdin, stdin_base64 }
 }
 
 fn read_env(fields: &mut Fields<'_>) -> BTreeMap<String, String> {

@@ -11,9 +11,7 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// The wall clock now.
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
     }
 
@@ -53,9 +51,7 @@ mod tests {
         let json = serde_json::to_string(&Timestamp(0)).unwrap();
         assert_eq!(json, "\"1970-01-01T00:00:00.000Z\"");
         assert_eq!(
-            serde_json::from_str::<Timestamp>("\"2026-01-31T12:00:00.250Z\"")
-                .unwrap()
-                .to_string(),
+            serde_json::from_str::<Timestamp>("\"2026-01-31T12:00:00.250Z\"").unwrap().to_string(),
             "2026-01-31T12:00:00.250Z"
         );
     }

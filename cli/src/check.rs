@@ -28,11 +28,7 @@ pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         print(&lines, fit);
     }
-    Ok(if fit {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if fit { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn line(
@@ -51,11 +47,8 @@ fn line(
 
 /// Sets up a launcher, makes a cell, and runs `true` in it.
 fn examine() -> Vec<Enforcement> {
-    let started = Launcher::fork(&Config {
-        max_cells: 1,
-        ..Config::default()
-    })
-    .and_then(|launcher| Engine::start(launcher, || {}));
+    let started = Launcher::fork(&Config { max_cells: 1, ..Config::default() })
+        .and_then(|launcher| Engine::start(launcher, || {}));
     let engine = match started {
         Ok(engine) => engine,
         Err(error) => {
@@ -83,19 +76,11 @@ fn examine() -> Vec<Enforcement> {
 fn print(lines: &[Enforcement], fit: bool) {
     let colour = stdout().is_terminal();
     let paint = |code: &str, text: &str| {
-        if colour {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
+        if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     };
     let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
     for line in lines {
-        let mark = if line.enforced {
-            paint("32", "ok")
-        } else {
-            paint("31", "no")
-        };
+        let mark = if line.enforced { paint("32", "ok") } else { paint("31", "no") };
         println!("{mark}  {:width$}  {}", line.name, line.detail);
         if let Some(remedy) = line.remedy.as_ref().filter(|_| !line.enforced) {
             println!("    {:width$}  → {remedy}", "");

@@ -8,12 +8,7 @@ use cloister_api::{ByteSize, Limits, Network, Seconds};
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Wall clock, from exec: 5s, 500ms, 2m or a number of seconds
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "CLOISTER_TIMEOUT",
-        default_value = "30s"
-    )]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_TIMEOUT", default_value = "30s")]
     timeout: Seconds,
     /// Cores, as bandwidth: 0.5 is half a core
     #[arg(long, value_name = "CORES", env = "CLOISTER_CPUS")]

@@ -27,12 +27,7 @@ pub(crate) fn for_service() {
     if stdout().is_terminal() {
         builder.with_target(false).init();
     } else {
-        builder
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .init();
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).init();
     }
 }
 

@@ -21,12 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     /// One more host folder that the cell sees, read-only; may be given again
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "CLOISTER_EXPOSE",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "PATH", env = "CLOISTER_EXPOSE", value_delimiter = ',')]
     expose: Vec<PathBuf>,
     /// Write the result to this file, as JSON
     #[arg(long, value_name = "FILE", env = "CLOISTER_REPORT")]
@@ -88,9 +83,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     ]);
 
     // Blocked before the engine's thread is made, which inherits that: one thread waits for them.
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]
-        .into_iter()
-        .collect();
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block()?;
     let engine = Engine::start(launcher, || {})?;
     let (teller, told) = channel();
@@ -104,8 +97,7 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     engine.stop();
     if let Some(mut file) = report {
         serde_json::to_writer_pretty(&mut file, &outcome)?;
-        file.write_all(b"\n")
-            .context("the report cannot be written")?;
+        file.write_all(b"\n").context("the report cannot be written")?;
     }
     Ok(outcome)
 }
@@ -116,17 +108,10 @@ fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
         timeout: cloister_api::Seconds::new(u64::from(u32::MAX)),
         ..host.bounds(&Bounds::default())
     };
-    let request = ExecuteRequest {
-        task,
-        execution_id: None,
-        attempt: None,
-        epoch: None,
-        lease: None,
-    };
+    let request =
+        ExecuteRequest { task, execution_id: None, attempt: None, epoch: None, lease: None };
     let checked = ExecuteRequest::parse(&serde_json::to_vec(&request)?, &bounds);
-    checked
-        .map(|request| request.task)
-        .map_err(|problem| anyhow::anyhow!(problem.detail))
+    checked.map(|request| request.task).map_err(|problem| anyhow::anyhow!(problem.detail))
 }
 
 /// What a person should hear: not how the command itself chose to end, which it told by itself.

@@ -60,15 +60,8 @@ async fn run(
     engine.spawn(Arc::clone(&engine).tick());
     engine.spawn(Arc::clone(&engine).expire());
 
-    let bodies = BodyReader::new(BodyLimits {
-        size: config.max_body,
-        ..BodyLimits::default()
-    });
-    let app = App {
-        engine: Arc::clone(&engine),
-        bodies,
-        bounds: Arc::new(config.bounds.clone()),
-    };
+    let bodies = BodyReader::new(BodyLimits { size: config.max_body, ..BodyLimits::default() });
+    let app = App { engine: Arc::clone(&engine), bodies, bounds: Arc::new(config.bounds.clone()) };
     let router = http::router(app, Guard::new(access, config.protect_metrics));
     let stop = drained(&engine, &shutdown, config.drain_grace);
     let limits = ServerLimits::default();

@@ -43,16 +43,8 @@ impl Metrics {
         put(of, info)?;
         Ok(Self {
             jobs: counter(of, "jobs_total", "Jobs that were submitted.")?,
-            completed: counter(
-                of,
-                "jobs_completed_total",
-                "Jobs that ended with exit code 0.",
-            )?,
-            failed: counter(
-                of,
-                "jobs_failed_total",
-                "Jobs that failed, for whatever reason.",
-            )?,
+            completed: counter(of, "jobs_completed_total", "Jobs that ended with exit code 0.")?,
+            failed: counter(of, "jobs_failed_total", "Jobs that failed, for whatever reason.")?,
             runtime: histogram(
                 of,
                 "job_runtime_seconds",
@@ -62,10 +54,7 @@ impl Metrics {
             ends: put(
                 of,
                 IntCounterVec::new(
-                    Opts::new(
-                        "cloister_job_ends_total",
-                        "Ends of jobs by status and reason.",
-                    ),
+                    Opts::new("cloister_job_ends_total", "Ends of jobs by status and reason."),
                     &["status", "reason"],
                 )?,
             )?,
@@ -123,9 +112,7 @@ impl Metrics {
             self.runtime.observe(ms / 1000.0);
         }
         let reason = job.reason.map_or("", Reason::as_str);
-        self.ends
-            .with_label_values(&[job.status.as_str(), reason])
-            .inc();
+        self.ends.with_label_values(&[job.status.as_str(), reason]).inc();
     }
 
     /// Everything as a scraper reads it, the gauges set to how things stand now.
@@ -142,29 +129,16 @@ impl Metrics {
         self.running.set(whole(running));
         self.store_up.set(i64::from(store_up));
         // Those that left are told no more.
-        for gauge in [
-            &self.runner_up,
-            &self.runner_slots,
-            &self.runner_failed_cells,
-        ] {
+        for gauge in [&self.runner_up, &self.runner_slots, &self.runner_failed_cells] {
             gauge.reset();
         }
         for runner in runners {
             let label = [&*runner.name];
-            self.runner_up
-                .with_label_values(&label)
-                .set(i64::from(runner.up));
-            let slots = runner
-                .health
-                .as_ref()
-                .map_or(0, |health| health.slots.total);
-            self.runner_slots
-                .with_label_values(&label)
-                .set(whole(slots));
+            self.runner_up.with_label_values(&label).set(i64::from(runner.up));
+            let slots = runner.health.as_ref().map_or(0, |health| health.slots.total);
+            self.runner_slots.with_label_values(&label).set(whole(slots));
             let failed = i64::try_from(runner.failed_cells).unwrap_or(i64::MAX);
-            self.runner_failed_cells
-                .with_label_values(&label)
-                .set(failed);
+            self.runner_failed_cells.with_label_values(&label).set(failed);
         }
         metrics_text(&self.registry)
     }
@@ -202,8 +176,5 @@ fn histogram(
     help: &str,
     buckets: Vec<f64>,
 ) -> Result<Histogram, prometheus::Error> {
-    put(
-        to,
-        Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?,
-    )
+    put(to, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets))?)
 }

@@ -66,10 +66,7 @@ impl Default for Config {
             protect_metrics: false,
             // A job of the largest size that a coordinator takes arrives here with a few fields
             // more, and every default written out.
-            bodies: BodyLimits {
-                size: ByteSize(bodies.size.0 + (64 << 10)),
-                ..bodies
-            },
+            bodies: BodyLimits { size: ByteSize(bodies.size.0 + (64 << 10)), ..bodies },
             server: ServerLimits::default(),
             grace: Duration::from_secs(30),
             results: ResultLimits::default(),

@@ -31,14 +31,8 @@ pub(crate) struct Execution {
 impl Execution {
     /// One that has not started; with a log if it may be streamed.
     pub(crate) fn new(logged: bool) -> Arc<Self> {
-        let state = State {
-            log: logged.then(Log::default),
-            ..State::default()
-        };
-        Arc::new(Self {
-            state: watch::Sender::new(state),
-            cancel: OnceLock::new(),
-        })
+        let state = State { log: logged.then(Log::default), ..State::default() };
+        Arc::new(Self { state: watch::Sender::new(state), cancel: OnceLock::new() })
     }
 
     /// How it can be ended. Called once, before anybody else knows the execution.
@@ -113,9 +107,7 @@ impl Execution {
 
 impl std::fmt::Debug for Execution {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Execution")
-            .field("state", &*self.state.borrow())
-            .finish_non_exhaustive()
+        f.debug_struct("Execution").field("state", &*self.state.borrow()).finish_non_exhaustive()
     }
 }
 
@@ -200,11 +192,7 @@ impl Drop for Witness {
     /// An engine that goes away without a word must not leave anybody waiting.
     fn drop(&mut self) {
         let started = self.execution.started().is_some();
-        let reason = if started {
-            Reason::RunnerLost
-        } else {
-            Reason::SandboxError
-        };
+        let reason = if started { Reason::RunnerLost } else { Reason::SandboxError };
         let message = "the runner stopped before the job had ended";
         self.end(Outcome::never_ran(Status::Failed, Some(reason), message));
     }

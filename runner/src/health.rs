@@ -38,10 +38,7 @@ impl Runner {
             status,
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
-            slots: Slots {
-                total: self.slots.total(),
-                used: self.slots.used(),
-            },
+            slots: Slots { total: self.slots.total(), used: self.slots.used() },
             cpus: self.bounds.cpus,
             memory: self.bounds.memory,
             open_files: self.bounds.open_files,

@@ -68,10 +68,7 @@ fn check_boot(headers: &HeaderMap, boot_id: Uuid) -> Result<(), Rejection> {
     };
     let own = format!("\"{boot_id}\"");
     let text = wanted.to_str().unwrap_or_default();
-    if text
-        .split(',')
-        .any(|tag| matches!(tag.trim(), "*") || tag.trim() == own)
-    {
+    if text.split(',').any(|tag| matches!(tag.trim(), "*") || tag.trim() == own) {
         return Ok(());
     }
     let detail = format!("this runner's boot id is {own}, not {text}: it was restarted");
@@ -158,10 +155,7 @@ async fn end(
         return Ok((StatusCode::OK, Json(verdict).into_response()));
     }
     entry.execution.cancel(None);
-    Ok((
-        StatusCode::ACCEPTED,
-        Json(Running::of(id, &entry)).into_response(),
-    ))
+    Ok((StatusCode::ACCEPTED, Json(Running::of(id, &entry)).into_response()))
 }
 
 fn unknown(id: Uuid) -> Rejection {
@@ -191,8 +185,6 @@ async fn ready(State(runner): State<Arc<Runner>>) -> Result<&'static str, Reject
 }
 
 async fn metrics(State(runner): State<Arc<Runner>>) -> Response {
-    runner
-        .metrics
-        .set_gauges(runner.slots.used(), runner.kept.count());
+    runner.metrics.set_gauges(runner.slots.used(), runner.kept.count());
     metrics_text(runner.metrics.registry())
 }

@@ -52,12 +52,7 @@ impl Terms {
         // Lease and epoch may change from call to call.
         let text = serde_json::to_vec(&(&request.task, request.attempt)).unwrap_or_default();
         let fingerprint = Sha256::digest(text).into();
-        Some(Self {
-            id,
-            attempt: request.attempt,
-            lease: request.lease,
-            fingerprint,
-        })
+        Some(Self { id, attempt: request.attempt, lease: request.lease, fingerprint })
     }
 }
 
@@ -89,11 +84,7 @@ pub(crate) struct Table {
 
 impl Kept {
     pub(crate) fn new(limits: ResultLimits) -> Arc<Self> {
-        Arc::new(Self {
-            limits,
-            table: Mutex::default(),
-            count: watch::Sender::new(0),
-        })
+        Arc::new(Self { limits, table: Mutex::default(), count: watch::Sender::new(0) })
     }
 
     /// The lock is never held across an await: the guard can't be sent to another thread.
@@ -126,11 +117,7 @@ impl Kept {
 
     /// Whether one more execution can be kept.
     pub(crate) fn has_room(&self, table: &Table) -> bool {
-        let size: usize = table
-            .entries
-            .values()
-            .map(|entry| entry.execution.size())
-            .sum();
+        let size: usize = table.entries.values().map(|entry| entry.execution.size()).sum();
         table.entries.len() < self.limits.count && (size as u64) < self.limits.size.0
     }
 
@@ -142,12 +129,7 @@ impl Kept {
         execution: &Arc<Execution>,
     ) {
         let lease = watch::Sender::new(terms.lease.map(deadline));
-        let keep = keep(
-            Arc::clone(self),
-            terms.id,
-            Arc::clone(execution),
-            lease.subscribe(),
-        );
+        let keep = keep(Arc::clone(self), terms.id, Arc::clone(execution), lease.subscribe());
         let entry = Entry {
             execution: Arc::clone(execution),
             fingerprint: terms.fingerprint,

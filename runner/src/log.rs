@@ -24,11 +24,7 @@ const LARGEST: usize = 64 << 10;
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     Started(Timestamp),
-    Output {
-        stream: Stream,
-        start: usize,
-        end: usize,
-    },
+    Output { stream: Stream, start: usize, end: usize },
 }
 
 /// The bytes of one stream, and how many of them are in events.
@@ -104,11 +100,7 @@ impl Log {
         let kept = self.kept(stream);
         let start = kept.told;
         let new = &kept.bytes[start..];
-        let whole = if all {
-            new.len()
-        } else {
-            whole_characters(new)
-        };
+        let whole = if all { new.len() } else { whole_characters(new) };
         if whole == 0 || !(fine || all || whole >= COARSE) {
             return;
         }
@@ -116,11 +108,9 @@ impl Log {
         let end = kept.told;
         let open = self.entries.len() > self.sealed;
         match self.entries.last_mut() {
-            Some(Entry::Output {
-                stream: last,
-                start: first,
-                end: until,
-            }) if open && *last == stream && end - *first <= LARGEST => {
+            Some(Entry::Output { stream: last, start: first, end: until })
+                if open && *last == stream && end - *first <= LARGEST =>
+            {
                 *until = end;
             }
             _ => self.entries.push(Entry::Output { stream, start, end }),
@@ -139,11 +129,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
             0b1111_0000..=0b1111_0111 => 4,
             _ => return bytes.len(),
         };
-        return if needs > back + 1 {
-            bytes.len() - back - 1
-        } else {
-            bytes.len()
-        };
+        return if needs > back + 1 { bytes.len() - back - 1 } else { bytes.len() };
     }
     bytes.len()
 }
@@ -154,14 +140,8 @@ mod tests {
 
     fn text(event: Option<Event>) -> (u64, String) {
         match event {
-            Some(Event::Stdout {
-                seq,
-                payload: Payload::Data(text),
-            }) => (seq, text),
-            Some(Event::Stderr {
-                seq,
-                payload: Payload::Data(text),
-            }) => (seq, format!("!{text}")),
+            Some(Event::Stdout { seq, payload: Payload::Data(text) }) => (seq, text),
+            Some(Event::Stderr { seq, payload: Payload::Data(text) }) => (seq, format!("!{text}")),
             other => panic!("{other:?}"),
         }
     }
@@ -204,10 +184,9 @@ mod tests {
         log.end();
         let bytes: usize = (0..log.len())
             .map(|seq| match log.read(seq) {
-                Some(Event::Stdout {
-                    payload: Payload::DataBase64(text),
-                    ..
-                }) => text.len() / 4 * 3,
+                Some(Event::Stdout { payload: Payload::DataBase64(text), .. }) => {
+                    text.len() / 4 * 3
+                }
                 other => panic!("{other:?}"),
             })
             .sum();
@@ -219,22 +198,13 @@ mod tests {
         let mut log = Log::default();
         let count = 300_000;
         for turn in 0..count {
-            let stream = if turn % 2 == 0 {
-                Stream::Stdout
-            } else {
-                Stream::Stderr
-            };
+            let stream = if turn % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
             log.output(stream, b"x");
         }
         log.end();
-        assert!(
-            log.entries.len() <= FINE + count / COARSE + 2,
-            "{}",
-            log.entries.len()
-        );
-        let read: usize = (0..log.len())
-            .map(|seq| text(log.read(seq)).1.matches('x').count())
-            .sum();
+        assert!(log.entries.len() <= FINE + count / COARSE + 2, "{}", log.entries.len());
+        let read: usize =
+            (0..log.len()).map(|seq| text(log.read(seq)).1.matches('x').count()).sum();
         assert_eq!(read, count);
     }
 }

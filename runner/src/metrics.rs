@@ -9,13 +9,11 @@ use prometheus::{
 };
 
 /// From a quarter of a millisecond, a warm cell, to ten seconds, a host that is out of breath.
-const LATENCY: [f64; 14] = [
-    0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
-];
+const LATENCY: [f64; 14] =
+    [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 /// From a millisecond to the longest timeout.
-const TIME: [f64; 14] = [
-    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0,
-];
+const TIME: [f64; 14] =
+    [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0];
 const MIB: f64 = 1_048_576.0;
 /// From 1 MiB, by factors of 4, to 64 GiB.
 const MEMORY: [f64; 9] = [
@@ -82,13 +80,8 @@ impl Metrics {
         let registry = Registry::new();
         let at = &registry;
         let version = &[env!("CARGO_PKG_VERSION")];
-        let info = Opts::new(
-            "cloister_build_info",
-            "Always 1; the label tells what runs.",
-        );
-        add(at, IntGaugeVec::new(info, &["version"])?)?
-            .with_label_values(version)
-            .set(1);
+        let info = Opts::new("cloister_build_info", "Always 1; the label tells what runs.");
+        add(at, IntGaugeVec::new(info, &["version"])?)?.with_label_values(version).set(1);
         let total = IntGauge::new("cloister_runner_slots", "Jobs at once, at most.")?;
         add(at, total)?.set(gauge(slots));
         let metrics = Self {
@@ -163,12 +156,7 @@ impl Metrics {
                 "The most memory that each job held.",
                 &MEMORY,
             )?,
-            job_cpu: histogram(
-                at,
-                "cloister_job_cpu_seconds",
-                "CPU time of each job.",
-                &TIME,
-            )?,
+            job_cpu: histogram(at, "cloister_job_cpu_seconds", "CPU time of each job.", &TIME)?,
             registry,
         };
         metrics.name_labels();
@@ -177,10 +165,7 @@ impl Metrics {
 
     /// Every label from the start: a rate over a series that appears with its first event misses it.
     fn name_labels(&self) {
-        for word in ["completed", "cancelled"]
-            .into_iter()
-            .chain(Reason::ALL.map(Reason::as_str))
-        {
+        for word in ["completed", "cancelled"].into_iter().chain(Reason::ALL.map(Reason::as_str)) {
             self.ended.with_label_values(&[word]);
         }
         for refusal in Refusal::ALL {
@@ -232,18 +217,14 @@ impl Metrics {
             self.oom_kills.inc_by(kills);
         }
         if let Some(peak) = usage.memory_peak_bytes {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "a histogram's buckets are coarser"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "a histogram's buckets are coarser")]
             self.memory_peak.observe(peak as f64);
         }
     }
 
     /// What is only worth knowing when somebody looks.
     pub(crate) fn set_gauges(&self, slots_used: usize, results: usize) {
-        self.slots_used
-            .set(i64::try_from(slots_used).unwrap_or(i64::MAX));
+        self.slots_used.set(i64::try_from(slots_used).unwrap_or(i64::MAX));
         self.results.set(i64::try_from(results).unwrap_or(i64::MAX));
     }
 }
@@ -267,10 +248,7 @@ fn counters(
     help: &str,
     label: &str,
 ) -> Result<IntCounterVec, Error> {
-    add(
-        registry,
-        IntCounterVec::new(Opts::new(name, help), &[label])?,
-    )
+    add(registry, IntCounterVec::new(Opts::new(name, help), &[label])?)
 }
 
 fn histogram(
@@ -279,8 +257,5 @@ fn histogram(
     help: &str,
     buckets: &[f64],
 ) -> Result<Histogram, Error> {
-    add(
-        registry,
-        Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.into()))?,
-    )
+    add(registry, Histogram::with_opts(HistogramOpts::new(name, help).buckets(buckets.into()))?)
 }

@@ -41,8 +41,7 @@ pub(crate) struct Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if self.alone && self.execution.outcome().is_none() {
-            self.execution
-                .cancel(Some("its caller closed the connection"));
+            self.execution.cancel(Some("its caller closed the connection"));
         }
     }
 }
@@ -54,10 +53,7 @@ impl Runner {
         lost: Lost,
         shutdown: Shutdown,
     ) -> Result<Self, Error> {
-        let slots = config
-            .slots
-            .unwrap_or_else(|| cells.host().cores.max(2))
-            .max(1);
+        let slots = config.slots.unwrap_or_else(|| cells.host().cores.max(2)).max(1);
         Ok(Self {
             boot_id: Uuid::new_v4(),
             bounds: narrowed(&config.bounds, cells.host()),
@@ -83,12 +79,7 @@ impl Runner {
             }]));
         }
         // What was asked is within the bounds; a default may be beyond what a small machine has.
-        let Limits {
-            cpus,
-            memory,
-            open_files,
-            ..
-        } = &mut request.task.limits;
+        let Limits { cpus, memory, open_files, .. } = &mut request.task.limits;
         *cpus = cpus.min(self.bounds.cpus);
         *memory = (*memory).min(self.bounds.memory);
         *open_files = (*open_files).min(self.bounds.open_files);
@@ -103,16 +94,11 @@ impl Runner {
     ) -> Result<Admission, Problem> {
         let terms = Terms::of(&request);
         let mut table = self.kept.lock();
-        table
-            .hear(request.epoch)
-            .map_err(|newest| stale(&request, newest))?;
+        table.hear(request.epoch).map_err(|newest| stale(&request, newest))?;
         let Some(terms) = terms else {
             drop(table);
             let execution = self.start(request.task, streamed)?;
-            return Ok(Admission {
-                execution,
-                alone: true,
-            });
+            return Ok(Admission { execution, alone: true });
         };
         let execution = match join(&table, &terms)? {
             Some(execution) => execution,
@@ -129,10 +115,7 @@ impl Runner {
                 ));
             }
         };
-        Ok(Admission {
-            execution,
-            alone: false,
-        })
+        Ok(Admission { execution, alone: false })
     }
 
     fn start(&self, task: Task, logged: bool) -> Result<Arc<Execution>, Problem> {
@@ -140,10 +123,9 @@ impl Runner {
             return Err(self.refuse(Refusal::Failed, "this runner can make no cells any more"));
         }
         if self.shutdown.is_draining() {
-            return Err(self.refuse(
-                Refusal::Draining,
-                "this runner is draining and takes no new work",
-            ));
+            return Err(
+                self.refuse(Refusal::Draining, "this runner is draining and takes no new work")
+            );
         }
         let execution = Execution::new(logged);
         let Some(slot) = self.slots.take(&execution) else {

@@ -34,12 +34,8 @@ pub(crate) async fn run(
     let listen = listener.local_addr().map_err(Error::Address)?;
     let access = Access::decide(listen, config.tokens.clone(), config.insecure_no_auth)?;
     let guard = Guard::new(access, config.protect_metrics);
-    let runner = Arc::new(Runner::new(
-        &config,
-        Arc::clone(&cells),
-        lost.clone(),
-        shutdown.clone(),
-    )?);
+    let runner =
+        Arc::new(Runner::new(&config, Arc::clone(&cells), lost.clone(), shutdown.clone())?);
     tracing::info!(
         runner = %listen, boot_id = %runner.boot_id, slots = runner.slots.total(), "the runner is ready"
     );
@@ -57,11 +53,7 @@ pub(crate) async fn run(
         tracing::error!(%error, "stopping the engine failed");
     }
     served?;
-    if lost.is_lost() {
-        Err(Error::LauncherLost)
-    } else {
-        Ok(())
-    }
+    if lost.is_lost() { Err(Error::LauncherLost) } else { Ok(()) }
 }
 
 /// Returns when draining has begun and nothing is left to wait for.
@@ -74,18 +66,10 @@ async fn drained(runner: &Runner, config: &Config) {
             running = runner.slots.used(),
             "cancelling jobs that outlast the grace time"
         );
-        runner
-            .slots
-            .cancel_all("the runner was stopped before the job had ended");
+        runner.slots.cancel_all("the runner was stopped before the job had ended");
         runner.slots.idle().await;
     }
-    if timeout(config.results.linger, runner.kept.empty())
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            results = runner.kept.count(),
-            "ending with results that nobody fetched"
-        );
+    if timeout(config.results.linger, runner.kept.empty()).await.is_err() {
+        tracing::warn!(results = runner.kept.count(), "ending with results that nobody fetched");
     }
 }

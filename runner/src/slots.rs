@@ -31,24 +31,16 @@ pub(crate) struct Slot {
 
 impl Slots {
     pub(crate) fn new(total: usize) -> Arc<Self> {
-        Arc::new(Self {
-            places: Mutex::new(vec![Place::Free; total]),
-            used: watch::Sender::new(0),
-        })
+        Arc::new(Self { places: Mutex::new(vec![Place::Free; total]), used: watch::Sender::new(0) })
     }
 
     /// A place for this execution, if there is one.
     pub(crate) fn take(self: &Arc<Self>, execution: &Arc<Execution>) -> Option<Slot> {
         let mut places = self.lock();
-        let number = places
-            .iter()
-            .position(|place| matches!(place, Place::Free))?;
+        let number = places.iter().position(|place| matches!(place, Place::Free))?;
         places[number] = Place::Taken(Arc::clone(execution));
         self.used.send_modify(|used| *used += 1);
-        Some(Slot {
-            slots: Arc::clone(self),
-            number,
-        })
+        Some(Slot { slots: Arc::clone(self), number })
     }
 
     pub(crate) fn total(&self) -> usize {

@@ -46,10 +46,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn os(action: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self::Os {
-            action: action.into(),
-            source: source.into(),
-        }
+        Self::Os { action: action.into(), source: source.into() }
     }
 }
 
@@ -141,21 +138,13 @@ pub(crate) struct Fault {
 
 impl Fault {
     pub(crate) fn new(step: Step, error: &io::Error) -> Self {
-        Self {
-            step,
-            errno: error.raw_os_error().unwrap_or(libc::EIO),
-        }
+        Self { step, errno: error.raw_os_error().unwrap_or(libc::EIO) }
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} failed: {}",
-            self.step,
-            io::Error::from_raw_os_error(self.errno)
-        )
+        write!(f, "{} failed: {}", self.step, io::Error::from_raw_os_error(self.errno))
     }
 }
 

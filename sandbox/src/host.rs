@@ -33,22 +33,13 @@ impl Host {
 
     /// The names of what does not hold.
     pub fn not_enforced(&self) -> Vec<String> {
-        self.enforcement
-            .iter()
-            .filter(|e| !e.enforced)
-            .map(|e| e.name.clone())
-            .collect()
+        self.enforcement.iter().filter(|e| !e.enforced).map(|e| e.name.clone()).collect()
     }
 }
 
 /// It holds, by this.
 pub(crate) fn holds(name: &str, by: impl Into<String>) -> Enforcement {
-    Enforcement {
-        name: name.into(),
-        enforced: true,
-        detail: by.into(),
-        remedy: None,
-    }
+    Enforcement { name: name.into(), enforced: true, detail: by.into(), remedy: None }
 }
 
 /// It does not, because of this, and this mends it.

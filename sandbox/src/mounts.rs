@@ -52,11 +52,5 @@ pub(crate) fn clone(path: impl Arg, attributes: u64, recursive: bool) -> io::Res
 
 /// Attaches a mount at a path.
 pub(crate) fn attach(mount: &OwnedFd, path: impl Arg) -> io::Result<()> {
-    Ok(move_mount(
-        mount.as_fd(),
-        "",
-        CWD,
-        path,
-        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
-    )?)
+    Ok(move_mount(mount.as_fd(), "", CWD, path, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
 }

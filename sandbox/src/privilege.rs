@@ -30,29 +30,20 @@ pub struct Confined(());
 /// back. Without privileges the folder is used where it is.
 pub fn private_folder(folder: &Path, user: u32) -> Result<PathBuf, Error> {
     std::fs::create_dir_all(folder).context(format!("making the folder {}", folder.display()))?;
-    let folder = folder
-        .canonicalize()
-        .context(format!("resolving {}", folder.display()))?;
+    let folder = folder.canonicalize().context(format!("resolving {}", folder.display()))?;
     if !Uid::effective().is_root() {
         return Ok(folder);
     }
     let shown = Path::new("/mnt/data");
     hand_over(&folder, user).context(format!("handing {} to uid {user}", folder.display()))?;
-    let data = mounts::clone(
-        &folder,
-        mounts::NOSUID | mounts::NODEV | mounts::NOEXEC,
-        true,
-    )
-    .context(format!("cloning {}", folder.display()))?;
+    let data = mounts::clone(&folder, mounts::NOSUID | mounts::NODEV | mounts::NOEXEC, true)
+        .context(format!("cloning {}", folder.display()))?;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     crate::sys::set_mount_attributes(rustix::fs::CWD, c"/", 0, libc::MS_PRIVATE, true)
         .context("making the mounts private")?;
-    let over = mounts::new(
-        "tmpfs",
-        &[("size", "4096"), ("mode", "0755")],
-        mounts::NOSUID | mounts::NODEV,
-    )
-    .context("making a tmpfs")?;
+    let over =
+        mounts::new("tmpfs", &[("size", "4096"), ("mode", "0755")], mounts::NOSUID | mounts::NODEV)
+            .context("making a tmpfs")?;
     mounts::attach(&over, "/mnt").context("covering /mnt")?;
     std::fs::create_dir(shown).context("making /mnt/data")?;
     mounts::attach(&data, shown).context(format!("showing {} at /mnt/data", folder.display()))?;
@@ -88,12 +79,7 @@ pub fn drop_privileges(user: u32) -> Result<Confined, Error> {
         setresgid(gid, gid, gid).context(format!("becoming group {user}"))?;
         setresuid(uid, uid, uid).context(format!("becoming user {user}"))?;
     }
-    for set in [
-        CapSet::Ambient,
-        CapSet::Inheritable,
-        CapSet::Effective,
-        CapSet::Permitted,
-    ] {
+    for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         caps::clear(None, set).map_err(capabilities)?;
     }
     prctl::set_no_new_privs().context("setting no_new_privs")?;

@@ -22,11 +22,7 @@ use nix::{
 const MAX_FDS: usize = 16;
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(result)
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
 /// A connected pair of close-on-exec sockets.
@@ -48,20 +44,11 @@ pub(crate) fn receive_with_fds(
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
             // SAFETY: the kernel installed these descriptors for this call; nobody else owns them.
-            fds.extend(
-                raw.into_iter()
-                    .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }),
-            );
+            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    if message
-        .flags
-        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC)
-    {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a packet was cut short",
-        ));
+    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet was cut short"));
     }
     Ok((message.bytes, fds))
 }
@@ -138,12 +125,7 @@ pub(crate) fn set_mount_attributes(
     propagation: u64,
     recursive: bool,
 ) -> io::Result<()> {
-    let request = libc::mount_attr {
-        attr_set: attributes,
-        attr_clr: 0,
-        propagation,
-        userns_fd: 0,
-    };
+    let request = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;
@@ -202,12 +184,7 @@ pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
     };
     // SAFETY: the kernel only reads the program, which lives through the call.
     check(unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            ptr::from_ref(&program),
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
     })?;
     Ok(())
 }
@@ -224,12 +201,7 @@ pub(crate) fn landlock_abi() -> i64 {
     const VERSION: u32 = 1;
     // SAFETY: with this flag the kernel reads no memory.
     let abi = unsafe {
-        libc::syscall(
-            libc::SYS_landlock_create_ruleset,
-            ptr::null::<u8>(),
-            0_usize,
-            VERSION,
-        )
+        libc::syscall(libc::SYS_landlock_create_ruleset, ptr::null::<u8>(), 0_usize, VERSION)
     };
     abi.max(0)
 }
@@ -280,28 +252,15 @@ pub(crate) struct Strings {
 
 impl Strings {
     pub(crate) fn new(owned: Vec<CString>) -> Self {
-        let pointers = owned
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([ptr::null()])
-            .collect();
-        Self {
-            pointers,
-            _owned: owned,
-        }
+        let pointers = owned.iter().map(|s| s.as_ptr()).chain([ptr::null()]).collect();
+        Self { pointers, _owned: owned }
     }
 }
 
 /// execve(2); comes back only with the reason why it failed.
 pub(crate) fn execute(program: &CStr, argv: &Strings, env: &Strings) -> io::Error {
     // SAFETY: `Strings` are null-terminated arrays of pointers to strings that they own.
-    unsafe {
-        libc::execve(
-            program.as_ptr(),
-            argv.pointers.as_ptr(),
-            env.pointers.as_ptr(),
-        )
-    };
+    unsafe { libc::execve(program.as_ptr(), argv.pointers.as_ptr(), env.pointers.as_ptr()) };
     io::Error::last_os_error()
 }
 
@@ -341,8 +300,7 @@ pub(crate) fn overwrite_title(title: &str) -> io::Result<()> {
     let numbers = record.rsplit_once(')').map_or("", |(_, rest)| rest);
     let field = |n: usize| -> io::Result<usize> {
         let text = numbers.split_ascii_whitespace().nth(n - 3);
-        text.and_then(|t| t.parse().ok())
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        text.and_then(|t| t.parse().ok()).ok_or_else(|| io::ErrorKind::InvalidData.into())
     };
     // proc_pid_stat(5): arg_start, arg_end, env_start, env_end.
     for (start, end, text) in [(48, 49, title), (50, 51, "")] {

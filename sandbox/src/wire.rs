@@ -29,12 +29,7 @@ pub(crate) type CellId = u64;
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Make a cell. With `stdio`, its three descriptors are attached.
-    Prepare {
-        cell: CellId,
-        sizes: Sizes,
-        host_network: bool,
-        stdio: bool,
-    },
+    Prepare { cell: CellId, sizes: Sizes, host_network: bool, stdio: bool },
     /// Kill everything in it (only where there is no `cgroup.kill`).
     Kill { cell: CellId },
     /// It has ended and its records were read: reap it and remove its cgroup.
@@ -128,13 +123,7 @@ pub(crate) fn send<T: Serialize>(
     let rights = [ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &[][..] } else { &rights[..] };
     let iov = [io::IoSlice::new(&bytes)];
-    sendmsg::<()>(
-        socket.as_raw_fd(),
-        &iov,
-        control,
-        MsgFlags::MSG_NOSIGNAL,
-        None,
-    )?;
+    sendmsg::<()>(socket.as_raw_fd(), &iov, control, MsgFlags::MSG_NOSIGNAL, None)?;
     Ok(())
 }
 
@@ -145,11 +134,7 @@ pub(crate) fn receive<T: DeserializeOwned>(
     wait: bool,
 ) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut buffer = vec![0; MAX_PACKET];
-    let flags = if wait {
-        MsgFlags::empty()
-    } else {
-        MsgFlags::MSG_DONTWAIT
-    };
+    let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
     let (length, fds) = sys::receive_with_fds(socket, &mut buffer, flags)?;
     if length == 0 {
         return Ok(None);
@@ -196,10 +181,7 @@ mod tests {
     #[test]
     fn frames_come_out_whole_and_in_order() {
         let first = Status::Started { at: 7 };
-        let second = Status::Broken(Fault {
-            step: Step::Scratch,
-            errno: 12,
-        });
+        let second = Status::Broken(Fault { step: Step::Scratch, errno: 12 });
         let bytes = [frame(&first).unwrap(), frame(&second).unwrap()].concat();
         let mut seen = Vec::new();
         let mut buffer = Vec::new();

@@ -15,12 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .compile(std::env::consts::ARCH.parse()?)?
         .instructions()
         .iter()
-        .map(|one| sock_filter {
-            code: one.code,
-            jt: one.jt,
-            jf: one.jf,
-            k: one.k,
-        })
+        .map(|one| sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
         .collect();
     apply_filter(&filter)?;
     Err(Command::new(program).args(args).exec().into())

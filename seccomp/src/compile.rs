@@ -37,10 +37,7 @@ impl Profile {
 
     /// All numbers, from 0 to the greatest, in ranges.
     fn ranges(&self, arch: Arch) -> Result<Vec<Range<'_>>, Error> {
-        let default = Verdict {
-            rules: &[],
-            action: self.default,
-        };
+        let default = Verdict { rules: &[], action: self.default };
         let named = self.verdicts(arch)?;
         let end = named.last_key_value().map_or(0, |(&last, _)| last + 1);
         let mut ranges: Vec<Range<'_>> = Vec::new();
@@ -57,10 +54,7 @@ impl Profile {
         let numbers: BTreeMap<_, _> = arch.syscalls().collect();
         let mut verdicts = BTreeMap::new();
         for group in self.groups_for(arch) {
-            let verdict = Verdict {
-                rules: &group.rules,
-                action: group.action,
-            };
+            let verdict = Verdict { rules: &group.rules, action: group.action };
             for name in &group.syscalls {
                 let Some(&number) = numbers.get(name.as_str()) else {
                     let name = name.clone();

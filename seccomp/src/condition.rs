@@ -133,10 +133,7 @@ impl Condition {
 }
 
 /// The lower and the upper 32 bits.
-#[allow(
-    clippy::cast_possible_truncation,
-    reason = "cutting in half is the point"
-)]
+#[allow(clippy::cast_possible_truncation, reason = "cutting in half is the point")]
 fn halves(number: u64) -> (u32, u32) {
     (number as u32, (number >> 32) as u32)
 }

@@ -66,12 +66,7 @@ impl Emitter {
         let no = self.within(no, REACH);
         let jt = self.short(yes);
         let jf = self.short(no);
-        self.backwards.push(Instruction {
-            code: test.code(),
-            jt,
-            jf,
-            k: constant,
-        });
+        self.backwards.push(Instruction { code: test.code(), jt, jf, k: constant });
         self.last()
     }
 
@@ -120,12 +115,7 @@ impl Emitter {
     }
 
     fn push(&mut self, code: u16, k: u32) -> Label {
-        self.backwards.push(Instruction {
-            code,
-            jt: 0,
-            jf: 0,
-            k,
-        });
+        self.backwards.push(Instruction { code, jt: 0, jf: 0, k });
         self.last()
     }
 

@@ -52,13 +52,7 @@ impl Program {
         for steps in 1.. {
             let instruction = self.instructions()[at];
             let k = instruction.k;
-            let test = |holds| {
-                usize::from(if holds {
-                    instruction.jt
-                } else {
-                    instruction.jf
-                })
-            };
+            let test = |holds| usize::from(if holds { instruction.jt } else { instruction.jf });
             at += 1;
             match instruction.code {
                 op::RETURN => return Outcome { action: k, steps },

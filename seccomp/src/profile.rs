@@ -93,9 +93,7 @@ impl Profile {
 
     /// The groups that apply to an architecture.
     pub fn groups_for(&self, arch: Arch) -> impl Iterator<Item = &Group> {
-        self.groups
-            .iter()
-            .filter(move |group| group.arch.is_none_or(|only| only == arch))
+        self.groups.iter().filter(move |group| group.arch.is_none_or(|only| only == arch))
     }
 
     fn check_names(&self, arch: Arch) -> Result<(), Error> {

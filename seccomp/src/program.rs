@@ -51,10 +51,7 @@ impl Program {
         let len = instructions.len();
         let refuse = |at, why| Err(Error::Malformed { at, len, why });
         if len > Self::MAX_LEN {
-            return refuse(
-                Self::MAX_LEN,
-                "the program is too long; join rules or groups",
-            );
+            return refuse(Self::MAX_LEN, "the program is too long; join rules or groups");
         }
         for (at, instruction) in instructions.iter().enumerate() {
             // Only forward, and every instruction has a successor: so it ends, and in a return.

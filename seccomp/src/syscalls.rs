@@ -14,8 +14,7 @@ type Runs = &'static [(u32, &'static str)];
 impl Arch {
     /// The number of a call, if the architecture has one of that name.
     pub fn number(self, name: &str) -> Option<u32> {
-        self.syscalls()
-            .find_map(|(known, number)| (known == name).then_some(number))
+        self.syscalls().find_map(|(known, number)| (known == name).then_some(number))
     }
 
     /// The names and numbers of all known calls, in the order of the numbers.

@@ -51,10 +51,7 @@ fn every_call_has_the_recorded_answer() {
         }
         let recorded = std::fs::read_to_string(&path).unwrap();
         for (now, then) in answers.lines().zip(recorded.lines()) {
-            assert_eq!(
-                now, then,
-                "the profile answers other than tests/cell.{arch}.txt"
-            );
+            assert_eq!(now, then, "the profile answers other than tests/cell.{arch}.txt");
         }
         assert_eq!(answers, recorded);
     }
@@ -177,11 +174,7 @@ fn arguments_decide() {
         let (_, program) = cell(arch);
         for &(name, args, expected) in cases {
             let answer = program.evaluate(&call(arch, number(arch, name), args));
-            assert_eq!(
-                answer,
-                expected.code(),
-                "{name} {args:x?} on {arch}: {answer:#x}"
-            );
+            assert_eq!(answer, expected.code(), "{name} {args:x?} on {arch}: {answer:#x}");
         }
     }
 }
@@ -202,20 +195,13 @@ fn numbers_beyond_the_known_are_calls_that_do_not_exist() {
         let (_, program) = cell(arch);
         let last = arch.syscalls().map(|(_, number)| number).max().unwrap();
         for number in [last + 1, 512, 547, 1000, 0x3fff_ffff] {
-            assert_eq!(
-                program.evaluate(&call(arch, number, &[])),
-                ENOSYS.code(),
-                "{number}"
-            );
+            assert_eq!(program.evaluate(&call(arch, number, &[])), ENOSYS.code(), "{number}");
         }
     }
     // The hole that architectures could have filled with their own.
     let (_, program) = cell(Arch::Aarch64);
     for number in (244..260).chain(295..424) {
-        assert_eq!(
-            program.evaluate(&call(Arch::Aarch64, number, &[])),
-            ENOSYS.code()
-        );
+        assert_eq!(program.evaluate(&call(Arch::Aarch64, number, &[])), ENOSYS.code());
     }
 }
 
@@ -236,16 +222,8 @@ fn foreign_calls_kill() {
         let foreign = [0x4000_0003, 0x4000_0028, 0x28, 0x8000_00b7, 0];
         for audit in foreign.into_iter().chain(others.map(Arch::audit)) {
             for number in [0, 1, 20, 39, 172] {
-                let data = SeccompData {
-                    arch: audit,
-                    number,
-                    ..SeccompData::default()
-                };
-                assert_eq!(
-                    program.evaluate(&data),
-                    kill,
-                    "{audit:#x} {number} on {arch}"
-                );
+                let data = SeccompData { arch: audit, number, ..SeccompData::default() };
+                assert_eq!(program.evaluate(&data), kill, "{audit:#x} {number} on {arch}");
             }
         }
     }
@@ -257,11 +235,7 @@ fn foreign_calls_kill() {
 fn paths_are_short() {
     for arch in Arch::ALL {
         let (profile, program) = cell(arch);
-        assert!(
-            program.instructions().len() < 256,
-            "{}",
-            program.instructions().len()
-        );
+        assert!(program.instructions().len() < 256, "{}", program.instructions().len());
         for (name, number) in arch.syscalls() {
             let group = group_of(&profile, arch, name).unwrap();
             let none = program.run(&call(arch, number, &[]));
@@ -269,11 +243,7 @@ fn paths_are_short() {
             if group.rules.is_empty() {
                 // Independent of the arguments to the last step: the kernel can cache it.
                 assert_eq!(none, all, "{name} on {arch}");
-                assert!(
-                    none.steps <= 13,
-                    "{name} on {arch} takes {} steps",
-                    none.steps
-                );
+                assert!(none.steps <= 13, "{name} on {arch} takes {} steps", none.steps);
             } else {
                 assert!(none.steps.max(all.steps) <= 40, "{name} on {arch}");
             }

@@ -62,13 +62,7 @@ fn condition() -> impl Strategy<Value = Condition> {
         };
         let mask = (op == Operator::MaskedEq).then_some(mask & widest);
         let value = value & widest & mask.unwrap_or(u64::MAX);
-        Condition {
-            arg,
-            width,
-            op,
-            mask,
-            value,
-        }
+        Condition { arg, width, op, mask, value }
     })
 }
 
@@ -109,20 +103,12 @@ fn groups(
 }
 
 fn profile(groups: Vec<Group>, default: Action) -> Profile {
-    Profile {
-        comment: "random".into(),
-        default,
-        foreign: Action::KillProcess,
-        groups,
-    }
+    Profile { comment: "random".into(), default, foreign: Action::KillProcess, groups }
 }
 
 /// Calls around everything that the profile compares with, and some at random.
 fn calls(profile: &Profile, random: &[(u32, [u64; 6])]) -> Vec<SeccompData> {
-    let mut calls: Vec<_> = random
-        .iter()
-        .map(|(number, args)| call(ARCH, *number, args))
-        .collect();
+    let mut calls: Vec<_> = random.iter().map(|(number, args)| call(ARCH, *number, args)).collect();
     for group in &profile.groups {
         let Some(number) = group.syscalls.first().and_then(|name| ARCH.number(name)) else {
             continue;

@@ -41,10 +41,7 @@ fn condition_refusal(condition: &Value) -> String {
 
 #[test]
 fn the_smallest_profile_answers_its_default() {
-    let program = parse(&profile(&json!([])))
-        .unwrap()
-        .compile(Arch::Aarch64)
-        .unwrap();
+    let program = parse(&profile(&json!([]))).unwrap().compile(Arch::Aarch64).unwrap();
     let answer = program.evaluate(&call(Arch::Aarch64, 0, &[]));
     assert_eq!(answer, Action::Errno(Errno::Enosys).code());
 }
@@ -77,10 +74,7 @@ fn groups_of_other_architectures_are_left_out() {
         group("aarch64", "succeed", "read"),
     ]);
     let profile = parse(&profile(&groups)).unwrap();
-    for (arch, expected) in [
-        (Arch::X86_64, Action::Allow),
-        (Arch::Aarch64, Action::Succeed),
-    ] {
+    for (arch, expected) in [(Arch::X86_64, Action::Allow), (Arch::Aarch64, Action::Succeed)] {
         let program = profile.compile(arch).unwrap();
         let read = arch.number("read").unwrap();
         assert_eq!(program.evaluate(&call(arch, read, &[])), expected.code());
@@ -113,10 +107,7 @@ fn unknown_fields_and_words_are_errors() {
     ];
     for groups in cases {
         let refusal = refusal(&groups);
-        assert!(
-            refusal.starts_with("the profile does not parse"),
-            "{refusal}"
-        );
+        assert!(refusal.starts_with("the profile does not parse"), "{refusal}");
     }
     let mut misspelt = profile(&json!([]));
     misspelt["foriegn"] = json!("kill_process");
@@ -126,42 +117,18 @@ fn unknown_fields_and_words_are_errors() {
 #[test]
 fn conditions_that_can_not_have_been_meant_are_errors() {
     let cases = [
-        (
-            json!({ "arg": 6, "width": "dword", "op": "eq", "value": 1 }),
-            "six arguments",
-        ),
-        (
-            json!({ "arg": 0, "width": "dword", "op": "eq", "value": "0x100000000" }),
-            "32 bits",
-        ),
-        (
-            json!({ "arg": 0, "width": "qword", "op": "masked_eq", "value": 1 }),
-            "needs a mask",
-        ),
-        (
-            json!({ "arg": 0, "width": "qword", "op": "lt", "value": 1, "mask": 1 }),
-            "takes a mask",
-        ),
+        (json!({ "arg": 6, "width": "dword", "op": "eq", "value": 1 }), "six arguments"),
+        (json!({ "arg": 0, "width": "dword", "op": "eq", "value": "0x100000000" }), "32 bits"),
+        (json!({ "arg": 0, "width": "qword", "op": "masked_eq", "value": 1 }), "needs a mask"),
+        (json!({ "arg": 0, "width": "qword", "op": "lt", "value": 1, "mask": 1 }), "takes a mask"),
         (
             json!({ "arg": 0, "width": "qword", "op": "masked_eq", "value": 3, "mask": "0x1" }),
             "outside the mask",
         ),
-        (
-            json!({ "arg": 0, "width": "word", "op": "eq", "value": 1 }),
-            "unknown variant",
-        ),
-        (
-            json!({ "arg": 0, "width": "dword", "op": "eq", "value": "17" }),
-            "write it as 0x1f",
-        ),
-        (
-            json!({ "arg": 0, "width": "dword", "op": "eq", "value": -1 }),
-            "a number from 0",
-        ),
-        (
-            json!({ "arg": 0, "width": "dword", "op": "eq", "value": 1, "not": true }),
-            "`not`",
-        ),
+        (json!({ "arg": 0, "width": "word", "op": "eq", "value": 1 }), "unknown variant"),
+        (json!({ "arg": 0, "width": "dword", "op": "eq", "value": "17" }), "write it as 0x1f"),
+        (json!({ "arg": 0, "width": "dword", "op": "eq", "value": -1 }), "a number from 0"),
+        (json!({ "arg": 0, "width": "dword", "op": "eq", "value": 1, "not": true }), "`not`"),
     ];
     for (condition, expected) in cases {
         let refusal = condition_refusal(&condition);
@@ -173,10 +140,7 @@ fn conditions_that_can_not_have_been_meant_are_errors() {
         "rules": [{ "action": "allow", "when": [] }],
         "action": { "errno": "EPERM" },
     }]));
-    assert_eq!(
-        unconditional,
-        "a rule for `prctl` has no conditions; make its action the group's"
-    );
+    assert_eq!(unconditional, "a rule for `prctl` has no conditions; make its action the group's");
 }
 
 /// Blocks of more than 255 instructions on both sides of a comparison, and rules so many that the
@@ -199,11 +163,7 @@ fn far_targets_are_reached() {
     let profile = parse(&profile(&json!(groups))).unwrap();
     for arch in Arch::ALL {
         let program = profile.compile(arch).unwrap();
-        let trampolines = program
-            .instructions()
-            .iter()
-            .filter(|one| one.code == 0x05)
-            .count();
+        let trampolines = program.instructions().iter().filter(|one| one.code == 0x05).count();
         assert!(trampolines > 0, "the profile is too small for this test");
         for name in names.into_iter().chain(["write"]) {
             let number = common::number(arch, name);
@@ -211,11 +171,7 @@ fn far_targets_are_reached() {
                 for value in [value, value | 1 << 32] {
                     let data = call(arch, number, &[0, value]);
                     let expected = model(&profile, arch, &data).code();
-                    assert_eq!(
-                        program.evaluate(&data),
-                        expected,
-                        "{name} {value:#x} on {arch}"
-                    );
+                    assert_eq!(program.evaluate(&data), expected, "{name} {value:#x} on {arch}");
                 }
             }
         }
@@ -234,14 +190,8 @@ fn a_program_that_the_kernel_would_not_load_is_an_error() {
         .collect();
     let group =
         json!({ "comment": "why", "syscalls": ["read"], "rules": rules, "action": "succeed" });
-    let error = parse(&profile(&json!([group])))
-        .unwrap()
-        .compile(Arch::X86_64)
-        .unwrap_err();
-    assert!(
-        error.to_string().ends_with("join rules or groups"),
-        "{error}"
-    );
+    let error = parse(&profile(&json!([group]))).unwrap().compile(Arch::X86_64).unwrap_err();
+    assert!(error.to_string().ends_with("join rules or groups"), "{error}");
 
     let one = |code, jt, k| Instruction { code, jt, jf: 0, k };
     let ret = one(0x06, 0, 0);
@@ -256,10 +206,7 @@ fn a_program_that_the_kernel_would_not_load_is_an_error() {
     ];
     for instructions in malformed {
         let refused = Program::new(instructions.clone());
-        assert!(
-            matches!(refused, Err(Error::Malformed { .. })),
-            "{instructions:?}"
-        );
+        assert!(matches!(refused, Err(Error::Malformed { .. })), "{instructions:?}");
     }
 }
 
@@ -277,10 +224,7 @@ fn build_scripts_get_the_program_as_source() {
 
 /// Reads one line of the source back.
 fn instruction(line: &str) -> Option<Instruction> {
-    let fields = line
-        .trim()
-        .strip_prefix("::libc::sock_filter { ")?
-        .strip_suffix(" },")?;
+    let fields = line.trim().strip_prefix("::libc::sock_filter { ")?.strip_suffix(" },")?;
     let mut numbers = fields.split(", ").map(|field| {
         let (_, number) = field.split_once(": ").unwrap();
         match number.strip_prefix("0x") {

@@ -15,12 +15,7 @@ fn confined<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let filter: BpfProgram = program
         .instructions()
         .iter()
-        .map(|one| sock_filter {
-            code: one.code,
-            jt: one.jt,
-            jf: one.jf,
-            k: one.k,
-        })
+        .map(|one| sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
         .collect();
     let thread = thread::spawn(move || {
         apply_filter(&filter).expect("the kernel loads the filter");
@@ -37,11 +32,7 @@ fn shell(script: &'static str) -> Output {
 fn assert_prints(output: &Output, expected: &str) {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {stderr}", output.status);
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        expected,
-        "{stderr}"
-    );
+    assert_eq!(String::from_utf8_lossy(&output.stdout), expected, "{stderr}");
 }
 
 #[test]
@@ -60,18 +51,10 @@ fn a_server_and_its_client_meet_on_loopback() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = server.local_addr().unwrap();
         let client = thread::spawn(move || {
-            TcpStream::connect(address)
-                .unwrap()
-                .write_all(b"hello")
-                .unwrap();
+            TcpStream::connect(address).unwrap().write_all(b"hello").unwrap();
         });
         let mut heard = String::new();
-        server
-            .accept()
-            .unwrap()
-            .0
-            .read_to_string(&mut heard)
-            .unwrap();
+        server.accept().unwrap().0.read_to_string(&mut heard).unwrap();
         client.join().unwrap();
         heard
     });

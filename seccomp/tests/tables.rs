@@ -17,9 +17,7 @@ fn only(name: &str, arch: Arch) -> Option<Program> {
     let json = format!(
         r#"{{"only": {{"mismatch_action": "trap", "match_action": "allow", "filter": [{{"syscall": "{name}"}}]}}}}"#
     );
-    let program = compile_from_json(json.as_bytes(), target)
-        .ok()?
-        .remove("only")?;
+    let program = compile_from_json(json.as_bytes(), target).ok()?.remove("only")?;
     let instructions = program.iter().map(|filter| Instruction {
         code: filter.code,
         jt: filter.jt,
@@ -90,13 +88,7 @@ fn runs_end_where_the_kernel_says() {
         assert_eq!(arch.number(name), Some(number), "{name} on {arch}");
     }
     #[cfg(target_arch = "x86_64")]
-    assert_eq!(
-        Arch::X86_64.number("mseal").map(i64::from),
-        Some(libc::SYS_mseal)
-    );
+    assert_eq!(Arch::X86_64.number("mseal").map(i64::from), Some(libc::SYS_mseal));
     #[cfg(target_arch = "aarch64")]
-    assert_eq!(
-        Arch::Aarch64.number("mseal").map(i64::from),
-        Some(libc::SYS_mseal)
-    );
+    assert_eq!(Arch::Aarch64.number("mseal").map(i64::from), Some(libc::SYS_mseal));
 }

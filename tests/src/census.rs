@@ -43,18 +43,9 @@ impl Census {
         Self(BTreeMap::from([
             ("cgroups of cells", cgroups("/cell-").len()),
             ("mounts of this machine", lines("/proc/self/mountinfo")),
-            (
-                "mounts of the launcher",
-                lines(&format!("/proc/{launcher}/mountinfo")),
-            ),
-            (
-                "descriptors of the launcher",
-                entries(&format!("/proc/{launcher}/fd")),
-            ),
-            (
-                "descriptors of the service",
-                entries(&format!("/proc/{service}/fd")),
-            ),
+            ("mounts of the launcher", lines(&format!("/proc/{launcher}/mountinfo"))),
+            ("descriptors of the launcher", entries(&format!("/proc/{launcher}/fd"))),
+            ("descriptors of the service", entries(&format!("/proc/{service}/fd"))),
             ("children of the launcher", children(launcher)),
         ]))
     }
@@ -68,10 +59,7 @@ impl Census {
             if now == *expected {
                 return;
             }
-            assert!(
-                Instant::now() < until,
-                "left behind: {now:#?}\nexpected: {expected:#?}"
-            );
+            assert!(Instant::now() < until, "left behind: {now:#?}\nexpected: {expected:#?}");
             thread::sleep(Duration::from_millis(50));
         }
     }

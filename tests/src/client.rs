@@ -37,10 +37,7 @@ impl Response {
 
     /// A header, or the empty string.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 }
 
@@ -51,10 +48,7 @@ impl Client {
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
             .build();
-        Self {
-            base: base.into(),
-            agent: config.into(),
-        }
+        Self { base: base.into(), agent: config.into() }
     }
 
     /// Its address.
@@ -79,17 +73,12 @@ impl Client {
 
     /// POST with a JSON body.
     pub fn post(&self, path: &str, body: &Value) -> Response {
-        self.post_with(
-            path,
-            &[("content-type", "application/json")],
-            body.to_string().as_bytes(),
-        )
+        self.post_with(path, &[("content-type", "application/json")], body.to_string().as_bytes())
     }
 
     /// POST with these headers and this body.
     pub fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Response {
-        self.try_post(path, headers, body)
-            .expect("the service answers")
+        self.try_post(path, headers, body).expect("the service answers")
     }
 
     /// POST, where nobody may be there.
@@ -100,9 +89,7 @@ impl Client {
         body: &[u8],
     ) -> Result<Response, ureq::Error> {
         let request = self.agent.post(format!("{}{path}", self.base));
-        let request = headers
-            .iter()
-            .fold(request, |r, (name, value)| r.header(*name, *value));
+        let request = headers.iter().fold(request, |r, (name, value)| r.header(*name, *value));
         read(request.send(body))
     }
 }
@@ -111,9 +98,5 @@ fn read(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Respo
     let (parts, body) = result?.into_parts();
     let mut bytes = Vec::new();
     body.into_reader().read_to_end(&mut bytes)?;
-    Ok(Response {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        body: bytes,
-    })
+    Ok(Response { status: parts.status.as_u16(), headers: parts.headers, body: bytes })
 }

@@ -18,12 +18,7 @@ use serde_json::{Value, json};
 /// Runs one task on a runner, and comes back with its result. `task` is a request's body.
 pub fn execute(runner: &Service, task: &Value) -> Value {
     let response = runner.client().post("/execute", task);
-    assert_eq!(
-        response.status,
-        200,
-        "{task} was answered {}",
-        response.text()
-    );
+    assert_eq!(response.status, 200, "{task} was answered {}", response.text());
     response.json()
 }
 

@@ -24,16 +24,10 @@ pub fn cloister() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("a running program has a path");
-    let folder = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests are built in target/PROFILE/deps");
+    let folder =
+        test.parent().and_then(Path::parent).expect("tests are built in target/PROFILE/deps");
     let path = folder.join("cloister");
-    assert!(
-        path.exists(),
-        "{} is missing: build it first (cargo build)",
-        path.display()
-    );
+    assert!(path.exists(), "{} is missing: build it first (cargo build)", path.display());
     path
 }
 
@@ -51,10 +45,8 @@ pub fn run(args: &[&str]) -> Output {
 pub fn scratch_dir(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path = PathBuf::from(format!(
-        "/var/tmp/cloister-test-{}-{count}-{name}",
-        std::process::id()
-    ));
+    let path =
+        PathBuf::from(format!("/var/tmp/cloister-test-{}-{count}-{name}", std::process::id()));
     fs::create_dir_all(&path).expect("/var/tmp can be written");
     path
 }
@@ -109,11 +101,7 @@ impl Service {
         match kind {
             "up" => {
                 let behind = free_port();
-                command
-                    .arg("--runner-listen")
-                    .arg(behind.to_string())
-                    .arg("--data")
-                    .arg(&data);
+                command.arg("--runner-listen").arg(behind.to_string()).arg("--data").arg(&data);
                 runner = Some(Client::new(format!("http://{behind}")));
             }
             "coordinator" => {
@@ -135,13 +123,7 @@ impl Service {
             .spawn()
             .expect("cloister can be started");
         let client = Client::new(format!("http://{listen}"));
-        let mut service = Self {
-            child,
-            client,
-            runner,
-            data,
-            log,
-        };
+        let mut service = Self { child, client, runner, data, log };
         service.wait_until_it_answers();
         service
     }
@@ -150,24 +132,12 @@ impl Service {
         // There is no event for "a port answers"; each try is one.
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            if self
-                .client
-                .try_get("/health")
-                .is_ok_and(|r| r.status == 200)
-            {
+            if self.client.try_get("/health").is_ok_and(|r| r.status == 200) {
                 return;
             }
             let ended = self.child.try_wait().expect("a child can be waited for");
-            assert!(
-                ended.is_none(),
-                "the service ended: {ended:?}\n{}",
-                self.log()
-            );
-            assert!(
-                Instant::now() < until,
-                "the service does not answer\n{}",
-                self.log()
-            );
+            assert!(ended.is_none(), "the service ended: {ended:?}\n{}", self.log());
+            assert!(Instant::now() < until, "the service does not answer\n{}", self.log());
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -179,9 +149,7 @@ impl Service {
 
     /// Speaks to the runner of an `up`.
     pub fn runner_client(&self) -> &Client {
-        self.runner
-            .as_ref()
-            .expect("only an `up` has a runner of its own")
+        self.runner.as_ref().expect("only an `up` has a runner of its own")
     }
 
     /// Where its store is.
@@ -203,10 +171,7 @@ impl Service {
     pub fn launcher(&self) -> Pid {
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(path).expect("the service lives");
-        let pid = children
-            .split_ascii_whitespace()
-            .next()
-            .expect("the launcher is its child");
+        let pid = children.split_ascii_whitespace().next().expect("the launcher is its child");
         Pid::from_raw(pid.parse().expect("a process id is a number"))
     }
 
@@ -222,11 +187,7 @@ impl Service {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(
-                Instant::now() < until,
-                "the service goes on\n{}",
-                self.log()
-            );
+            assert!(Instant::now() < until, "the service goes on\n{}", self.log());
             thread::sleep(Duration::from_millis(5));
         }
     }
@@ -256,7 +217,5 @@ impl Drop for Service {
 /// A port of loopback that was free a moment ago.
 fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener
-        .local_addr()
-        .expect("a bound socket has an address")
+    listener.local_addr().expect("a bound socket has an address")
 }

@@ -40,17 +40,7 @@ fn the_exit_status_is_the_commands() {
         (&["--", "/etc/passwd"], 126),
         (&["--cwd", "/no/such", "--", "true"], 127),
         (&["--memory", "1KiB", "--", "true"], 125),
-        (
-            &[
-                "--memory",
-                "16MiB",
-                "--",
-                "/usr/bin/python3",
-                "-c",
-                "bytearray(1 << 28)",
-            ],
-            137,
-        ),
+        (&["--memory", "16MiB", "--", "/usr/bin/python3", "-c", "bytearray(1 << 28)"], 137),
     ] {
         let (found, said) = exit(args);
         assert_eq!(found, Some(code), "{args:?}: {said}");
@@ -59,16 +49,8 @@ fn the_exit_status_is_the_commands() {
 
 #[test]
 fn what_it_says_names_the_cause() {
-    assert!(
-        exit(&["--timeout", "0.2", "--", "sleep", "60"])
-            .1
-            .contains("timeout of 0.2s")
-    );
-    assert!(
-        exit(&["--", "no-such-program"])
-            .1
-            .contains("\"no-such-program\"")
-    );
+    assert!(exit(&["--timeout", "0.2", "--", "sleep", "60"]).1.contains("timeout of 0.2s"));
+    assert!(exit(&["--", "no-such-program"]).1.contains("\"no-such-program\""));
     assert!(exit(&["--memory", "64M", "--", "true"]).1.contains("64MiB"));
     // The command's own end needs no comment.
     assert_eq!(exit(&["--", "sh", "-c", "exit 3"]).1, "");
@@ -77,13 +59,7 @@ fn what_it_says_names_the_cause() {
 #[test]
 fn stdio_passes_through() {
     let mut child = Command::new(cloister())
-        .args([
-            "run",
-            "--",
-            "sh",
-            "-c",
-            "cat; echo again > /dev/stdout; echo err >&2",
-        ])
+        .args(["run", "--", "sh", "-c", "cat; echo again > /dev/stdout; echo err >&2"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -102,9 +78,7 @@ fn the_report_is_the_result() {
     let folder = scratch_dir("report");
     let file = folder.join("report.json");
     let path = file.to_str().unwrap();
-    let output = run(&[
-        "run", "--report", path, "--env", "A=1", "--", "sh", "-c", "exit $A",
-    ]);
+    let output = run(&["run", "--report", path, "--env", "A=1", "--", "sh", "-c", "exit $A"]);
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     let report: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_eq!(
@@ -112,10 +86,7 @@ fn the_report_is_the_result() {
         (&"failed".into(), &"exit_code".into()),
         "{report}"
     );
-    assert!(
-        report["usage"]["cpu_ms"].as_f64().unwrap() > 0.0,
-        "{report}"
-    );
+    assert!(report["usage"]["cpu_ms"].as_f64().unwrap() > 0.0, "{report}");
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -155,11 +126,7 @@ fn check_tells_what_holds() {
     // As root every host that these tests are made for can enforce everything.
     assert!(output.status.success(), "{report}");
     let controllers = fs::read_to_string("/sys/fs/cgroup/cgroup.controllers").unwrap_or_default();
-    let version = if controllers.contains("memory") {
-        "cgroup v2"
-    } else {
-        "cgroup v1"
-    };
+    let version = if controllers.contains("memory") { "cgroup v2" } else { "cgroup v1" };
     for name in ["memory", "cpu", "pids"] {
         assert_eq!(
             (&line(name)["enforced"], &line(name)["detail"]),
@@ -168,14 +135,7 @@ fn check_tells_what_holds() {
     }
     assert_eq!(line("cell")["enforced"], true);
     let readable = stdout(&run(&["check"]));
-    assert!(
-        readable
-            .lines()
-            .filter(|line| line.starts_with("ok"))
-            .count()
-            >= 7,
-        "{readable}"
-    );
+    assert!(readable.lines().filter(|line| line.starts_with("ok")).count() >= 7, "{readable}");
 }
 
 /// Runs a shell line as an ordinary user, which has no cgroup delegated to it.
@@ -186,14 +146,7 @@ fn as_nobody(line: &str) -> Output {
     fs::copy(cloister(), &copy).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let output = Command::new("/usr/bin/setpriv")
-        .args([
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "/bin/sh",
-            "-c",
-            line,
-        ])
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", line])
         .env("C", &copy)
         .env("D", &folder)
         .current_dir("/")
@@ -210,31 +163,16 @@ fn an_ordinary_user_is_told_what_is_missing_and_refused() {
     let said = stdout(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     for name in ["memory", "cpu", "pids"] {
-        assert!(
-            said.lines()
-                .any(|l| l.starts_with("no") && l.contains(name)),
-            "{said}"
-        );
+        assert!(said.lines().any(|l| l.starts_with("no") && l.contains(name)), "{said}");
     }
-    assert!(
-        said.contains("systemd-run --user --scope -p Delegate=yes"),
-        "{said}"
-    );
-    assert!(
-        said.lines()
-            .any(|l| l.starts_with("ok") && l.contains("cell")),
-        "{said}"
-    );
+    assert!(said.contains("systemd-run --user --scope -p Delegate=yes"), "{said}");
+    assert!(said.lines().any(|l| l.starts_with("ok") && l.contains("cell")), "{said}");
     let output = as_nobody("$C run -- true");
     assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).contains("memory"), "{}", stderr(&output));
     let output = as_nobody("timeout 10 $C runner --listen 127.0.0.1:0");
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("--allow-degraded"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("--allow-degraded"), "{}", stderr(&output));
 }
 
 #[test]
@@ -243,11 +181,7 @@ fn an_ordinary_user_who_accepts_it_gets_a_cell() {
         "$C run --allow-degraded --report $D/r -- sh -c 'id -u; ls -d /root /home; cat /proc/net/dev | wc -l'; cat $D/r >&2",
     );
     assert_eq!(stdout(&output), "1000\n3\n", "{}", stderr(&output));
-    assert!(
-        stderr(&output).contains("\"not_enforced\""),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("\"not_enforced\""), "{}", stderr(&output));
     // Without a cgroup processes are still counted.
     let output = as_nobody(
         "$C run --allow-degraded --pids 8 -- sh -c 'for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait'",
@@ -272,9 +206,5 @@ fn launches_are_not_slow() {
         assert_eq!(exit(&["--", "true"]).0, Some(0));
     }
     let limit = if emulated() { 60 } else { 10 };
-    assert!(
-        began.elapsed() < Duration::from_secs(limit),
-        "{:?}",
-        began.elapsed()
-    );
+    assert!(began.elapsed() < Duration::from_secs(limit), "{:?}", began.elapsed());
 }

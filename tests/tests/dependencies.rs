@@ -20,10 +20,7 @@ const LICENCES: [&str; 9] = [
 /// Crates whose second version is known, with the reason.
 const TWICE: [(&str, &str); 2] = [
     ("embedded-io", "postcard names both, and uses neither here"),
-    (
-        "syn",
-        "macros are on their way from 2 to 3; it runs at build time only",
-    ),
+    ("syn", "macros are on their way from 2 to 3; it runs at build time only"),
 ];
 
 /// All packages of the lock file, as cargo sees them; this workspace's own left out.
@@ -42,28 +39,17 @@ fn packages() -> Vec<Value> {
         .args(["--filter-platform", "x86_64-unknown-linux-gnu"])
         .output()
         .expect("cargo runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let all = metadata["packages"].as_array().unwrap();
-    all.iter()
-        .filter(|package| !package["source"].is_null())
-        .cloned()
-        .collect()
+    all.iter().filter(|package| !package["source"].is_null()).cloned().collect()
 }
 
 #[test]
 fn all_come_from_the_registry() {
     for package in packages() {
         let source = package["source"].as_str().unwrap();
-        assert!(
-            source.starts_with("registry+"),
-            "{} comes from {source}",
-            package["name"]
-        );
+        assert!(source.starts_with("registry+"), "{} comes from {source}", package["name"]);
     }
 }
 
@@ -71,10 +57,7 @@ fn all_come_from_the_registry() {
 fn licences_are_compatible() {
     for package in packages() {
         // Old crates write a slash for OR.
-        let licence = package["license"]
-            .as_str()
-            .unwrap_or_default()
-            .replace('/', " OR ");
+        let licence = package["license"].as_str().unwrap_or_default().replace('/', " OR ");
         let fits = licence.split(" OR ").any(|choice| {
             choice
                 .split(" AND ")
@@ -89,10 +72,7 @@ fn nothing_is_there_twice_without_a_reason() {
     let mut versions: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for package in packages() {
         let name = package["name"].as_str().unwrap().to_owned();
-        versions
-            .entry(name)
-            .or_default()
-            .push(package["version"].as_str().unwrap().into());
+        versions.entry(name).or_default().push(package["version"].as_str().unwrap().into());
     }
     let twice: Vec<_> = versions
         .into_iter()

@@ -34,28 +34,16 @@ fn three_descriptors() {
 fn no_capability_no_new_one_and_a_filter() {
     let status = look("grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status");
     for line in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert!(
-            status.contains(&format!("{line}:\t0000000000000000")),
-            "{status}"
-        );
+        assert!(status.contains(&format!("{line}:\t0000000000000000")), "{status}");
     }
-    assert!(
-        status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"),
-        "{status}"
-    );
+    assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
 }
 
 #[test]
 fn a_user_of_its_own() {
     assert_eq!(look("id"), "uid=1000(job) gid=1000(job) groups=1000(job)");
-    assert_eq!(
-        look("hostname 2>/dev/null || cat /proc/sys/kernel/hostname"),
-        "cell"
-    );
-    assert_eq!(
-        look("pwd; echo $HOME $USER $LANG"),
-        "/job\n/job job C.UTF-8"
-    );
+    assert_eq!(look("hostname 2>/dev/null || cat /proc/sys/kernel/hostname"), "cell");
+    assert_eq!(look("pwd; echo $HOME $USER $LANG"), "/job\n/job job C.UTF-8");
 }
 
 #[test]
@@ -63,10 +51,7 @@ fn nothing_of_the_host_is_seen() {
     // PID 1, the shell, and what it started.
     let processes: usize = look("ls -d /proc/[0-9]* | wc -l").parse().unwrap();
     assert!(processes <= 4, "{processes} processes");
-    assert_eq!(
-        look("ls -d /root /home /etc/shadow /sys /boot /mnt 2>/dev/null; true"),
-        ""
-    );
+    assert_eq!(look("ls -d /root /home /etc/shadow /sys /boot /mnt 2>/dev/null; true"), "");
     assert_eq!(look("cat /proc/self/cgroup | cut -d: -f3 | sort -u"), "/");
     assert_eq!(look("env | grep -c SECRET; true"), "0");
     // The first process is a copy of the service's launcher: neither its command line nor its
@@ -98,11 +83,7 @@ for folder, subfolders, files in os.walk('/'):
         pass
 ";
     let result = execute(&Service::runner(&[]), &python(program, &json!({}), 120.0));
-    let mut places: Vec<&str> = result["stdout"]
-        .as_str()
-        .unwrap()
-        .split_whitespace()
-        .collect();
+    let mut places: Vec<&str> = result["stdout"].as_str().unwrap().split_whitespace().collect();
     places.sort_unstable();
     assert_eq!(places, ["/dev/shm", "/job", "/tmp"], "{result}");
 }
@@ -112,25 +93,14 @@ fn disk_is_one_limit_for_all_places() {
     let runner = Service::runner(&[]);
     let command = "head -c 600K /dev/zero > /job/a && head -c 600K /dev/zero > /tmp/b";
     let enough: Value = json!({ "disk": "2MiB" });
-    assert_eq!(
-        verdict(&execute(&runner, &shell(command, &enough, 30.0))),
-        COMPLETED
-    );
+    assert_eq!(verdict(&execute(&runner, &shell(command, &enough, 30.0))), COMPLETED);
     let result = execute(&runner, &shell(command, &json!({ "disk": "1MiB" }), 30.0));
     assert_eq!(result["reason"], "exit_code", "{result}");
-    assert!(
-        result["stderr"].as_str().unwrap().contains("No space left"),
-        "{result}"
-    );
+    assert!(result["stderr"].as_str().unwrap().contains("No space left"), "{result}");
     // Empty files are not for free either.
     let many = "i=0; while : > /tmp/$i; do i=$((i+1)); done 2>/dev/null; echo $i";
     let result = execute(&runner, &shell(many, &json!({ "disk": "1MiB" }), 60.0));
-    let count: u32 = result["stdout"]
-        .as_str()
-        .unwrap_or("0")
-        .trim()
-        .parse()
-        .unwrap_or(0);
+    let count: u32 = result["stdout"].as_str().unwrap_or("0").trim().parse().unwrap_or(0);
     assert!(count < 1024, "{result}");
     // A huge file without contents is refused as well.
     let sparse =
@@ -142,10 +112,7 @@ fn disk_is_one_limit_for_all_places() {
 #[test]
 fn the_devices_are_there_and_work() {
     let devices = look("ls /dev | tr '\\n' ' '");
-    assert_eq!(
-        devices,
-        "fd full null random shm stderr stdin stdout urandom zero"
-    );
+    assert_eq!(devices, "fd full null random shm stderr stdin stdout urandom zero");
     assert_eq!(look("echo x > /dev/stdout"), "x");
     assert_eq!(look("echo x | cat /dev/stdin"), "x");
     assert_eq!(
@@ -157,10 +124,8 @@ fn the_devices_are_there_and_work() {
 #[test]
 fn limits_of_each_process() {
     let runner = Service::runner(&[]);
-    let result = execute(
-        &runner,
-        &shell("ulimit -n; ulimit -c", &json!({ "open_files": 77 }), 30.0),
-    );
+    let result =
+        execute(&runner, &shell("ulimit -n; ulimit -c", &json!({ "open_files": 77 }), 30.0));
     assert_eq!(result["stdout"], "77\n0\n");
 }
 
@@ -170,8 +135,5 @@ fn variables_and_folder_are_the_requests() {
     let task = json!({
         "command": "echo $A $PATH; pwd", "cwd": "/tmp", "env": { "A": "b c", "PATH": "/usr/bin:/bin" },
     });
-    assert_eq!(
-        execute(&runner, &task)["stdout"],
-        "b c /usr/bin:/bin\n/tmp\n"
-    );
+    assert_eq!(execute(&runner, &task)["stdout"], "b c /usr/bin:/bin\n/tmp\n");
 }

@@ -28,14 +28,8 @@ fn alone() -> MutexGuard<'static, ()> {
 /// A line of `/proc/PID/status`.
 fn status_line(pid: Pid, name: &str) -> String {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
-    let line = text
-        .lines()
-        .find(|line| line.starts_with(name))
-        .unwrap_or_default();
-    line.split_ascii_whitespace()
-        .nth(1)
-        .unwrap_or_default()
-        .to_owned()
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+    line.split_ascii_whitespace().nth(1).unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -117,9 +111,7 @@ fn start_eight<'scope>(
             let body = shell(&command, &json!({}), 300.0).to_string();
             let headers = [("content-type", "application/json")];
             // It is cut off in the middle, or told that the cell was lost.
-            let _ = runner
-                .client()
-                .try_post("/execute", &headers, body.as_bytes());
+            let _ = runner.client().try_post("/execute", &headers, body.as_bytes());
         });
     }
     let until = Instant::now() + Duration::from_secs(60);
@@ -134,8 +126,7 @@ fn start_eight<'scope>(
 fn instances() -> HashSet<String> {
     let folders = census::cgroups("/cloister-");
     let names = folders.iter().filter_map(|path| {
-        path.split('/')
-            .find(|part| part.starts_with("cloister-") && part.len() == 17)
+        path.split('/').find(|part| part.starts_with("cloister-") && part.len() == 17)
     });
     names.map(String::from).collect()
 }
@@ -182,21 +173,11 @@ fn when_the_launcher_is_killed_the_service_fails_loudly() {
     });
     let status = runner.wait(Duration::from_secs(10));
     assert!(!status.success(), "it ended with {status}");
-    assert!(
-        runner.log().contains("makes cells has ended"),
-        "{}",
-        runner.log()
-    );
+    assert!(runner.log().contains("makes cells has ended"), "{}", runner.log());
     // Nobody was left to remove the cgroups: the next one does, before it answers.
     let next = Service::runner(&[]);
-    assert!(
-        instances().is_disjoint(&own),
-        "what a dead launcher left is still there: {own:?}"
-    );
-    assert_eq!(
-        verdict(&execute(&next, &shell("true", &json!({}), 30.0))),
-        COMPLETED
-    );
+    assert!(instances().is_disjoint(&own), "what a dead launcher left is still there: {own:?}");
+    assert_eq!(verdict(&execute(&next, &shell("true", &json!({}), 30.0))), COMPLETED);
 }
 
 #[test]
@@ -209,10 +190,7 @@ fn another_launcher_that_lives_is_left_alone() {
             drop(Service::runner(&[]));
         }
         let result = job.join().unwrap();
-        assert_eq!(
-            (verdict(&result), &result["stdout"]),
-            (COMPLETED, &json!("ok\n"))
-        );
+        assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("ok\n")));
     });
 }
 
@@ -248,10 +226,7 @@ fn a_drain_lets_jobs_finish_and_takes_no_more() {
     let mut runner = Service::runner(&["--slots", "2"]);
     thread::scope(|scope| {
         let job = scope.spawn(|| {
-            execute(
-                &runner,
-                &shell("echo begun; sleep 98.764e-2; echo done", &json!({}), 60.0),
-            )
+            execute(&runner, &shell("echo begun; sleep 98.764e-2; echo done", &json!({}), 60.0))
         });
         let until = Instant::now() + Duration::from_secs(30);
         while census::processes("sleep 98.764e-2").is_empty() {
@@ -261,24 +236,15 @@ fn a_drain_lets_jobs_finish_and_takes_no_more() {
         runner.signal(Signal::SIGTERM);
         let until = Instant::now() + Duration::from_secs(5);
         loop {
-            let refused = runner
-                .client()
-                .post("/execute", &json!({ "command": "true" }));
+            let refused = runner.client().post("/execute", &json!({ "command": "true" }));
             if refused.status == 503 {
                 assert_ne!(refused.header("retry-after"), "");
                 break;
             }
-            assert!(
-                Instant::now() < until,
-                "it goes on taking jobs: {}",
-                refused.text()
-            );
+            assert!(Instant::now() < until, "it goes on taking jobs: {}", refused.text());
         }
         let result = job.join().unwrap();
-        assert_eq!(
-            (verdict(&result), &result["stdout"]),
-            (COMPLETED, &json!("begun\ndone\n"))
-        );
+        assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("begun\ndone\n")));
     });
     assert!(runner.wait(Duration::from_secs(10)).success());
 }
@@ -310,9 +276,7 @@ fn a_full_runner_says_so() {
             assert!(Instant::now() < until, "the job does not start");
             thread::sleep(Duration::from_millis(10));
         }
-        let second = runner
-            .client()
-            .post("/execute", &json!({ "command": "true" }));
+        let second = runner.client().post("/execute", &json!({ "command": "true" }));
         assert_eq!(second.status, 503, "{}", second.text());
         assert_ne!(second.header("retry-after"), "");
         assert_eq!(verdict(&first.join().unwrap()), COMPLETED);

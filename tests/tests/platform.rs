@@ -20,12 +20,7 @@ fn finished(client: &Client, request: &Value) -> Value {
     let until = Instant::now() + Duration::from_secs(120);
     while matches!(job["status"].as_str(), Some("pending" | "running")) {
         assert!(Instant::now() < until, "{job}");
-        job = client
-            .get(&format!(
-                "/jobs/{}?wait=60",
-                job["job_id"].as_str().unwrap()
-            ))
-            .json();
+        job = client.get(&format!("/jobs/{}?wait=60", job["job_id"].as_str().unwrap())).json();
     }
     job
 }
@@ -53,21 +48,12 @@ fn hello_world() {
     assert_eq!(posted.header("location"), format!("/jobs/{id}"));
     assert_eq!(uuid::Uuid::parse_str(&id).unwrap().get_version_num(), 7);
     let job = client.get(&format!("/jobs/{id}?wait=10")).json();
-    assert_eq!(
-        (verdict(&job), &job["stdout"]),
-        (COMPLETED, &json!("hello world\n"))
-    );
+    assert_eq!((verdict(&job), &job["stdout"]), (COMPLETED, &json!("hello world\n")));
     assert!(job["runtime_ms"].as_f64().unwrap() > 0.0, "{job}");
     assert!(job["usage"]["cpu_ms"].as_f64().unwrap() > 0.0, "{job}");
-    assert!(
-        job["usage"]["memory_peak_bytes"].as_u64().unwrap() > 0,
-        "{job}"
-    );
+    assert!(job["usage"]["memory_peak_bytes"].as_u64().unwrap() > 0, "{job}");
     // Absent, never null.
-    assert!(
-        !serde_json::to_string(&job).unwrap().contains("null"),
-        "{job}"
-    );
+    assert!(!serde_json::to_string(&job).unwrap().contains("null"), "{job}");
     for field in ["created_at", "started_at", "finished_at"] {
         let text = job[field].as_str().unwrap();
         assert!(text.len() == 24 && text.ends_with('Z'), "{field}: {text}");
@@ -80,16 +66,8 @@ fn every_kind_of_end_comes_through() {
     let client = up.client();
     for (request, status, reason) in [
         (json!({ "command": "exit 3" }), "failed", Some("exit_code")),
-        (
-            json!({ "command": "kill -SEGV $$" }),
-            "failed",
-            Some("signal"),
-        ),
-        (
-            json!({ "command": "sleep 60", "timeout": "300ms" }),
-            "failed",
-            Some("timeout"),
-        ),
+        (json!({ "command": "kill -SEGV $$" }), "failed", Some("signal")),
+        (json!({ "command": "sleep 60", "timeout": "300ms" }), "failed", Some("timeout")),
         (
             json!({ "argv": ["/usr/bin/python3", "-c", "x = bytearray(1 << 28)"], "limits": { "memory": "32MiB" } }),
             "failed",
@@ -119,11 +97,7 @@ fn every_kind_of_end_comes_through() {
         assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
     }
     let metrics = up.runner_client().get("/metrics").text();
-    for line in [
-        "executions_total 6",
-        "executions_success_total 1",
-        "executions_failed_total 5",
-    ] {
+    for line in ["executions_total 6", "executions_success_total 1", "executions_failed_total 5"] {
         assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
     }
 }
@@ -133,9 +107,7 @@ fn cancelling_says_what_it_did() {
     let up = Service::up(&["--slots", "1"]);
     let client = up.client();
     let submit = |command: &str| {
-        let job = client
-            .post("/jobs", &json!({ "command": command, "timeout": 300 }))
-            .json();
+        let job = client.post("/jobs", &json!({ "command": command, "timeout": 300 })).json();
         job["job_id"].as_str().unwrap().to_owned()
     };
     let running = submit("sleep 98767");
@@ -143,27 +115,16 @@ fn cancelling_says_what_it_did() {
     until(client, &running, |job| job["status"] == "running");
     let waits = client.get(&format!("/jobs/{pending}")).json();
     assert_eq!(waits["status"], "pending");
-    assert!(
-        waits["pending_reason"].as_str().unwrap().contains("slot"),
-        "{waits}"
-    );
+    assert!(waits["pending_reason"].as_str().unwrap().contains("slot"), "{waits}");
     assert_eq!(client.delete(&format!("/jobs/{pending}")).status, 200);
     assert_eq!(client.delete(&format!("/jobs/{running}")).status, 202);
     let job = until(client, &running, |job| job["status"] == "cancelled");
-    assert_eq!(
-        client.get(&format!("/jobs/{pending}")).json()["status"],
-        "cancelled"
-    );
+    assert_eq!(client.get(&format!("/jobs/{pending}")).json()["status"], "cancelled");
     assert!(census::gone("sleep 98767", Duration::from_secs(2)));
     // What has ended stays as it is.
     let again = client.delete(&format!("/jobs/{running}"));
     assert_eq!((again.status, again.json()), (200, job));
-    assert_eq!(
-        client
-            .delete("/jobs/00000000-0000-7000-8000-000000000000")
-            .status,
-        404
-    );
+    assert_eq!(client.delete("/jobs/00000000-0000-7000-8000-000000000000").status, 404);
     let metrics = client.get("/metrics").text();
     assert!(
         metrics.contains("jobs_failed_total 0"),
@@ -174,20 +135,14 @@ fn cancelling_says_what_it_did() {
 #[test]
 fn the_same_key_is_the_same_job() {
     let up = Service::up(&[]);
-    let headers = [
-        ("content-type", "application/json"),
-        ("idempotency-key", "k1"),
-    ];
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k1")];
     let post = |client: &Client, body: &str| client.post_with("/jobs", &headers, body.as_bytes());
     let first = post(up.client(), r#"{"command": "echo once", "timeout": 30}"#);
     assert_eq!(first.status, 201);
     let id = first.json()["job_id"].clone();
     let second = post(up.client(), r#"{"timeout": 30, "command": "echo once"}"#);
     assert_eq!((second.status, &second.json()["job_id"]), (200, &id));
-    assert_eq!(
-        post(up.client(), r#"{"command": "echo twice"}"#).status,
-        422
-    );
+    assert_eq!(post(up.client(), r#"{"command": "echo twice"}"#).status, 422);
 }
 
 #[test]
@@ -198,23 +153,15 @@ fn what_was_accepted_outlives_the_service() {
         let up = Service::up_again(&data, &["--slots", "1"]);
         let client = up.client();
         let done = finished(client, &json!({ "command": "echo kept" }));
-        let blocker = client
-            .post("/jobs", &json!({ "command": "sleep 300", "timeout": 600 }))
-            .json();
+        let blocker =
+            client.post("/jobs", &json!({ "command": "sleep 300", "timeout": 600 })).json();
         let blocker = blocker["job_id"].as_str().unwrap().to_owned();
         until(client, &blocker, |job| job["status"] == "running");
-        let headers = [
-            ("content-type", "application/json"),
-            ("idempotency-key", "k2"),
-        ];
+        let headers = [("content-type", "application/json"), ("idempotency-key", "k2")];
         let waiting = client.post_with("/jobs", &headers, br#"{"command": "echo later"}"#);
         assert_eq!(waiting.status, 201);
         up.signal(Signal::SIGKILL);
-        (
-            done,
-            blocker,
-            waiting.json()["job_id"].as_str().unwrap().to_owned(),
-        )
+        (done, blocker, waiting.json()["job_id"].as_str().unwrap().to_owned())
     };
     let up = Service::up_again(&data, &["--slots", "1", "--runner-grace", "2s"]);
     let client = up.client();
@@ -222,15 +169,9 @@ fn what_was_accepted_outlives_the_service() {
     assert_eq!(client.get(&format!("/jobs/{id}")).json(), done);
     let later = until(client, &waiting, |job| job["status"] == "completed");
     assert_eq!(later["stdout"], "later\n");
-    let headers = [
-        ("content-type", "application/json"),
-        ("idempotency-key", "k2"),
-    ];
+    let headers = [("content-type", "application/json"), ("idempotency-key", "k2")];
     let again = client.post_with("/jobs", &headers, br#"{"command": "echo later"}"#);
-    assert_eq!(
-        (again.status, again.json()["job_id"].as_str()),
-        (200, Some(waiting.as_str()))
-    );
+    assert_eq!((again.status, again.json()["job_id"].as_str()), (200, Some(waiting.as_str())));
     // The one that ran when the machine went dark is told as what it is.
     let lost = until(client, &blocker, |job| job["status"] == "failed");
     assert_eq!(lost["reason"], "runner_lost", "{lost}");
@@ -244,14 +185,9 @@ fn a_runner_that_is_down_is_waited_for() {
     let address = runner.client().base().to_owned();
     let coordinator = Service::coordinator(&address, &[]);
     let client = coordinator.client();
-    assert_eq!(
-        verdict(&finished(client, &json!({ "command": "true" }))),
-        COMPLETED
-    );
+    assert_eq!(verdict(&finished(client, &json!({ "command": "true" }))), COMPLETED);
     drop(runner);
-    let job = client
-        .post("/jobs", &json!({ "command": "echo back" }))
-        .json();
+    let job = client.post("/jobs", &json!({ "command": "echo back" })).json();
     let id = job["job_id"].as_str().unwrap();
     until(client, id, |job| {
         let why = job["pending_reason"].as_str().unwrap_or_default();
@@ -271,12 +207,7 @@ fn jobs_take_turns_by_priority_and_age() {
     let up = Service::up(&["--slots", "1"]);
     let client = up.client();
     let submit = |command: &str, priority: i32| {
-        let job = client
-            .post(
-                "/jobs",
-                &json!({ "command": command, "priority": priority }),
-            )
-            .json();
+        let job = client.post("/jobs", &json!({ "command": command, "priority": priority })).json();
         job["job_id"].as_str().unwrap().to_owned()
     };
     let first = submit("sleep 0.7", 0);
@@ -325,12 +256,7 @@ fn lists_go_page_by_page() {
     assert_eq!(seen, ids);
     let failed = client.get("/jobs?status=failed").json();
     assert_eq!(failed["jobs"].as_array().unwrap().len(), 3);
-    for path in [
-        "/jobs?limit=0",
-        "/jobs?limit=101",
-        "/jobs?next=nonsense",
-        "/jobs?stauts=failed",
-    ] {
+    for path in ["/jobs?limit=0", "/jobs?limit=101", "/jobs?next=nonsense", "/jobs?stauts=failed"] {
         assert_eq!(client.get(path).status, 400, "{path}");
     }
 }
@@ -364,56 +290,27 @@ fn bad_requests_are_told_what_is_wrong_and_the_service_goes_on() {
         (r#"{"command": "a", "timeout": 1e18}"#, "/timeout"),
         (r#"{"command": "a", "timeout": "NaN"}"#, "/timeout"),
         (r#"{"command": "a", "timeout": 1e400}"#, ""),
-        (
-            r#"{"command": "a", "limits": {"memory": "64M"}}"#,
-            "/limits/memory",
-        ),
-        (
-            r#"{"command": "a", "limits": {"memory": 12}}"#,
-            "/limits/memory",
-        ),
-        (
-            r#"{"command": "a", "limits": {"cpus": 4096}}"#,
-            "/limits/cpus",
-        ),
-        (
-            r#"{"command": "a", "limits": {"memory": "8TiB"}}"#,
-            "/limits/memory",
-        ),
+        (r#"{"command": "a", "limits": {"memory": "64M"}}"#, "/limits/memory"),
+        (r#"{"command": "a", "limits": {"memory": 12}}"#, "/limits/memory"),
+        (r#"{"command": "a", "limits": {"cpus": 4096}}"#, "/limits/cpus"),
+        (r#"{"command": "a", "limits": {"memory": "8TiB"}}"#, "/limits/memory"),
         (r#"{"command": "a", "network": "host"}"#, "/network"),
         (r#"{"command": "a", "env": {"A=B": "c"}}"#, "/env/A=B"),
         (r#"{"command": "#, ""),
     ] {
-        let response = client.post_with(
-            "/jobs",
-            &[("content-type", "application/json")],
-            body.as_bytes(),
-        );
+        let response =
+            client.post_with("/jobs", &[("content-type", "application/json")], body.as_bytes());
         assert_eq!(response.status, 400, "{body}: {}", response.text());
         assert_eq!(response.header("content-type"), "application/problem+json");
         let problem = response.json();
-        assert_eq!(
-            problem["errors"][0]["pointer"], pointer,
-            "{body}: {problem}"
-        );
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
     }
     let deep = format!("{{\"command\": {}", "[".repeat(10_000));
     assert_eq!(
-        client
-            .post_with(
-                "/jobs",
-                &[("content-type", "application/json")],
-                deep.as_bytes()
-            )
-            .status,
+        client.post_with("/jobs", &[("content-type", "application/json")], deep.as_bytes()).status,
         400
     );
-    assert_eq!(
-        client
-            .post_with("/jobs", &[("content-type", "text/plain")], b"{}")
-            .status,
-        415
-    );
+    assert_eq!(client.post_with("/jobs", &[("content-type", "text/plain")], b"{}").status, 415);
     let host = client.base().trim_start_matches("http://").to_owned();
     let head = format!("POST /jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
     let huge = raw(
@@ -435,10 +332,7 @@ fn bad_requests_are_told_what_is_wrong_and_the_service_goes_on() {
         Duration::from_secs(40),
     );
     assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
-    assert_eq!(
-        verdict(&finished(client, &json!({ "command": "true" }))),
-        COMPLETED
-    );
+    assert_eq!(verdict(&finished(client, &json!({ "command": "true" }))), COMPLETED);
     assert_eq!(client.get("/no/such/page").status, 404);
     assert_eq!(client.get("/openapi.json").status, 404);
 }
@@ -459,59 +353,28 @@ fn tokens_open_what_they_should() {
     let json_type = ("content-type", "application/json");
     let body = br#"{"command": "echo in"}"#;
     let refused = client.post_with("/jobs", &[json_type], body);
-    assert_eq!(
-        (
-            refused.status,
-            refused.header("www-authenticate").is_empty()
-        ),
-        (401, false)
-    );
+    assert_eq!((refused.status, refused.header("www-authenticate").is_empty()), (401, false));
     let bearer = |token: &str| format!("Bearer {token}");
     let runners_token = bearer("a-token-of-the-runners-0123456789");
     let clients_token = bearer("a-token-of-the-clients-0123456789");
     assert_eq!(
-        client
-            .post_with(
-                "/jobs",
-                &[json_type, ("authorization", &runners_token)],
-                body
-            )
-            .status,
+        client.post_with("/jobs", &[json_type, ("authorization", &runners_token)], body).status,
         401
     );
-    let job = client.post_with(
-        "/jobs?wait=30",
-        &[json_type, ("authorization", &clients_token)],
-        body,
-    );
+    let job =
+        client.post_with("/jobs?wait=30", &[json_type, ("authorization", &clients_token)], body);
     assert_eq!((job.status, &job.json()["stdout"]), (201, &json!("in\n")));
     let runner = up.runner_client();
     assert_eq!(
-        runner
-            .post_with(
-                "/execute",
-                &[json_type, ("authorization", &clients_token)],
-                body
-            )
-            .status,
+        runner.post_with("/execute", &[json_type, ("authorization", &clients_token)], body).status,
         401
     );
     assert_eq!(
-        runner
-            .post_with(
-                "/execute",
-                &[json_type, ("authorization", &runners_token)],
-                body
-            )
-            .status,
+        runner.post_with("/execute", &[json_type, ("authorization", &runners_token)], body).status,
         200
     );
     assert_eq!(
-        (
-            client.get("/health").status,
-            client.get("/ready").status,
-            client.get("/metrics").status
-        ),
+        (client.get("/health").status, client.get("/ready").status, client.get("/metrics").status),
         (200, 200, 200)
     );
     drop(up);
@@ -520,19 +383,11 @@ fn tokens_open_what_they_should() {
 
 #[test]
 fn beyond_loopback_it_wants_a_token() {
-    let output = cloister_tests::run(&[
-        "up",
-        "--listen",
-        "0.0.0.0:0",
-        "--data",
-        "/var/tmp/cloister-never",
-    ]);
+    let output =
+        cloister_tests::run(&["up", "--listen", "0.0.0.0:0", "--data", "/var/tmp/cloister-never"]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(
-        said.contains("--token-file") && said.contains("--insecure-no-auth"),
-        "{said}"
-    );
+    assert!(said.contains("--token-file") && said.contains("--insecure-no-auth"), "{said}");
     assert!(!std::path::Path::new("/var/tmp/cloister-never").exists());
 }
 
@@ -545,46 +400,30 @@ fn a_drain_finishes_what_runs_and_keeps_what_waits() {
     };
     let running = submit("sleep 1; echo done");
     let waiting = submit("true");
-    until(&client, running.as_str().unwrap(), |job| {
-        job["status"] == "running"
-    });
+    until(&client, running.as_str().unwrap(), |job| job["status"] == "running");
     up.signal(Signal::SIGINT);
     let end = Instant::now() + Duration::from_secs(5);
     while client.get("/ready").status != 503 {
         assert!(Instant::now() < end, "it does not say that it drains");
     }
     let refused = client.post("/jobs", &json!({ "command": "true" }));
-    assert_eq!(
-        (refused.status, refused.header("retry-after").is_empty()),
-        (503, false)
-    );
+    assert_eq!((refused.status, refused.header("retry-after").is_empty()), (503, false));
     assert_eq!(client.get("/health").status, 200);
     assert!(up.wait(Duration::from_secs(20)).success());
     let kept = up.data().to_owned();
     let again = Service::up_again(&kept, &["--slots", "1"]);
     let client = again.client();
-    let job = until(client, running.as_str().unwrap(), |job| {
-        job["status"] == "completed"
-    });
+    let job = until(client, running.as_str().unwrap(), |job| job["status"] == "completed");
     assert_eq!(job["stdout"], "done\n");
-    until(client, waiting.as_str().unwrap(), |job| {
-        job["status"] == "completed"
-    });
+    until(client, waiting.as_str().unwrap(), |job| job["status"] == "completed");
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let mut up = Service::up(&["--slots", "1"]);
-    let job = up
-        .client()
-        .post(
-            "/jobs",
-            &json!({ "command": "sleep 98768", "timeout": 600 }),
-        )
-        .json();
-    until(up.client(), job["job_id"].as_str().unwrap(), |job| {
-        job["status"] == "running"
-    });
+    let job =
+        up.client().post("/jobs", &json!({ "command": "sleep 98768", "timeout": 600 })).json();
+    until(up.client(), job["job_id"].as_str().unwrap(), |job| job["status"] == "running");
     up.signal(Signal::SIGINT);
     let end = Instant::now() + Duration::from_secs(5);
     while up.client().get("/ready").status != 503 {

@@ -31,17 +31,10 @@ fn cpp_with_regex_is_compiled_and_run() {
 fn pythons_modules_load() {
     let result = execute(
         &Service::runner(&[]),
-        &python(
-            "import ssl, json, sqlite3; print(ssl.OPENSSL_VERSION)",
-            &json!({}),
-            60.0,
-        ),
+        &python("import ssl, json, sqlite3; print(ssl.OPENSSL_VERSION)", &json!({}), 60.0),
     );
     assert_eq!(verdict(&result), COMPLETED, "{result}");
-    assert!(
-        result["stdout"].as_str().unwrap().contains("OpenSSL"),
-        "{result}"
-    );
+    assert!(result["stdout"].as_str().unwrap().contains("OpenSSL"), "{result}");
 }
 
 #[test]
@@ -50,11 +43,7 @@ fn pythons_processes_work_together() {
         Lock(); Queue(); m = shared_memory.SharedMemory(create=True, size=4096); m.unlink()\n\
         with Pool(4) as p: print(sum(p.map(abs, range(-100, 0))))";
     let result = execute(&Service::runner(&[]), &python(program, &json!({}), 120.0));
-    assert_eq!(
-        (verdict(&result), &result["stdout"]),
-        (COMPLETED, &json!("5050\n")),
-        "{result}"
-    );
+    assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("5050\n")), "{result}");
 }
 
 #[test]
@@ -71,20 +60,14 @@ fn a_virtual_environment_with_numpy_is_exposed_needs_the_registries() {
         );
     };
     run(python3, &["-m", "venv", venv.to_str().unwrap()]);
-    run(
-        venv.join("bin/pip").to_str().unwrap(),
-        &["install", "--quiet", "numpy"],
-    );
+    run(venv.join("bin/pip").to_str().unwrap(), &["install", "--quiet", "numpy"]);
     let runner = Service::runner(&["--expose", venv.to_str().unwrap()]);
     let program =
         "import numpy; a = numpy.arange(10000.).reshape(100, 100); print(int((a @ a).trace()))";
     let command = format!("{} -c '{program}'", venv.join("bin/python").display());
     assert_eq!(work(&runner, &command), format!("{}\n", trace()));
     // It is seen, and can't be changed.
-    let result = execute(
-        &runner,
-        &shell(&format!("touch {}/x", venv.display()), &json!({}), 10.0),
-    );
+    let result = execute(&runner, &shell(&format!("touch {}/x", venv.display()), &json!({}), 10.0));
     assert_eq!(result["reason"], "exit_code", "{result}");
     drop(runner);
     std::fs::remove_dir_all(folder).unwrap();
@@ -93,9 +76,7 @@ fn a_virtual_environment_with_numpy_is_exposed_needs_the_registries() {
 /// The trace of the square of the 100 by 100 matrix of 0, 1, 2, …
 fn trace() -> String {
     let at = |i: u64, j: u64| i * 100 + j;
-    let sum: u64 = (0..100)
-        .flat_map(|i| (0..100).map(move |k| at(i, k) * at(k, i)))
-        .sum();
+    let sum: u64 = (0..100).flat_map(|i| (0..100).map(move |k| at(i, k) * at(k, i))).sum();
     sum.to_string()
 }
 
@@ -108,10 +89,7 @@ fn a_long_pipeline() {
 #[test]
 fn node_runs() {
     assert_eq!(
-        work(
-            &Service::runner(&[]),
-            "node -e 'console.log([1,2,3].map(x => x * x).join())'"
-        ),
+        work(&Service::runner(&[]), "node -e 'console.log([1,2,3].map(x => x * x).join())'"),
         "1,4,9\n"
     );
 }
@@ -131,10 +109,7 @@ fn ten_megabytes_go_through() {
         json!({ "command": "cat", "stdin": input, "limits": { "output": "16MiB" }, "timeout": 60 });
     let result = execute(&Service::runner(&[]), &task);
     assert_eq!(verdict(&result), COMPLETED);
-    assert!(
-        result["stdout"].as_str().unwrap() == input,
-        "what came out is not what went in"
-    );
+    assert!(result["stdout"].as_str().unwrap() == input, "what came out is not what went in");
 }
 
 #[test]

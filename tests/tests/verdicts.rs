@@ -19,30 +19,18 @@ fn runner() -> Service {
 #[test]
 fn an_exit_code_is_the_commands_own() {
     let result = execute(&runner(), &shell("exit 3", &json!({}), 10.0));
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("exit_code"), Some(3), None)
-    );
-    assert!(
-        result["message"].as_str().unwrap().contains("exit code 3"),
-        "{result}"
-    );
+    assert_eq!(verdict(&result), ("failed", Some("exit_code"), Some(3), None));
+    assert!(result["message"].as_str().unwrap().contains("exit code 3"), "{result}");
 }
 
 #[test]
 fn a_signal_is_told_by_its_number() {
     let runner = runner();
     let result = execute(&runner, &shell("kill -SEGV $$", &json!({}), 10.0));
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("signal"), Some(139), Some(11))
-    );
+    assert_eq!(verdict(&result), ("failed", Some("signal"), Some(139), Some(11)));
     // A SIGKILL that the job sent to itself is neither a time-out nor a want of memory.
     let result = execute(&runner, &shell("kill -KILL $$", &json!({}), 10.0));
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("signal"), Some(137), Some(9))
-    );
+    assert_eq!(verdict(&result), ("failed", Some("signal"), Some(137), Some(9)));
 }
 
 #[test]
@@ -65,10 +53,7 @@ fn out_of_memory_is_the_jobs_own_limit() {
     let limits = json!({ "memory": "64MiB" });
     let result = execute(&runner, &python(HOG, &limits, 60.0));
     assert_eq!(verdict(&result), killed("out_of_memory"));
-    assert!(
-        result["usage"]["oom_kills"].as_u64().unwrap() >= 1,
-        "{result}"
-    );
+    assert!(result["usage"]["oom_kills"].as_u64().unwrap() >= 1, "{result}");
     let peak = result["usage"]["memory_peak_bytes"].as_u64().unwrap();
     assert!((60 << 20..=64 << 20).contains(&peak), "{peak}");
     // The hog is a child, and its parent would go on: the whole job is killed.
@@ -95,10 +80,7 @@ fn a_fork_bomb_is_alone_with_it() {
         // Neighbours go on as if nothing were the matter.
         for _ in 0..10 {
             let result = execute(&runner, &shell("echo ok", &json!({}), 20.0));
-            assert_eq!(
-                (verdict(&result), &result["stdout"]),
-                (COMPLETED, &json!("ok\n"))
-            );
+            assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("ok\n")));
         }
         bomb.join().unwrap()
     });
@@ -123,27 +105,19 @@ fn output_for_ever_is_cut_and_the_job_goes_on_to_its_timeout() {
 #[test]
 fn output_that_just_fits_is_not_called_truncated() {
     let limits = json!({ "output": 6 });
-    let result = execute(
-        &runner(),
-        &shell("echo 12345; printf 1234567 >&2", &limits, 10.0),
-    );
+    let result = execute(&runner(), &shell("echo 12345; printf 1234567 >&2", &limits, 10.0));
     assert_eq!(
         (&result["stdout"], &result["stdout_truncated"]),
         (&json!("12345\n"), &json!(false))
     );
-    assert_eq!(
-        (&result["stderr"], &result["stderr_truncated"]),
-        (&json!("123456"), &json!(true))
-    );
+    assert_eq!((&result["stderr"], &result["stderr_truncated"]), (&json!("123456"), &json!(true)));
 }
 
 #[test]
 fn cpu_time_is_counted_over_all_processes() {
     let limits = json!({ "cpu_time": 0.5, "cpus": 2 });
-    let result = execute(
-        &runner(),
-        &shell("while :; do :; done & while :; do :; done", &limits, 60.0),
-    );
+    let result =
+        execute(&runner(), &shell("while :; do :; done & while :; do :; done", &limits, 60.0));
     assert_eq!(verdict(&result), killed("cpu_time"));
     let used = result["usage"]["cpu_ms"].as_f64().unwrap();
     assert!(used >= 500.0, "{used} ms");
@@ -171,18 +145,9 @@ fn half_a_core_is_half_a_core() {
 #[test]
 fn a_daemon_does_not_outlive_its_job() {
     let runner = runner();
-    let result = execute(
-        &runner,
-        &shell("setsid sleep 98765 & echo done", &json!({}), 60.0),
-    );
-    assert_eq!(
-        (verdict(&result), &result["stdout"]),
-        (COMPLETED, &json!("done\n"))
-    );
-    assert!(
-        result["runtime_ms"].as_f64().unwrap() < 30_000.0,
-        "{result}"
-    );
+    let result = execute(&runner, &shell("setsid sleep 98765 & echo done", &json!({}), 60.0));
+    assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("done\n")));
+    assert!(result["runtime_ms"].as_f64().unwrap() < 30_000.0, "{result}");
     assert!(
         census::gone("sleep 98765", Duration::from_secs(1)),
         "{:?}",
@@ -192,14 +157,8 @@ fn a_daemon_does_not_outlive_its_job() {
 
 #[test]
 fn the_end_of_output_is_not_the_end() {
-    let result = execute(
-        &runner(),
-        &shell("exec >&- 2>&-; sleep 0.5; exit 5", &json!({}), 60.0),
-    );
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("exit_code"), Some(5), None)
-    );
+    let result = execute(&runner(), &shell("exec >&- 2>&-; sleep 0.5; exit 5", &json!({}), 60.0));
+    assert_eq!(verdict(&result), ("failed", Some("exit_code"), Some(5), None));
     assert!(result["runtime_ms"].as_f64().unwrap() >= 500.0, "{result}");
 }
 
@@ -213,37 +172,13 @@ fn stopping_oneself_does_not_stop_the_clock() {
 fn what_is_not_there_is_the_jobs_own_failure() {
     let runner = runner();
     let result = execute(&runner, &json!({ "argv": ["no-such-program"] }));
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("exit_code"), Some(127), None)
-    );
-    assert!(
-        result["message"]
-            .as_str()
-            .unwrap()
-            .contains("no-such-program"),
-        "{result}"
-    );
+    assert_eq!(verdict(&result), ("failed", Some("exit_code"), Some(127), None));
+    assert!(result["message"].as_str().unwrap().contains("no-such-program"), "{result}");
     let result = execute(&runner, &json!({ "argv": ["/etc/passwd"] }));
-    assert_eq!(
-        verdict(&result),
-        ("failed", Some("exit_code"), Some(126), None)
-    );
-    let result = execute(
-        &runner,
-        &json!({ "command": "true", "cwd": "/no/such/folder" }),
-    );
-    assert_eq!(
-        (&result["status"], &result["reason"]),
-        (&json!("failed"), &json!("exit_code"))
-    );
-    assert!(
-        result["message"]
-            .as_str()
-            .unwrap()
-            .contains("/no/such/folder"),
-        "{result}"
-    );
+    assert_eq!(verdict(&result), ("failed", Some("exit_code"), Some(126), None));
+    let result = execute(&runner, &json!({ "command": "true", "cwd": "/no/such/folder" }));
+    assert_eq!((&result["status"], &result["reason"]), (&json!("failed"), &json!("exit_code")));
+    assert!(result["message"].as_str().unwrap().contains("/no/such/folder"), "{result}");
 }
 
 #[test]
@@ -252,22 +187,13 @@ fn exact_bytes_come_back_and_go_in() {
     let result = execute(&runner, &json!({ "command": "printf '\\377\\000a'" }));
     assert_eq!(result["stdout"], "\u{fffd}\0a");
     assert_eq!(result["stdout_base64"], "/wBh");
-    let result = execute(
-        &runner,
-        &json!({ "command": "od -An -tx1", "stdin_base64": "/wBh" }),
-    );
+    let result = execute(&runner, &json!({ "command": "od -An -tx1", "stdin_base64": "/wBh" }));
     assert_eq!(result["stdout"], " ff 00 61\n");
 }
 
 #[test]
 fn a_job_need_not_read_its_input() {
     let input = "x".repeat(1 << 20);
-    let result = execute(
-        &runner(),
-        &json!({ "command": "exec <&-; echo ok", "stdin": input }),
-    );
-    assert_eq!(
-        (verdict(&result), &result["stdout"]),
-        (COMPLETED, &json!("ok\n"))
-    );
+    let result = execute(&runner(), &json!({ "command": "exec <&-; echo ok", "stdin": input }));
+    assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("ok\n")));
 }

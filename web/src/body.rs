@@ -69,10 +69,7 @@ impl BodyReader {
     /// With these limits.
     pub fn new(limits: BodyLimits) -> Self {
         let units = usize::try_from(limits.total.0).unwrap_or(usize::MAX) / UNIT;
-        Self {
-            limits,
-            memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
-        }
+        Self { limits, memory: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))) }
     }
 
     /// The whole body, if its headers say that it is JSON.
@@ -82,10 +79,7 @@ impl BodyReader {
             return Err(self.too_large());
         }
         let start = Instant::now();
-        let mut read = RequestBody {
-            bytes: Vec::new(),
-            share: None,
-        };
+        let mut read = RequestBody { bytes: Vec::new(), share: None };
         loop {
             let frame = match timeout_at(start + self.allowed(read.len()), body.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
@@ -113,10 +107,7 @@ impl BodyReader {
 
     /// Takes from the common memory what `more` bytes need.
     fn charge(&self, read: &mut RequestBody, more: usize) -> Result<(), Problem> {
-        let held = read
-            .share
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = read.share.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let needed = (read.len() + more).div_ceil(UNIT).saturating_sub(held);
         let busy = || {
             let detail =
@@ -124,9 +115,7 @@ impl BodyReader {
             Problem::new(Kind::Unavailable, detail).retry_after(1)
         };
         let units = u32::try_from(needed).map_err(|_| busy())?;
-        let taken = Arc::clone(&self.memory)
-            .try_acquire_many_owned(units)
-            .map_err(|_| busy())?;
+        let taken = Arc::clone(&self.memory).try_acquire_many_owned(units).map_err(|_| busy())?;
         match &mut read.share {
             Some(share) => share.merge(taken),
             share => *share = Some(taken),
@@ -177,13 +166,10 @@ impl Deref for RequestBody {
 /// Demands JSON, in plain UTF-8.
 fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     let refuse = |detail: String| Err(Problem::new(Kind::MediaType, detail));
-    if let Some(coding) = headers
-        .get(CONTENT_ENCODING)
-        .filter(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
+    if let Some(coding) =
+        headers.get(CONTENT_ENCODING).filter(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
     {
-        return refuse(format!(
-            "the body is encoded as {coding:?}; send it as it is"
-        ));
+        return refuse(format!("the body is encoded as {coding:?}; send it as it is"));
     }
     let Some(kind) = headers.get(CONTENT_TYPE) else {
         return refuse(
@@ -192,9 +178,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let text = kind.to_str().unwrap_or_default();
     let mut parts = text.split(';').map(str::trim);
-    let json = parts
-        .next()
-        .is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
+    let json = parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case("application/json"));
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.trim().eq_ignore_ascii_case("charset") => {
             value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
@@ -211,10 +195,7 @@ fn check_type(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 fn broken(bytes: usize, error: &axum::Error) -> Problem {
-    Problem::new(
-        Kind::Invalid,
-        format!("the body broke off after {bytes} bytes: {error}"),
-    )
+    Problem::new(Kind::Invalid, format!("the body broke off after {bytes} bytes: {error}"))
 }
 
 #[cfg(test)]
@@ -228,9 +209,7 @@ mod tests {
     }
 
     fn typed(kind: &str) -> HeaderMap {
-        [(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap())]
-            .into_iter()
-            .collect()
+        [(CONTENT_TYPE, HeaderValue::from_str(kind).unwrap())].into_iter().collect()
     }
 
     #[test]
@@ -242,12 +221,7 @@ mod tests {
         ] {
             assert!(check_type(&typed(kind)).is_ok(), "{kind}");
         }
-        for kind in [
-            "text/plain",
-            "application/jsonp",
-            "application/json; charset=latin1",
-            "",
-        ] {
+        for kind in ["text/plain", "application/jsonp", "application/json; charset=latin1", ""] {
             assert_eq!(check_type(&typed(kind)).unwrap_err().status, 415, "{kind}");
         }
         assert_eq!(check_type(&HeaderMap::new()).unwrap_err().status, 415);
@@ -258,11 +232,8 @@ mod tests {
 
     #[tokio::test]
     async fn bodies_share_memory_until_they_are_dropped() {
-        let limits = BodyLimits {
-            size: ByteSize(8192),
-            total: ByteSize(10 << 10),
-            ..BodyLimits::default()
-        };
+        let limits =
+            BodyLimits { size: ByteSize(8192), total: ByteSize(10 << 10), ..BodyLimits::default() };
         let reader = BodyReader::new(limits);
         let read = |len: usize| {
             let reader = reader.clone();

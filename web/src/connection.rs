@@ -48,13 +48,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) fn new(stream: TcpStream, unread: Unread, patience: Duration) -> Self {
-        Self {
-            stream,
-            unread,
-            patience,
-            lingering: None,
-            stalled: None,
-        }
+        Self { stream, unread, patience, lingering: None, stalled: None }
     }
 
     /// Passes on what a write came to, and turns a wait that is too long into an error.
@@ -68,9 +62,7 @@ impl Connection {
             return written;
         }
         let patience = self.patience;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(sleep(patience)));
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -121,9 +113,7 @@ impl AsyncWrite for Connection {
                 return Poll::Ready(Ok(()));
             }
         }
-        let deadline = this
-            .lingering
-            .get_or_insert_with(|| Box::pin(sleep(LINGER)));
+        let deadline = this.lingering.get_or_insert_with(|| Box::pin(sleep(LINGER)));
         let mut scratch = [0; 16 << 10];
         // The deadline is looked at each time round: a fast client could keep the loop busy.
         while deadline.as_mut().poll(cx).is_pending() {

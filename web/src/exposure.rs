@@ -57,42 +57,16 @@ mod tests {
 
     #[test]
     fn only_loopback_needs_no_token() {
-        for loopback in [
-            "127.0.0.1:0",
-            "127.8.0.1:0",
-            "[::1]:0",
-            "[::ffff:127.0.0.1]:0",
-        ] {
-            assert!(
-                check_exposure(at(loopback), false, false).is_ok(),
-                "{loopback}"
-            );
+        for loopback in ["127.0.0.1:0", "127.8.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"] {
+            assert!(check_exposure(at(loopback), false, false).is_ok(), "{loopback}");
         }
-        for reachable in [
-            "0.0.0.0:8000",
-            "[::]:8000",
-            "192.168.1.5:8000",
-            "[::ffff:10.0.0.1]:1",
-        ] {
-            let error = check_exposure(at(reachable), false, false)
-                .unwrap_err()
-                .to_string();
-            for advice in [
-                reachable,
-                "--token-file",
-                "CLOISTER_TOKEN",
-                "--insecure-no-auth",
-            ] {
+        for reachable in ["0.0.0.0:8000", "[::]:8000", "192.168.1.5:8000", "[::ffff:10.0.0.1]:1"] {
+            let error = check_exposure(at(reachable), false, false).unwrap_err().to_string();
+            for advice in [reachable, "--token-file", "CLOISTER_TOKEN", "--insecure-no-auth"] {
                 assert!(error.contains(advice), "{reachable}: {error}");
             }
-            assert!(
-                check_exposure(at(reachable), true, false).is_ok(),
-                "{reachable}"
-            );
-            assert!(
-                check_exposure(at(reachable), false, true).is_ok(),
-                "{reachable}"
-            );
+            assert!(check_exposure(at(reachable), true, false).is_ok(), "{reachable}");
+            assert!(check_exposure(at(reachable), false, true).is_ok(), "{reachable}");
         }
     }
 
@@ -101,18 +75,9 @@ mod tests {
         let token = || vec![Secret::new("a".repeat(32), "of the test").unwrap()];
         let decide =
             |listen, tokens, insecure| Access::decide(at(listen), tokens, insecure).unwrap();
-        assert!(matches!(
-            decide("127.0.0.1:1", token(), false),
-            Access::Tokens(_)
-        ));
-        assert!(matches!(
-            decide("0.0.0.0:1", token(), true),
-            Access::Tokens(_)
-        ));
-        assert!(matches!(
-            decide("127.0.0.1:1", vec![], true),
-            Access::Loopback { .. }
-        ));
+        assert!(matches!(decide("127.0.0.1:1", token(), false), Access::Tokens(_)));
+        assert!(matches!(decide("0.0.0.0:1", token(), true), Access::Tokens(_)));
+        assert!(matches!(decide("127.0.0.1:1", vec![], true), Access::Loopback { .. }));
         assert!(matches!(decide("0.0.0.0:1", vec![], true), Access::Open));
     }
 }

@@ -42,10 +42,7 @@ impl Rejection {
 
 impl From<Problem> for Rejection {
     fn from(problem: Problem) -> Self {
-        Self {
-            problem: Box::new(problem),
-            header: None,
-        }
+        Self { problem: Box::new(problem), header: None }
     }
 }
 
@@ -57,18 +54,12 @@ impl IntoResponse for Rejection {
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
         let mut response = (status, body).into_response();
         let headers = response.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/problem+json"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.problem.retry_after {
             headers.insert(RETRY_AFTER, seconds.into());
         }
         // The rest of such a body is not worth reading: say that the connection ends here.
-        if matches!(
-            status,
-            StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
-        ) {
+        if matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some((name, value)) = self.header.map(|header| *header) {
@@ -81,16 +72,11 @@ impl IntoResponse for Rejection {
 /// Makes unknown addresses and methods of `router`'s routes problems too. `OPTIONS` is answered
 /// with the methods that there are; `HEAD` works wherever `GET` does. Call it after the last route.
 pub fn with_fallbacks<S: Clone + Send + Sync + 'static>(router: Router<S>) -> Router<S> {
-    router
-        .fallback(not_found)
-        .method_not_allowed_fallback(other_method)
+    router.fallback(not_found).method_not_allowed_fallback(other_method)
 }
 
 async fn not_found(uri: Uri) -> Rejection {
-    Rejection::new(
-        Kind::NotFound,
-        format!("there is nothing at {}", uri.path()),
-    )
+    Rejection::new(Kind::NotFound, format!("there is nothing at {}", uri.path()))
 }
 
 /// The header `Allow` is added by the router, which knows it.
@@ -98,10 +84,8 @@ async fn other_method(method: Method, uri: Uri) -> Response {
     if method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into_response();
     }
-    let detail = format!(
-        "{method} is not offered at {}; the header Allow lists what is",
-        uri.path()
-    );
+    let detail =
+        format!("{method} is not offered at {}; the header Allow lists what is", uri.path());
     Rejection::new(Kind::MethodNotAllowed, detail).into_response()
 }
 

@@ -29,14 +29,10 @@ impl Params {
                     [] => "this address takes none".into(),
                     known => format!("this address takes {}", known.join(", ")),
                 };
-                return Err(invalid(format!(
-                    "the query parameter {name:?} is not known; {takes}"
-                )));
+                return Err(invalid(format!("the query parameter {name:?} is not known; {takes}")));
             }
             if pairs[..index].iter().any(|(earlier, _)| earlier == name) {
-                return Err(invalid(format!(
-                    "the query parameter {name:?} is given twice"
-                )));
+                return Err(invalid(format!("the query parameter {name:?} is given twice")));
             }
         }
         Ok(Self(pairs))
@@ -44,10 +40,7 @@ impl Params {
 
     /// The text of a parameter.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// A parameter read as a `T`.
@@ -55,9 +48,7 @@ impl Params {
         self.text(name)
             .map(|text| {
                 text.parse().map_err(|error| {
-                    invalid(format!(
-                        "the query parameter {name:?} is not valid: {error}"
-                    ))
+                    invalid(format!("the query parameter {name:?} is not valid: {error}"))
                 })
             })
             .transpose()
@@ -107,35 +98,17 @@ mod tests {
         for bad in ["wait=", "wait=-1", "wait=soon", "wait=NaN", "wait=1e400"] {
             let problem = read(bad).unwrap().wait().unwrap_err();
             assert_eq!(problem.status, 400, "{bad}");
-            assert!(
-                problem.detail.contains("\"wait\""),
-                "{bad}: {}",
-                problem.detail
-            );
+            assert!(problem.detail.contains("\"wait\""), "{bad}: {}", problem.detail);
         }
     }
 
     #[test]
     fn what_is_not_known_or_given_twice_is_refused() {
         let detail = |query| read(query).unwrap_err().detail;
-        assert!(
-            detail("wiat=10").contains("takes wait, limit"),
-            "{}",
-            detail("wiat=10")
-        );
+        assert!(detail("wiat=10").contains("takes wait, limit"), "{}", detail("wiat=10"));
         assert!(detail("limit=1&limit=2").contains("twice"));
-        assert_eq!(
-            read("limit=5&wait=1").unwrap().get::<u32>("limit").unwrap(),
-            Some(5)
-        );
-        assert_eq!(
-            read("limit=five")
-                .unwrap()
-                .get::<u32>("limit")
-                .unwrap_err()
-                .status,
-            400
-        );
+        assert_eq!(read("limit=5&wait=1").unwrap().get::<u32>("limit").unwrap(), Some(5));
+        assert_eq!(read("limit=five").unwrap().get::<u32>("limit").unwrap_err().status, 400);
         assert_eq!(read("limit=a%20b").unwrap().text("limit"), Some("a b"));
     }
 }

@@ -42,24 +42,15 @@ impl Secret {
             "holds characters other than visible ASCII, which no Authorization header can carry"
                 .into()
         } else {
-            return Ok(Self {
-                digest: Sha256::digest(text).into(),
-                text: text.into(),
-            });
+            return Ok(Self { digest: Sha256::digest(text).into(), text: text.into() });
         };
-        Err(Error::WeakToken {
-            origin: origin.into(),
-            reason,
-        })
+        Err(Error::WeakToken { origin: origin.into(), reason })
     }
 
     /// Reads a token from a file that holds nothing else. A file that everybody on the machine can
     /// read is a warning in the log: in a container that may be as intended.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::TokenFile {
-            path: path.into(),
-            source,
-        };
+        let failed = |source| Error::TokenFile { path: path.into(), source };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
@@ -74,9 +65,7 @@ impl Secret {
         }
         let mut text = String::new();
         // One byte more than allowed tells "too long" from "just fits".
-        file.take(MAX_LENGTH as u64 + 2)
-            .read_to_string(&mut text)
-            .map_err(failed)?;
+        file.take(MAX_LENGTH as u64 + 2).read_to_string(&mut text).map_err(failed)?;
         Self::new(text, &format!("in {}", path.display()))
     }
 
@@ -113,12 +102,9 @@ mod tests {
     fn it_matches_itself_alone_and_shows_nothing() {
         let secret = Secret::new(format!(" {TOKEN}\n"), "of the test").unwrap();
         assert!(secret.matches(TOKEN.as_bytes()));
-        for other in [
-            "",
-            "correct",
-            "correct-horse-battery-staplE",
-            "correct-horse-battery-staple ",
-        ] {
+        for other in
+            ["", "correct", "correct-horse-battery-staplE", "correct-horse-battery-staple "]
+        {
             assert!(!secret.matches(other.as_bytes()), "{other}");
         }
         let header = secret.authorization();
@@ -137,13 +123,8 @@ mod tests {
             ("a token with some spaces", "visible ASCII"),
             ("schlüssel-schlüssel", "visible ASCII"),
         ] {
-            let error = Secret::new(text, "in CLOISTER_TOKEN")
-                .unwrap_err()
-                .to_string();
-            assert!(
-                error.contains(reason) && error.contains("CLOISTER_TOKEN"),
-                "{error}"
-            );
+            let error = Secret::new(text, "in CLOISTER_TOKEN").unwrap_err().to_string();
+            assert!(error.contains(reason) && error.contains("CLOISTER_TOKEN"), "{error}");
             assert!(text.trim().is_empty() || !error.contains(text), "{error}");
         }
     }
@@ -154,23 +135,12 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let path = folder.join("token");
         let missing = Secret::from_file(&path).unwrap_err().to_string();
-        assert!(
-            missing.contains("token") && missing.contains("No such file"),
-            "{missing}"
-        );
-        assert!(matches!(
-            Secret::from_file(&folder),
-            Err(Error::TokenFile { .. })
-        ));
+        assert!(missing.contains("token") && missing.contains("No such file"), "{missing}");
+        assert!(matches!(Secret::from_file(&folder), Err(Error::TokenFile { .. })));
         fs::write(&path, format!("{TOKEN}\n")).unwrap();
         assert!(Secret::from_file(&path).unwrap().matches(TOKEN.as_bytes()));
         fs::write(&path, "a".repeat(1 << 20)).unwrap();
-        assert!(
-            Secret::from_file(&path)
-                .unwrap_err()
-                .to_string()
-                .contains("longer")
-        );
+        assert!(Secret::from_file(&path).unwrap_err().to_string().contains("longer"));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

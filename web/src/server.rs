@@ -131,10 +131,7 @@ async fn talk(
         let router = router.clone();
         async move {
             Ok::<_, Infallible>(
-                router
-                    .oneshot(request)
-                    .await
-                    .unwrap_or_else(|never| match never {}),
+                router.oneshot(request).await.unwrap_or_else(|never| match never {}),
             )
         }
     });
@@ -151,9 +148,7 @@ async fn talk(
 
 async fn full() -> Rejection {
     let detail = "the service has as many connections as it takes; try again soon";
-    Problem::new(Kind::Unavailable, detail)
-        .retry_after(1)
-        .into()
+    Problem::new(Kind::Unavailable, detail).retry_after(1).into()
 }
 
 /// A client that gave up while it waited is not worth a word; a lack of descriptors or memory is,

@@ -138,13 +138,7 @@ mod tests {
         shutdown.on_signals().unwrap();
         let kill = |name: &str| {
             let pid = id().to_string();
-            assert!(
-                Command::new("kill")
-                    .args(["-s", name, &pid])
-                    .status()
-                    .unwrap()
-                    .success()
-            );
+            assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
         };
         kill("TERM");
         shutdown.draining().await;

@@ -51,36 +51,20 @@ pub(super) struct Call {
 impl Call {
     /// `path` starts with a slash.
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
-        Self {
-            method,
-            path: path.into(),
-            wait: Duration::ZERO,
-            body: Bytes::new(),
-            key: None,
-        }
+        Self { method, path: path.into(), wait: Duration::ZERO, body: Bytes::new(), key: None }
     }
 
     /// Looks at one job, and with a `wait` that is not zero, only when that has passed or the job
     /// has ended.
     pub(super) fn job(id: Uuid, wait: Duration) -> Self {
-        let query = if wait.is_zero() {
-            String::new()
-        } else {
-            format!("?wait={}", wait.as_secs())
-        };
-        Self {
-            wait,
-            ..Self::new(Method::GET, format!("/jobs/{id}{query}"))
-        }
+        let query =
+            if wait.is_zero() { String::new() } else { format!("?wait={}", wait.as_secs()) };
+        Self { wait, ..Self::new(Method::GET, format!("/jobs/{id}{query}")) }
     }
 
     /// Hands in a job; with the same key the same body is one job, however often it is sent.
     pub(super) fn submission(body: Vec<u8>, key: HeaderValue) -> Self {
-        Self {
-            body: body.into(),
-            key: Some(key),
-            ..Self::new(Method::POST, "/jobs")
-        }
+        Self { body: body.into(), key: Some(key), ..Self::new(Method::POST, "/jobs") }
     }
 
     /// For messages.
@@ -137,10 +121,7 @@ impl Api {
         let response = self.client.request(self.request(call)).await;
         let response = response.map_err(|error| {
             if error.is_connect() {
-                Error::Unreachable {
-                    server: self.server.clone(),
-                    why: cause(&error),
-                }
+                Error::Unreachable { server: self.server.clone(), why: cause(&error) }
             } else {
                 self.broken_off(call, &error)
             }
@@ -174,42 +155,31 @@ impl Api {
     async fn read(&self, call: &Call, body: Incoming) -> Result<Bytes, Error> {
         let limit = usize::try_from(self.max_answer.0).unwrap_or(usize::MAX);
         let collected = Limited::new(body, limit).collect().await;
-        collected
-            .map(http_body_util::Collected::to_bytes)
-            .map_err(|error| {
-                if error.is::<LengthLimitError>() {
-                    Error::TooLarge {
-                        server: self.server.clone(),
-                        call: call.name(),
-                        limit: self.max_answer,
-                    }
-                } else {
-                    self.broken_off(call, error.as_ref())
+        collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Error::TooLarge {
+                    server: self.server.clone(),
+                    call: call.name(),
+                    limit: self.max_answer,
                 }
-            })
+            } else {
+                self.broken_off(call, error.as_ref())
+            }
+        })
     }
 
     fn broken_off(&self, call: &Call, error: &(dyn std::error::Error + 'static)) -> Error {
-        Error::BrokenOff {
-            server: self.server.clone(),
-            call: call.name(),
-            why: cause(error),
-        }
+        Error::BrokenOff { server: self.server.clone(), call: call.name(), why: cause(error) }
     }
 
     /// Makes an error of an answer that is none of the good ones.
     fn refusal(&self, call: &Call, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Error {
         // A date is allowed there too (RFC 9110, 10.2.3); coordinators send seconds.
-        let seconds = headers
-            .get(RETRY_AFTER)
-            .and_then(|value| value.to_str().ok()?.parse().ok());
+        let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let retry_after = seconds.map(Duration::from_secs);
         match serde_json::from_slice::<Problem>(body) {
             Ok(problem) => Error::Refused {
-                problem: Box::new(Problem {
-                    status: status.as_u16(),
-                    ..problem
-                }),
+                problem: Box::new(Problem { status: status.as_u16(), ..problem }),
                 retry_after,
             },
             Err(_) => Error::Stranger {

@@ -18,28 +18,16 @@ pub(super) enum Error {
     Unreachable { server: Server, why: String },
     /// A connection ended in the middle.
     #[error("the coordinator at {server} broke off while it answered {call}: {why}; try again")]
-    BrokenOff {
-        server: Server,
-        call: String,
-        why: String,
-    },
+    BrokenOff { server: Server, call: String, why: String },
     /// It has the request and says nothing.
     #[error(
         "the coordinator at {server} has not answered {call} within {} s; its /health may say why",
         .after.as_secs()
     )]
-    Silent {
-        server: Server,
-        call: String,
-        after: Duration,
-    },
+    Silent { server: Server, call: String, after: Duration },
     /// More than a client should keep in memory.
     #[error("the coordinator at {server} answered {call} with more than {limit}; ask it by curl")]
-    TooLarge {
-        server: Server,
-        call: String,
-        limit: cloister_api::ByteSize,
-    },
+    TooLarge { server: Server, call: String, limit: cloister_api::ByteSize },
     /// Something answers there that speaks another language.
     #[error("{server} answered {call} with {status} and {what}; is it a coordinator?")]
     Stranger {
@@ -51,10 +39,7 @@ pub(super) enum Error {
     },
     /// It said no, and why.
     #[error("{}", problem::render(.problem))]
-    Refused {
-        problem: Box<Problem>,
-        retry_after: Option<Duration>,
-    },
+    Refused { problem: Box<Problem>, retry_after: Option<Duration> },
     /// A list that would never end.
     #[error(
         "the coordinator at {server} answered the same page of jobs twice; is it a coordinator?"
@@ -67,15 +52,14 @@ impl Error {
     pub(super) fn passes(&self) -> Option<Duration> {
         match self {
             Self::Unreachable { .. } | Self::BrokenOff { .. } => Some(Duration::ZERO),
-            Self::Refused {
-                problem,
-                retry_after,
-            } if problem.status == StatusCode::SERVICE_UNAVAILABLE => *retry_after,
-            Self::Stranger {
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                retry_after,
-                ..
-            } => *retry_after,
+            Self::Refused { problem, retry_after }
+                if problem.status == StatusCode::SERVICE_UNAVAILABLE =>
+            {
+                *retry_after
+            }
+            Self::Stranger { status: StatusCode::SERVICE_UNAVAILABLE, retry_after, .. } => {
+                *retry_after
+            }
             _ => None,
         }
     }
@@ -95,9 +79,7 @@ pub(super) fn cause(error: &(dyn StdError + 'static)) -> String {
     let said = innermost.to_string();
     let words = said.split(" (os error").next().unwrap_or_default();
     let mut chars = words.chars();
-    let lower = chars
-        .next()
-        .map(|first| first.to_lowercase().chain(chars).collect());
+    let lower = chars.next().map(|first| first.to_lowercase().chain(chars).collect());
     text::plain(&lower.unwrap_or_else(|| "no reason is known".to_string()))
 }
 

@@ -38,11 +38,7 @@ impl Get {
             screen => {
                 // Not as a job of this version: a newer coordinator's fields are passed on too.
                 let json = serde_json::to_string_pretty(&api.call::<Value>(&call).await?)? + "\n";
-                if screen.is_some() {
-                    text::json(&json)
-                } else {
-                    json
-                }
+                if screen.is_some() { text::json(&json) } else { json }
             }
         };
         let mut stdout = stdout().lock();

@@ -81,11 +81,7 @@ impl List {
                 self.each_page(&api, |jobs: &[Value]| {
                     for job in jobs {
                         let json = job.to_string();
-                        let json = if screen.is_some() {
-                            text::json(&json)
-                        } else {
-                            json
-                        };
+                        let json = if screen.is_some() { text::json(&json) } else { json };
                         writeln!(out, "{json}")?;
                     }
                     out.flush()
@@ -105,11 +101,8 @@ impl List {
         api: &Api,
         mut show: impl FnMut(&[T]) -> std::io::Result<()>,
     ) -> anyhow::Result<bool> {
-        let mut left = if self.all {
-            usize::MAX
-        } else {
-            usize::try_from(self.limit).unwrap_or(usize::MAX)
-        };
+        let mut left =
+            if self.all { usize::MAX } else { usize::try_from(self.limit).unwrap_or(usize::MAX) };
         let mut next: Option<String> = None;
         loop {
             let path = self.path(left.min(PAGE), next.as_deref());
@@ -130,16 +123,9 @@ impl List {
     }
 
     fn path(&self, limit: usize, next: Option<&str>) -> String {
-        let status = self
-            .status
-            .as_deref()
-            .map(|status| format!("&status={status}"));
+        let status = self.status.as_deref().map(|status| format!("&status={status}"));
         let next = next.map(|token| format!("&next={}", percent_encoded(token)));
-        format!(
-            "/jobs?limit={limit}{}{}",
-            status.unwrap_or_default(),
-            next.unwrap_or_default()
-        )
+        format!("/jobs?limit={limit}{}{}", status.unwrap_or_default(), next.unwrap_or_default())
     }
 }
 

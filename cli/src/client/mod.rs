@@ -53,11 +53,7 @@ pub(crate) fn get(args: &Get) -> ExitCode {
 }
 
 pub(crate) fn wait(args: &Wait) -> ExitCode {
-    let trouble = if args.is_for_one() {
-        exit::NO_CELL
-    } else {
-        FAILED
-    };
+    let trouble = if args.is_for_one() { exit::NO_CELL } else { FAILED };
     run(args.run(), trouble)
 }
 

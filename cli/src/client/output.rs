@@ -19,9 +19,7 @@ pub(super) fn bytes<'a>(
     match base64 {
         Some(base64) => {
             let bytes = BASE64_STANDARD.decode(base64);
-            Ok(bytes
-                .context("the coordinator's answer holds base64 that is none")?
-                .into())
+            Ok(bytes.context("the coordinator's answer holds base64 that is none")?.into())
         }
         None => Ok(text.unwrap_or_default().as_bytes().into()),
     }
@@ -52,33 +50,21 @@ fn write(mut to: impl Write, bytes: &[u8], acts: bool) -> io::Result<()> {
 pub(super) fn remarks(job: &Job) -> Vec<String> {
     let by_itself = job.reason == Some(Reason::ExitCode) && job.started_at.is_some();
     let ending = (job.status != Status::Completed && !by_itself).then(|| ending(job));
-    let cut = [
-        ("stdout", job.stdout_truncated),
-        ("stderr", job.stderr_truncated),
-    ];
-    let cut = cut
-        .into_iter()
-        .filter(|(_, truncated)| *truncated == Some(true));
+    let cut = [("stdout", job.stdout_truncated), ("stderr", job.stderr_truncated)];
+    let cut = cut.into_iter().filter(|(_, truncated)| *truncated == Some(true));
     let cut = cut.map(|(name, _)| {
         let limit = job.request.task.limits.output;
         format!("the job wrote more to {name} than the {limit} that are kept")
     });
-    let open = (!job.not_enforced.is_empty()).then(|| {
-        format!(
-            "its host did not enforce {}",
-            text::plain(&job.not_enforced.join(", "))
-        )
-    });
+    let open = (!job.not_enforced.is_empty())
+        .then(|| format!("its host did not enforce {}", text::plain(&job.not_enforced.join(", "))));
     ending.into_iter().chain(cut).chain(open).collect()
 }
 
 /// How a job ended, in a sentence.
 pub(super) fn ending(job: &Job) -> String {
     let reason = job.reason.map(|reason| format!(" ({})", reason.as_str()));
-    let sentence = job
-        .message
-        .as_deref()
-        .map(|message| format!(": {}", text::plain(message)));
+    let sentence = job.message.as_deref().map(|message| format!(": {}", text::plain(message)));
     format!(
         "job {} {}{}{}",
         job.job_id,

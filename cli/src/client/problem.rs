@@ -10,15 +10,8 @@ use super::text;
 /// together gives way to the title: nobody wants to read them twice.
 pub(super) fn render(problem: &Problem) -> String {
     let repeats = !problem.errors.is_empty()
-        && problem
-            .errors
-            .iter()
-            .all(|fault| problem.detail.contains(&fault.detail));
-    let head = if repeats || problem.detail.is_empty() {
-        &problem.title
-    } else {
-        &problem.detail
-    };
+        && problem.errors.iter().all(|fault| problem.detail.contains(&fault.detail));
+    let head = if repeats || problem.detail.is_empty() { &problem.title } else { &problem.detail };
     let mut shown = text::plain(head);
     for fault in &problem.errors {
         let detail = text::plain(&fault.detail);
@@ -40,18 +33,13 @@ mod tests {
     use super::*;
 
     fn fault(pointer: &str, detail: &str) -> FieldProblem {
-        FieldProblem {
-            pointer: pointer.into(),
-            detail: detail.into(),
-        }
+        FieldProblem { pointer: pointer.into(), detail: detail.into() }
     }
 
     #[test]
     fn each_fault_has_a_line_and_none_is_told_twice() {
-        let faults = vec![
-            fault("/limits/memory", "must be 1MiB at least"),
-            fault("", "has no command"),
-        ];
+        let faults =
+            vec![fault("/limits/memory", "must be 1MiB at least"), fault("", "has no command")];
         assert_eq!(
             render(&Problem::invalid(faults.clone())),
             "The request is not valid\n  /limits/memory must be 1MiB at least\n  has no command"
@@ -65,10 +53,7 @@ mod tests {
     fn a_hostile_text_drives_no_terminal() {
         let mut problem = Problem::new(Kind::NotFound, "no job \x1b]0;owned\x07");
         problem.errors = vec![fault("/\x1b[2J", "a\nb")];
-        assert_eq!(
-            render(&problem),
-            "no job \\u{1b}]0;owned\\u{7}\n  /\\u{1b}[2J a\\nb"
-        );
+        assert_eq!(render(&problem), "no job \\u{1b}]0;owned\\u{7}\n  /\\u{1b}[2J a\\nb");
     }
 
     #[test]

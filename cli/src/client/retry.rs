@@ -18,18 +18,12 @@ pub(super) struct Patience {
 impl Patience {
     /// For a person or a script that waits for an answer: about three seconds without a
     /// coordinator, and as long as a busy one asks for, within a minute.
-    pub(super) const BRIEF: Self = Self {
-        attempts: 5,
-        longest: Duration::from_secs(2),
-        in_all: Duration::from_secs(60),
-    };
+    pub(super) const BRIEF: Self =
+        Self { attempts: 5, longest: Duration::from_secs(2), in_all: Duration::from_secs(60) };
 
     /// For somebody who waits for a job anyway: long enough for a coordinator to be restarted.
-    pub(super) const RESTART: Self = Self {
-        attempts: 12,
-        longest: Duration::from_secs(5),
-        in_all: Duration::from_secs(60),
-    };
+    pub(super) const RESTART: Self =
+        Self { attempts: 12, longest: Duration::from_secs(5), in_all: Duration::from_secs(60) };
 
     /// Makes an attempt until one succeeds, fails for good, or patience is at its end.
     pub(super) async fn persist<T>(
@@ -48,10 +42,8 @@ impl Patience {
             };
             let (next, all) = (made + 1, self.attempts);
             let line = error.to_string();
-            progress.tell(&format!(
-                "attempt {next} of {all} in {:.1} s: {line}",
-                pause.as_secs_f64()
-            ));
+            progress
+                .tell(&format!("attempt {next} of {all} in {:.1} s: {line}", pause.as_secs_f64()));
             tokio::time::sleep(pause).await;
         }
         unreachable!("the loop above has no end but its returns")
@@ -92,10 +84,7 @@ mod tests {
             .map(|made| Patience::BRIEF.pause(made, Duration::ZERO, &unreachable()))
             .collect();
         let millis = |n| Some(Duration::from_millis(n));
-        assert_eq!(
-            pauses,
-            [millis(200), millis(400), millis(800), millis(1600), None]
-        );
+        assert_eq!(pauses, [millis(200), millis(400), millis(800), millis(1600), None]);
         let last = Patience::RESTART.pause(11, Duration::ZERO, &unreachable());
         assert_eq!(last, Some(Duration::from_secs(5)));
     }
@@ -104,11 +93,7 @@ mod tests {
     fn a_coordinator_that_says_when_is_heard() {
         let pause = |error| Patience::BRIEF.pause(1, Duration::ZERO, &error);
         assert_eq!(pause(busy(Some(7))), Some(Duration::from_secs(7)));
-        assert_eq!(
-            pause(busy(Some(0))),
-            Some(Duration::from_millis(200)),
-            "never at once"
-        );
+        assert_eq!(pause(busy(Some(0))), Some(Duration::from_millis(200)), "never at once");
         assert_eq!(pause(busy(Some(3600))), None, "longer than anybody waits");
         assert_eq!(pause(busy(Some(u64::MAX))), None);
         assert_eq!(pause(busy(None)), None, "it did not ask to come again");

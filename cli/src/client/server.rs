@@ -22,13 +22,7 @@ pub(super) struct Connection {
     #[arg(long, value_name = "FILE", env = "CLOISTER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// The token itself; other users of the machine can read it on a command line
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "CLOISTER_TOKEN",
-        hide = true,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "CLOISTER_TOKEN", hide = true, hide_env_values = true)]
     token: Option<String>,
 }
 
@@ -67,17 +61,13 @@ impl FromStr for Server {
 
     fn from_str(text: &str) -> Result<Self, String> {
         const EXAMPLE: &str = "write it as http://127.0.0.1:8000";
-        let uri: Uri = text
-            .parse()
-            .map_err(|error| format!("is not a URL: {error}; {EXAMPLE}"))?;
+        let uri: Uri = text.parse().map_err(|error| format!("is not a URL: {error}; {EXAMPLE}"))?;
         match uri.scheme_str() {
             Some("http") => {}
             Some("https") => {
-                return Err(
-                    "https comes with a later version; use http:// to a coordinator on \
+                return Err("https comes with a later version; use http:// to a coordinator on \
                             this machine, or through a tunnel that encrypts"
-                        .into(),
-                );
+                    .into());
             }
             Some(other) => return Err(format!("{other} is not a scheme known here; {EXAMPLE}")),
             None => return Err(format!("has no scheme; {EXAMPLE}")),
@@ -85,13 +75,11 @@ impl FromStr for Server {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if authority.contains('@') {
             return Err(
-                "names a user; show a token instead, by CLOISTER_TOKEN or --token-file".into(),
+                "names a user; show a token instead, by CLOISTER_TOKEN or --token-file".into()
             );
         }
         if uri.host().is_none_or(str::is_empty) || uri.query().is_some() || text.contains('#') {
-            return Err(format!(
-                "must be a scheme, a host and a port, no more; {EXAMPLE}"
-            ));
+            return Err(format!("must be a scheme, a host and a port, no more; {EXAMPLE}"));
         }
         Ok(Self(text.trim_end_matches('/').into()))
     }
@@ -106,10 +94,7 @@ mod tests {
         for (text, jobs) in [
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/jobs"),
             ("http://[::1]:8000/", "http://[::1]:8000/jobs"),
-            (
-                "http://example.org/cloister/",
-                "http://example.org/cloister/jobs",
-            ),
+            ("http://example.org/cloister/", "http://example.org/cloister/jobs"),
         ] {
             assert_eq!(text.parse::<Server>().unwrap().at("/jobs"), jobs);
         }

@@ -111,9 +111,7 @@ impl Submit {
         // With a key, an attempt whose answer was lost can be made again without running twice.
         let key = self.idempotency_key.clone().map_or_else(random_key, Ok)?;
         let call = Call::submission(body, key);
-        let job: Job = Patience::BRIEF
-            .persist(&progress, async || api.call(&call).await)
-            .await?;
+        let job: Job = Patience::BRIEF.persist(&progress, async || api.call(&call).await).await?;
         // What was handed in, and with it its standard input, need not be kept while waiting.
         drop(call);
         progress.clear();
@@ -172,21 +170,15 @@ impl Submit {
 /// Standard input as a request carries it: text where it is that, so that people can read it.
 fn read(from: impl Read) -> anyhow::Result<Stdin> {
     let mut bytes = Vec::new();
-    from.take(MAX_STDIN.0 + 1)
-        .read_to_end(&mut bytes)
-        .context("standard input cannot be read")?;
+    from.take(MAX_STDIN.0 + 1).read_to_end(&mut bytes).context("standard input cannot be read")?;
     if bytes.len() as u64 > MAX_STDIN.0 {
         bail!("standard input is longer than {MAX_STDIN}; give the job a way to fetch it instead");
     }
     Ok(match String::from_utf8(bytes) {
-        Ok(text) => Stdin {
-            stdin: Some(text),
-            stdin_base64: None,
-        },
-        Err(error) => Stdin {
-            stdin: None,
-            stdin_base64: Some(BASE64_STANDARD.encode(error.as_bytes())),
-        },
+        Ok(text) => Stdin { stdin: Some(text), stdin_base64: None },
+        Err(error) => {
+            Stdin { stdin: None, stdin_base64: Some(BASE64_STANDARD.encode(error.as_bytes())) }
+        }
     })
 }
 
@@ -195,9 +187,7 @@ fn random_key() -> anyhow::Result<HeaderValue> {
 }
 
 fn key(text: &str) -> Result<HeaderValue, String> {
-    let visible = text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    let visible = text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
     match HeaderValue::from_str(text) {
         Ok(value) if visible && (1..=255).contains(&text.len()) => Ok(value),
         _ => Err("must be 1 to 255 characters of visible ASCII".into()),
@@ -210,15 +200,8 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn reason(text: &str) -> Result<Reason, String> {
-    let found = Reason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == text);
-    found.ok_or_else(|| {
-        format!(
-            "must be one of {}",
-            Reason::ALL.map(Reason::as_str).join(", ")
-        )
-    })
+    let found = Reason::ALL.into_iter().find(|reason| reason.as_str() == text);
+    found.ok_or_else(|| format!("must be one of {}", Reason::ALL.map(Reason::as_str).join(", ")))
 }
 
 #[cfg(test)]
@@ -228,10 +211,7 @@ mod tests {
     #[test]
     fn standard_input_travels_as_text_or_base64() {
         let text = read("grüße\n".as_bytes()).unwrap();
-        assert_eq!(
-            (text.stdin.as_deref(), &text.stdin_base64),
-            (Some("grüße\n"), &None)
-        );
+        assert_eq!((text.stdin.as_deref(), &text.stdin_base64), (Some("grüße\n"), &None));
         let binary = read(&[0_u8, 0xff, 1][..]).unwrap();
         assert_eq!(binary.stdin, None);
         assert_eq!(binary.bytes(), [0, 0xff, 1]);

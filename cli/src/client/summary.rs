@@ -13,10 +13,7 @@ use super::{
 
 /// What stands where, and how it ended; at the end its output.
 pub(super) fn of(job: &Job, screen: Screen) -> anyhow::Result<String> {
-    let mut sheet = Sheet {
-        screen,
-        text: String::new(),
-    };
+    let mut sheet = Sheet { screen, text: String::new() };
     standing(&mut sheet, job);
     asked(&mut sheet, job);
     if let Some(usage) = &job.usage {
@@ -33,10 +30,7 @@ pub(super) fn of(job: &Job, screen: Screen) -> anyhow::Result<String> {
 }
 
 fn standing(sheet: &mut Sheet, job: &Job) {
-    let reason = job
-        .reason
-        .map(|reason| format!(" ({})", reason.as_str()))
-        .unwrap_or_default();
+    let reason = job.reason.map(|reason| format!(" ({})", reason.as_str())).unwrap_or_default();
     let status = sheet.screen.paint(colour(job.status), job.status.as_str());
     sheet.line("job", &job.job_id.to_string());
     sheet.painted("status", &format!("{status}{reason}"));
@@ -59,25 +53,15 @@ fn standing(sheet: &mut Sheet, job: &Job) {
         sheet.line("attempt", &job.attempt.to_string());
     }
     for past in &job.attempts {
-        let why = past
-            .outcome
-            .message
-            .as_deref()
-            .or(past.outcome.reason.map(Reason::as_str));
-        sheet.line(
-            "earlier",
-            &format!("attempt {}: {}", past.attempt, why.unwrap_or("ended")),
-        );
+        let why = past.outcome.message.as_deref().or(past.outcome.reason.map(Reason::as_str));
+        sheet.line("earlier", &format!("attempt {}: {}", past.attempt, why.unwrap_or("ended")));
     }
     sheet.some("runner", job.runner.as_deref());
 }
 
 fn asked(sheet: &mut Sheet, job: &Job) {
     let (task, limits) = (&job.request.task, &job.request.task.limits);
-    let cpu_time = limits
-        .cpu_time
-        .map(|time| format!(", cpu time {time}"))
-        .unwrap_or_default();
+    let cpu_time = limits.cpu_time.map(|time| format!(", cpu time {time}")).unwrap_or_default();
     let network = match task.network {
         Network::None => "",
         Network::Host => ", network of the host",
@@ -104,20 +88,14 @@ fn used(usage: &Usage) -> String {
             .throttled_ms
             .filter(|ms| *ms > 0.0)
             .map(|ms| format!("throttled {}", milliseconds(ms))),
-        usage
-            .memory_peak_bytes
-            .map(|bytes| format!("memory peak {}", size(bytes))),
+        usage.memory_peak_bytes.map(|bytes| format!("memory peak {}", size(bytes))),
         usage.pids_peak.map(|count| format!("pids peak {count}")),
         usage
             .oom_kills
             .filter(|count| *count > 0)
             .map(|count| format!("out-of-memory kills {count}")),
-        usage
-            .io_read_bytes
-            .map(|bytes| format!("read {}", size(bytes))),
-        usage
-            .io_write_bytes
-            .map(|bytes| format!("written {}", size(bytes))),
+        usage.io_read_bytes.map(|bytes| format!("read {}", size(bytes))),
+        usage.io_write_bytes.map(|bytes| format!("written {}", size(bytes))),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
@@ -162,14 +140,8 @@ impl Sheet {
         if bytes.is_empty() {
             return;
         }
-        let cut = if truncated == Some(true) {
-            ", the rest was dropped"
-        } else {
-            ""
-        };
-        let head = self
-            .screen
-            .paint("1", &format!("{name} ({}{cut}):", size(bytes.len() as u64)));
+        let cut = if truncated == Some(true) { ", the rest was dropped" } else { "" };
+        let head = self.screen.paint("1", &format!("{name} ({}{cut}):", size(bytes.len() as u64)));
         let _ = write!(self.text, "\n{head}\n{}", text::screen(bytes));
         if !self.text.ends_with('\n') {
             self.text.push('\n');

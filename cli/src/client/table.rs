@@ -19,11 +19,7 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(screen: Screen) -> Self {
-        Self {
-            screen,
-            widths: HEAD.map(str::len),
-            headed: false,
-        }
+        Self { screen, widths: HEAD.map(str::len), headed: false }
     }
 
     /// The rows of so many more jobs, with the head before the first.
@@ -37,11 +33,7 @@ impl Table {
         // Identifiers are long: where there is little room, the command gets it.
         let gap = if self.screen.columns < 100 { " " } else { "  " };
         let taken: usize = self.widths.iter().map(|width| width + gap.len()).sum();
-        let room = self
-            .screen
-            .columns
-            .saturating_sub(taken)
-            .max(LEAST_OF_COMMAND);
+        let room = self.screen.columns.saturating_sub(taken).max(LEAST_OF_COMMAND);
         let mut shown = String::new();
         if !self.headed {
             self.headed = true;
@@ -117,11 +109,7 @@ pub(super) fn milliseconds(ms: f64) -> String {
     } else if ms < 119_950.0 {
         format!("{:.1}s", ms / 1000.0)
     } else if ms < 7_200_000.0 {
-        format!(
-            "{:.0}m{:02.0}s",
-            (ms / 60_000.0).floor(),
-            (ms % 60_000.0 / 1000.0).floor()
-        )
+        format!("{:.0}m{:02.0}s", (ms / 60_000.0).floor(), (ms % 60_000.0 / 1000.0).floor())
     } else {
         format!("{:.1}h", ms / 3_600_000.0)
     }

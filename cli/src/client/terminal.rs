@@ -24,10 +24,7 @@ pub(super) struct Screen {
 impl Screen {
     pub(super) fn of_stdout() -> Option<Self> {
         let stdout = stdout();
-        stdout.is_terminal().then(|| Self {
-            columns: columns(stdout),
-            colour: wants_colour(),
-        })
+        stdout.is_terminal().then(|| Self { columns: columns(stdout), colour: wants_colour() })
     }
 
     /// Text in a colour, by its code (SGR), where colours are wanted.
@@ -63,10 +60,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new() -> Self {
-        Self {
-            on: stderr().is_terminal() && !is_dumb(),
-            shown: Cell::new(false),
-        }
+        Self { on: stderr().is_terminal() && !is_dumb(), shown: Cell::new(false) }
     }
 
     /// Whether anybody looks.

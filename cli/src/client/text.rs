@@ -63,9 +63,7 @@ pub(super) fn screen(bytes: &[u8]) -> String {
 fn colour_length(text: &str) -> Option<usize> {
     let parameters = text.strip_prefix("\x1b[")?;
     let end = parameters.find(|c: char| !(c.is_ascii_digit() || c == ';' || c == ':'))?;
-    parameters[end..]
-        .starts_with('m')
-        .then_some("\x1b[".len() + end + 1)
+    parameters[end..].starts_with('m').then_some("\x1b[".len() + end + 1)
 }
 
 /// JSON for a terminal. Outside of its strings JSON holds none of these characters, and within them
@@ -140,10 +138,7 @@ mod tests {
 
     #[test]
     fn what_acts_is_made_visible() {
-        assert_eq!(
-            plain("a\x1b[31mb\r\n\t\u{9b}2J"),
-            "a\\u{1b}[31mb\\r\\n\\t\\u{9b}2J"
-        );
+        assert_eq!(plain("a\x1b[31mb\r\n\t\u{9b}2J"), "a\\u{1b}[31mb\\r\\n\\t\\u{9b}2J");
         assert_eq!(plain("exe.\u{202e}gnp"), "exe.\\u{202e}gnp");
         assert_eq!(plain("grüße, 世界 \\"), "grüße, 世界 \\");
     }
@@ -153,15 +148,9 @@ mod tests {
         assert_eq!(screen(b"a\tb\r\nc"), "a\tb\r\nc");
         assert_eq!(screen(b"\x1b[1;31mred\n"), "\x1b[1;31mred\x1b[0m\n");
         assert_eq!(screen(b"\x1b[31mred\x1b[m\n"), "\x1b[31mred\x1b[m\n");
-        for hostile in [
-            "\x1b]0;title\x07",
-            "\x1b[2J",
-            "\x1b[31",
-            "\x1b[6n",
-            "\x1bc",
-            "\u{9b}0m",
-            "\x1b",
-        ] {
+        for hostile in
+            ["\x1b]0;title\x07", "\x1b[2J", "\x1b[31", "\x1b[6n", "\x1bc", "\u{9b}0m", "\x1b"]
+        {
             let shown = screen(hostile.as_bytes());
             assert!(!shown.contains(acts), "{hostile:?}: {shown:?}");
         }
@@ -174,10 +163,8 @@ mod tests {
             .unwrap();
         let shown = json(&text);
         assert!(!shown.contains(|c| acts(c) && c != '\n'), "{shown:?}");
-        let (before, after): (serde_json::Value, serde_json::Value) = (
-            serde_json::from_str(&text).unwrap(),
-            serde_json::from_str(&shown).unwrap(),
-        );
+        let (before, after): (serde_json::Value, serde_json::Value) =
+            (serde_json::from_str(&text).unwrap(), serde_json::from_str(&shown).unwrap());
         assert_eq!(before, after);
     }
 

@@ -26,9 +26,7 @@ pub(super) async fn ended(
     let wait = if progress.is_seen() { SHORT } else { LONG };
     loop {
         let asked = Instant::now();
-        let job = patience
-            .persist(progress, async || api.job(id, wait).await)
-            .await?;
+        let job = patience.persist(progress, async || api.job(id, wait).await).await?;
         patience = Patience::RESTART;
         if job.status.ended() {
             progress.clear();

@@ -13,12 +13,7 @@ use cloister_web::{BodyLimits, Secret};
 #[expect(clippy::struct_field_names, reason = "each is the name of an option")]
 pub(crate) struct Maxima {
     /// The longest timeout
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "CLOISTER_MAX_TIMEOUT",
-        default_value = "1h"
-    )]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_MAX_TIMEOUT", default_value = "1h")]
     max_timeout: Seconds,
     /// The most cores (at most the machine's)
     #[arg(long, value_name = "CORES", env = "CLOISTER_MAX_CPUS")]
@@ -66,13 +61,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "FILE", env = "CLOISTER_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The token that callers must show; a file is the safer place
-    #[arg(
-        long,
-        value_name = "TOKEN",
-        env = "CLOISTER_TOKEN",
-        hide = true,
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "TOKEN", env = "CLOISTER_TOKEN", hide = true, hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Serve others than this machine without any token
     #[arg(long, env = "CLOISTER_INSECURE_NO_AUTH")]
@@ -81,20 +70,10 @@ pub(crate) struct Common {
     #[arg(long, env = "CLOISTER_PROTECT_METRICS")]
     pub(crate) protect_metrics: bool,
     /// The largest body of a request
-    #[arg(
-        long,
-        value_name = "SIZE",
-        env = "CLOISTER_MAX_BODY",
-        default_value = "16MiB"
-    )]
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_BODY", default_value = "16MiB")]
     pub(crate) max_body: ByteSize,
     /// How long running jobs may go on after the first Ctrl-C or SIGTERM
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "CLOISTER_GRACE",
-        default_value = "30s"
-    )]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_GRACE", default_value = "30s")]
     pub(crate) grace: Seconds,
     /// The user that a service started as root becomes
     #[arg(long, value_name = "UID", env = "CLOISTER_SERVICE_UID", default_value_t = SERVICE_UID)]
@@ -107,10 +86,7 @@ impl Common {
     /// The tokens that open this service; to be read while the process may still read them.
     pub(crate) fn tokens(&self) -> Result<Vec<Secret>, cloister_web::Error> {
         let file = self.token_file.as_deref().map(Secret::from_file);
-        let given = self
-            .token
-            .as_ref()
-            .map(|token| Secret::new(token, "CLOISTER_TOKEN"));
+        let given = self.token.as_ref().map(|token| Secret::new(token, "CLOISTER_TOKEN"));
         file.into_iter().chain(given).collect()
     }
 
@@ -127,12 +103,7 @@ pub(crate) struct Cells {
     #[arg(long, value_name = "N", env = "CLOISTER_SLOTS")]
     pub(crate) slots: Option<usize>,
     /// One more host folder that cells see, read-only; may be given again
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "CLOISTER_EXPOSE",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "PATH", env = "CLOISTER_EXPOSE", value_delimiter = ',')]
     pub(crate) expose: Vec<PathBuf>,
     /// Let jobs ask for the host's network
     #[arg(long, value_name = "host", env = "CLOISTER_ALLOW_NETWORK", value_parser = ["host"])]
@@ -147,36 +118,16 @@ pub(crate) struct Cells {
 #[expect(clippy::struct_field_names, reason = "each is the name of an option")]
 pub(crate) struct Queue {
     /// Jobs that may wait; beyond it submissions are answered 503
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "CLOISTER_MAX_QUEUE",
-        default_value_t = 100_000
-    )]
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_MAX_QUEUE", default_value_t = 100_000)]
     pub(crate) max_queue: usize,
     /// How long ended jobs are kept
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "CLOISTER_KEEP_TIME",
-        default_value = "168h"
-    )]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_KEEP_TIME", default_value = "168h")]
     pub(crate) keep_time: Seconds,
     /// How many ended jobs are kept
-    #[arg(
-        long,
-        value_name = "COUNT",
-        env = "CLOISTER_KEEP_NUMBER",
-        default_value_t = 100_000
-    )]
+    #[arg(long, value_name = "COUNT", env = "CLOISTER_KEEP_NUMBER", default_value_t = 100_000)]
     pub(crate) keep_number: usize,
     /// How long a runner may be silent before what it had is told as runner_lost
-    #[arg(
-        long,
-        value_name = "TIME",
-        env = "CLOISTER_RUNNER_GRACE",
-        default_value = "30s"
-    )]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_RUNNER_GRACE", default_value = "30s")]
     pub(crate) runner_grace: Seconds,
 }
 
@@ -184,12 +135,7 @@ pub(crate) struct Queue {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Up {
     /// Where clients reach the coordinator
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "CLOISTER_LISTEN",
-        default_value = "127.0.0.1:8000"
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000")]
     pub(crate) listen: SocketAddr,
     /// Where the runner is reached
     #[arg(
@@ -200,12 +146,7 @@ pub(crate) struct Up {
     )]
     pub(crate) runner_listen: SocketAddr,
     /// Where jobs are kept
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "CLOISTER_DATA",
-        default_value = "./cloister-data"
-    )]
+    #[arg(long, value_name = "DIR", env = "CLOISTER_DATA", default_value = "./cloister-data")]
     pub(crate) data: PathBuf,
     /// A file with the token of the runner, if it is to have one
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
@@ -222,12 +163,7 @@ pub(crate) struct Up {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Coordinator {
     /// Where clients reach it
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "CLOISTER_LISTEN",
-        default_value = "127.0.0.1:8000"
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000")]
     pub(crate) listen: SocketAddr,
     /// Where jobs are kept
     #[arg(
@@ -239,12 +175,7 @@ pub(crate) struct Coordinator {
     pub(crate) store: String,
     /// A runner; may be given again. A name with several addresses is several runners
     /// [default: $RUNNER_URL]
-    #[arg(
-        long,
-        value_name = "URL",
-        env = "CLOISTER_RUNNER_URL",
-        value_delimiter = ','
-    )]
+    #[arg(long, value_name = "URL", env = "CLOISTER_RUNNER_URL", value_delimiter = ',')]
     pub(crate) runner_url: Vec<String>,
     /// A file with the token that is shown to the runners
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
@@ -259,12 +190,7 @@ pub(crate) struct Coordinator {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Runner {
     /// Where the coordinator reaches it
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "CLOISTER_LISTEN",
-        default_value = "127.0.0.1:8080"
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) cells: Cells,
@@ -300,10 +226,7 @@ impl Cells {
             protect_metrics: common.protect_metrics,
             bounds: common.maxima.bounds(),
             // A coordinator's job of the largest size arrives here with every default written out.
-            bodies: BodyLimits {
-                size: ByteSize(common.max_body.0 + (64 << 10)),
-                ..default.bodies
-            },
+            bodies: BodyLimits { size: ByteSize(common.max_body.0 + (64 << 10)), ..default.bodies },
             grace: common.grace.0,
             ..default
         }

@@ -27,25 +27,13 @@ pub(crate) use args::{Coordinator, Runner, Up};
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     log::for_service();
-    let listener = bind(
-        args.listen,
-        args.common.has_token(),
-        args.common.insecure_no_auth,
-    )?;
+    let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let has_runner_token = args.runner_token_file.is_some();
-    let runner_listener = bind(
-        args.runner_listen,
-        has_runner_token,
-        args.common.insecure_no_auth,
-    )?;
+    let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)?;
     let runner_address = runner_listener.local_addr()?;
     let launcher = launcher(&args.cells)?;
 
-    let runner_token = args
-        .runner_token_file
-        .as_deref()
-        .map(Secret::from_file)
-        .transpose()?;
+    let runner_token = args.runner_token_file.as_deref().map(Secret::from_file).transpose()?;
     let mut coordinator = args.queue.config(&args.common);
     let mut runner = args.cells.config(&args.common);
     coordinator.tokens = args.common.tokens()?;
@@ -91,18 +79,10 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
 /// `cloister coordinator`
 pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
     log::for_service();
-    let listener = bind(
-        args.listen,
-        args.common.has_token(),
-        args.common.insecure_no_auth,
-    )?;
+    let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let mut config = args.queue.config(&args.common);
     config.tokens = args.common.tokens()?;
-    config.runner_token = args
-        .runner_token_file
-        .as_deref()
-        .map(Secret::from_file)
-        .transpose()?;
+    config.runner_token = args.runner_token_file.as_deref().map(Secret::from_file).transpose()?;
     config.runner_urls = runner_urls(&args.runner_url)?;
     config.store = store(&args.store, args.common.service_uid)?;
     drop_privileges(args.common.service_uid)?;
@@ -120,11 +100,7 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
 /// `cloister runner`
 pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
     log::for_service();
-    let listener = bind(
-        args.listen,
-        args.common.has_token(),
-        args.common.insecure_no_auth,
-    )?;
+    let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let launcher = launcher(&args.cells)?;
     let mut config = args.cells.config(&args.common);
     config.tokens = args.common.tokens()?;
@@ -148,12 +124,7 @@ fn bind(listen: SocketAddr, has_token: bool, insecure: bool) -> anyhow::Result<T
 /// Forks the launcher, and refuses what this host can't keep.
 fn launcher(cells: &args::Cells) -> anyhow::Result<Launcher> {
     let launcher = Launcher::fork(&cells.launcher())?;
-    let mut missing = launcher
-        .host()
-        .enforcement
-        .iter()
-        .filter(|line| !line.enforced)
-        .peekable();
+    let mut missing = launcher.host().enforcement.iter().filter(|line| !line.enforced).peekable();
     if missing.peek().is_none() {
         return Ok(launcher);
     }
@@ -179,29 +150,19 @@ fn store(url: &str, user: u32) -> anyhow::Result<String> {
         bail!("the store {url:?} is not known; write sqlite:PATH");
     };
     let path = Path::new(path);
-    let name = path
-        .file_name()
-        .with_context(|| format!("the store {url:?} names no file"))?;
+    let name = path.file_name().with_context(|| format!("the store {url:?} names no file"))?;
     let folder = match path.parent() {
         Some(folder) if folder != Path::new("") => folder.to_owned(),
         _ => PathBuf::from("."),
     };
-    Ok(format!(
-        "sqlite:{}",
-        private_folder(&folder, user)?.join(name).display()
-    ))
+    Ok(format!("sqlite:{}", private_folder(&folder, user)?.join(name).display()))
 }
 
 /// An option wins, then `CLOISTER_RUNNER_URL`, then `RUNNER_URL`.
 fn runner_urls(given: &[String]) -> anyhow::Result<Vec<String>> {
     let urls: Vec<String> = if given.is_empty() {
         let plain = std::env::var("RUNNER_URL").unwrap_or_default();
-        plain
-            .split(',')
-            .map(str::trim)
-            .filter(|url| !url.is_empty())
-            .map(String::from)
-            .collect()
+        plain.split(',').map(str::trim).filter(|url| !url.is_empty()).map(String::from).collect()
     } else {
         given.to_vec()
     };
@@ -214,11 +175,7 @@ fn runner_urls(given: &[String]) -> anyhow::Result<Vec<String>> {
 /// The address under which this machine itself reaches what listens there.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
-        let loopback = if address.is_ipv4() {
-            "127.0.0.1"
-        } else {
-            "::1"
-        };
+        let loopback = if address.is_ipv4() { "127.0.0.1" } else { "::1" };
         address.set_ip(loopback.parse().expect("a loopback address"));
     }
     address
@@ -231,10 +188,7 @@ fn raise_descriptor_limit() -> anyhow::Result<()> {
 }
 
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")
 }
 
 /// Starts an engine on the launcher, and has it prove that cells can be made here.

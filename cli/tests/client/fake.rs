@@ -34,9 +34,7 @@ impl Seen {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -54,18 +52,11 @@ impl Reply {
     }
 
     pub(crate) fn raw(status: u16, body: impl Into<String>) -> Self {
-        Self {
-            status,
-            retry_after: None,
-            body: body.into(),
-        }
+        Self { status, retry_after: None, body: body.into() }
     }
 
     pub(crate) fn problem(problem: &Problem) -> Self {
-        Self {
-            retry_after: problem.retry_after,
-            ..Self::json(problem.status, problem)
-        }
+        Self { retry_after: problem.retry_after, ..Self::json(problem.status, problem) }
     }
 }
 
@@ -114,10 +105,7 @@ impl Fake {
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(crate) fn calls(&self) -> Vec<String> {
@@ -151,9 +139,7 @@ async fn answer(State((seen, script)): State<Played>, request: Request) -> Respo
         seen.len() - 1
     };
     // A script may block, as a coordinator that waits does.
-    let reply = tokio::task::spawn_blocking(move || script(&this, number))
-        .await
-        .unwrap();
+    let reply = tokio::task::spawn_blocking(move || script(&this, number)).await.unwrap();
     let mut response = Response::builder().status(reply.status);
     if let Some(seconds) = reply.retry_after {
         response = response.header("retry-after", seconds);
@@ -183,11 +169,7 @@ pub(crate) fn pending(line: &str) -> Job {
 pub(crate) fn ended(reason: Option<Reason>, exit_code: i32, stdout: &str, stderr: &str) -> Job {
     let mut job = pending("true");
     let failed = reason.is_some() || exit_code != 0;
-    job.status = if failed {
-        Status::Failed
-    } else {
-        Status::Completed
-    };
+    job.status = if failed { Status::Failed } else { Status::Completed };
     job.reason = reason;
     job.message = failed.then(|| "this is how it ended".into());
     job.exit_code = Some(exit_code);
@@ -202,9 +184,7 @@ pub(crate) fn ended(reason: Option<Reason>, exit_code: i32, stdout: &str, stderr
 /// A coordinator that has these jobs: it takes any submission as the first of them.
 pub(crate) fn with_jobs(jobs: Vec<Job>) -> Fake {
     Fake::start(move |seen, _| {
-        let by_id = jobs
-            .iter()
-            .find(|job| seen.call.contains(&job.job_id.to_string()));
+        let by_id = jobs.iter().find(|job| seen.call.contains(&job.job_id.to_string()));
         match (seen.call.starts_with("POST"), by_id) {
             (true, _) => {
                 let mut job = pending("true");
@@ -212,10 +192,9 @@ pub(crate) fn with_jobs(jobs: Vec<Job>) -> Fake {
                 Reply::json(201, &job)
             }
             (false, Some(job)) => Reply::json(200, job),
-            (false, None) => Reply::problem(&Problem::new(
-                cloister_api::Kind::NotFound,
-                "there is no such job",
-            )),
+            (false, None) => {
+                Reply::problem(&Problem::new(cloister_api::Kind::NotFound, "there is no such job"))
+            }
         }
     })
 }

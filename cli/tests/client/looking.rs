@@ -22,15 +22,8 @@ fn a_script_gets_the_job_as_json_with_what_a_newer_coordinator_tells() {
     let fake = Fake::start(move |_, _| Reply::json(200, &copy));
     for args in [&["get", &id][..], &["get", "--json", &id]] {
         let output = fake.run(args);
-        assert_eq!(
-            output.status.code(),
-            Some(0),
-            "showing a failed job is no failure"
-        );
-        assert_eq!(
-            serde_json::from_slice::<Value>(&output.stdout).unwrap(),
-            answer
-        );
+        assert_eq!(output.status.code(), Some(0), "showing a failed job is no failure");
+        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), answer);
         assert_eq!(text(&output.stderr), "");
     }
 }
@@ -64,10 +57,7 @@ fn a_person_gets_a_summary_that_drives_no_terminal() {
 
     let (_, shown) = at_terminal(fake.client(&["get", "--json", &id]), 80);
     assert!(!shown.contains(['\x1b', '\u{202e}']), "{shown:?}");
-    assert_eq!(
-        serde_json::from_str::<Value>(&shown).unwrap()["command"],
-        HOSTILE
-    );
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["command"], HOSTILE);
 }
 
 /// 250 jobs, paged as a coordinator does, with tokens that a query must not take apart.
@@ -78,15 +68,12 @@ fn many() -> (Fake, Vec<String>) {
     let fake = Fake::start(move |seen, _| {
         let query = seen.call.split_once('?').map_or("", |(_, query)| query);
         let value = |name: &str| {
-            query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+            query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
         };
         let limit: usize = value("limit").unwrap().parse().unwrap();
         assert!(limit <= 100);
-        let start = value("next").map_or(0, |token| {
-            token.strip_prefix("a%26b%3D%2F").unwrap().parse().unwrap()
-        });
+        let start = value("next")
+            .map_or(0, |token| token.strip_prefix("a%26b%3D%2F").unwrap().parse().unwrap());
         let end = (start + limit).min(jobs.len());
         Reply::json(
             200,
@@ -100,12 +87,7 @@ fn many() -> (Fake, Vec<String>) {
 }
 
 fn ids(output: &[u8]) -> Vec<String> {
-    let id = |line: &str| {
-        serde_json::from_str::<Job>(line)
-            .unwrap()
-            .job_id
-            .to_string()
-    };
+    let id = |line: &str| serde_json::from_str::<Job>(line).unwrap().job_id.to_string();
     text(output).lines().map(id).collect()
 }
 
@@ -150,10 +132,7 @@ fn a_table_fits_its_terminal_and_does_not_obey_jobs() {
     let failed = ended(Some(Reason::OutOfMemory), 137, "", "");
     let jobs = vec![pending(HOSTILE), pending(&"wide 世界 ".repeat(40)), failed];
     let expected: Vec<_> = jobs.iter().map(|job| job.job_id.to_string()).collect();
-    let list = JobList {
-        jobs,
-        next: Some("more".into()),
-    };
+    let list = JobList { jobs, next: Some("more".into()) };
     let fake = Fake::start(move |_, _| Reply::json(200, &list));
     let mut command = fake.client(&["list", "--limit", "3"]);
     command.env("NO_COLOR", "1");
@@ -162,25 +141,14 @@ fn a_table_fits_its_terminal_and_does_not_obey_jobs() {
     assert!(!shown.contains('\x1b'), "{shown:?}");
     let lines: Vec<_> = shown.lines().collect();
     let head: Vec<_> = lines[0].split_whitespace().collect();
-    assert_eq!(
-        head,
-        ["ID", "STATUS", "REASON", "AGE", "RUNTIME", "COMMAND"]
-    );
+    assert_eq!(head, ["ID", "STATUS", "REASON", "AGE", "RUNTIME", "COMMAND"]);
     for (line, id) in lines[1..4].iter().zip(&expected) {
         assert!(line.starts_with(id.as_str()), "{line}");
         assert!(line.chars().count() <= 132, "{line}");
     }
-    assert!(
-        lines[1].contains(r"echo \u{1b}]0;owned\u{7}\u{1b}[2J"),
-        "{}",
-        lines[1]
-    );
+    assert!(lines[1].contains(r"echo \u{1b}]0;owned\u{7}\u{1b}[2J"), "{}", lines[1]);
     assert!(lines[2].ends_with('…'), "{}", lines[2]);
-    assert!(
-        lines[3].contains("out_of_memory") && lines[3].contains("12ms"),
-        "{}",
-        lines[3]
-    );
+    assert!(lines[3].contains("out_of_memory") && lines[3].contains("12ms"), "{}", lines[3]);
     assert!(lines[4].contains("--all"), "{}", lines[4]);
 
     let (_, coloured) = at_terminal(fake.client(&["list", "--limit", "3"]), 132);

@@ -17,21 +17,12 @@ pub(crate) fn at_terminal(mut command: Command, columns: u16) -> (ExitStatus, St
     let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&master).unwrap();
     unlockpt(&master).unwrap();
-    let size = Winsize {
-        ws_row: 24,
-        ws_col: columns,
-        ws_xpixel: 0,
-        ws_ypixel: 0,
-    };
+    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&master, size).unwrap();
     let name = ptsname(&master, Vec::new()).unwrap();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
     let slave = || Stdio::from(open(&name, flags, Mode::empty()).unwrap());
-    command
-        .env("TERM", "xterm")
-        .stdin(slave())
-        .stdout(slave())
-        .stderr(slave());
+    command.env("TERM", "xterm").stdin(slave()).stdout(slave()).stderr(slave());
     let mut child = command.spawn().unwrap();
     // The command holds the other end open: only when it is gone does the terminal hang up.
     drop(command);
@@ -50,8 +41,5 @@ pub(crate) fn at_terminal(mut command: Command, columns: u16) -> (ExitStatus, St
     }
     let status = child.wait().unwrap();
     // The terminal itself turns each line's end into two characters.
-    (
-        status,
-        String::from_utf8(shown).unwrap().replace("\r\n", "\n"),
-    )
+    (status, String::from_utf8(shown).unwrap().replace("\r\n", "\n"))
 }

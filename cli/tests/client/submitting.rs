@@ -37,10 +37,7 @@ fn the_id_stands_alone_on_stdout_and_the_request_is_what_was_said() {
         "--wait",
         "a b",
     ]);
-    let output = command
-        .env("CLOISTER_TOKEN", "correct-horse-battery-staple")
-        .output()
-        .unwrap();
+    let output = command.env("CLOISTER_TOKEN", "correct-horse-battery-staple").output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(text(&output.stdout), format!("{id}\n"));
     assert_eq!(text(&output.stderr), "");
@@ -58,10 +55,7 @@ fn the_id_stands_alone_on_stdout_and_the_request_is_what_was_said() {
     assert_eq!(body["labels"], json!({"team": "blue", "empty": ""}));
     assert_eq!(body.get("stdin"), None);
     assert_eq!(seen[0].header("content-type"), "application/json");
-    assert_eq!(
-        seen[0].header("authorization"),
-        "Bearer correct-horse-battery-staple"
-    );
+    assert_eq!(seen[0].header("authorization"), "Bearer correct-horse-battery-staple");
     seen[0].header("idempotency-key").parse::<Uuid>().unwrap();
 }
 
@@ -80,18 +74,12 @@ fn what_is_sent_is_what_a_coordinator_takes() {
     let body = fake.seen()[0].body.clone();
     let read = cloister_api::JobRequest::parse(&body, &cloister_api::Bounds::default()).unwrap();
     assert_eq!(read.retry_on.len(), 2);
-    assert_eq!(
-        read.task.program,
-        cloister_api::Program::Command("a | b".into())
-    );
+    assert_eq!(read.task.program, cloister_api::Program::Command("a | b".into()));
 }
 
 fn with_stdin(fake: &Fake, input: &[u8]) -> Output {
     let mut command = fake.client(&["submit", "--stdin", "--", "cat"]);
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
     child.wait_with_output().unwrap()
@@ -111,10 +99,7 @@ fn standard_input_is_text_where_it_can_be_and_base64_where_not() {
 
 fn busy(retry_after: Option<u64>) -> Reply {
     let problem = Problem::new(Kind::Unavailable, "the queue is full");
-    Reply::problem(&Problem {
-        retry_after,
-        ..problem
-    })
+    Reply::problem(&Problem { retry_after, ..problem })
 }
 
 #[test]
@@ -132,10 +117,7 @@ fn a_busy_coordinator_is_asked_again_when_it_said_with_the_same_key_and_body() {
     let seen = fake.seen();
     assert_eq!(seen.len(), 2);
     assert!((seen[1].at - seen[0].at).as_secs_f64() >= 1.0);
-    assert_eq!(
-        seen[0].header("idempotency-key"),
-        seen[1].header("idempotency-key")
-    );
+    assert_eq!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
     assert_eq!(seen[0].body, seen[1].body);
 }
 
@@ -155,10 +137,7 @@ fn submissions_have_keys_of_their_own() {
     fake.run(&["submit", "--", "true"]);
     fake.run(&["submit", "--", "true"]);
     let seen = fake.seen();
-    assert_ne!(
-        seen[0].header("idempotency-key"),
-        seen[1].header("idempotency-key")
-    );
+    assert_ne!(seen[0].header("idempotency-key"), seen[1].header("idempotency-key"));
 }
 
 #[test]
@@ -181,11 +160,7 @@ fn a_label_has_one_value() {
     let fake = with_jobs(vec![pending("true")]);
     let output = fake.run(&["submit", "--label", "a=1", "--label", "a=2", "--", "true"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("\"a\""),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("\"a\""), "{}", text(&output.stderr));
     assert!(fake.seen().is_empty());
 }
 
@@ -193,22 +168,13 @@ fn a_label_has_one_value() {
 fn usage_errors_are_clap_s() {
     for (args, reason) in [
         (&["submit"][..], "--command"),
-        (
-            &["submit", "--command", "a", "--", "b"],
-            "cannot be used with",
-        ),
+        (&["submit", "--command", "a", "--", "b"], "cannot be used with"),
         (&["submit", "--memory", "64M", "--", "b"], "64MiB"),
         (&["submit", "--priority", "101", "--", "b"], "100"),
-        (
-            &["submit", "--retry-on", "boredom", "--", "b"],
-            "runner_lost",
-        ),
+        (&["submit", "--retry-on", "boredom", "--", "b"], "runner_lost"),
         (&["submit", "--label", "a", "--", "b"], "NAME=VALUE"),
         (&["submit", "--idempotency-key", "", "--", "b"], "255"),
-        (
-            &["submit", "--server", "https://example.org", "--", "b"],
-            "later version",
-        ),
+        (&["submit", "--server", "https://example.org", "--", "b"], "later version"),
         (&["get", "17"], "17"),
         (&["wait"], "<ID>"),
         (&["list", "--limit", "0"], "1.."),
@@ -217,10 +183,6 @@ fn usage_errors_are_clap_s() {
         let output = crate::fake::client(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
         assert_eq!(text(&output.stdout), "", "{args:?}");
-        assert!(
-            text(&output.stderr).contains(reason),
-            "{args:?}: {}",
-            text(&output.stderr)
-        );
+        assert!(text(&output.stderr).contains(reason), "{args:?}: {}", text(&output.stderr));
     }
 }

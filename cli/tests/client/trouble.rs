@@ -33,11 +33,7 @@ fn each_fault_of_a_request_has_a_line() {
     ] {
         let output = fake.run(args);
         assert_eq!(output.status.code(), Some(code), "{args:?}");
-        assert_eq!(
-            (text(&output.stdout), text(&output.stderr)),
-            ("", expected),
-            "{args:?}"
-        );
+        assert_eq!((text(&output.stdout), text(&output.stderr)), ("", expected), "{args:?}");
     }
     assert_eq!(fake.calls().len(), 6, "none is tried again");
 }
@@ -47,12 +43,7 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    for args in [
-        &["list"][..],
-        &["get", ID],
-        &["cancel", ID],
-        &["submit", "--", "true"],
-    ] {
+    for args in [&["list"][..], &["get", ID], &["cancel", ID], &["submit", "--", "true"]] {
         let output = client(args).env("CLOISTER_SERVER", &server).output();
         let output = output.unwrap();
         assert_eq!(output.status.code(), Some(1), "{args:?}");
@@ -69,10 +60,7 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
 #[test]
 fn something_else_that_answers_is_told_as_that() {
     for (reply, expected) in [
-        (
-            Reply::raw(200, "<html>"),
-            "answered GET /jobs with 200 OK and something unexpected",
-        ),
+        (Reply::raw(200, "<html>"), "answered GET /jobs with 200 OK and something unexpected"),
         (
             Reply::raw(404, "<html>"),
             "answered GET /jobs with 404 Not Found and no problem document",
@@ -81,11 +69,7 @@ fn something_else_that_answers_is_told_as_that() {
     ] {
         let output = Fake::start(move |_, _| reply.clone()).run(&["list"]);
         assert_eq!(output.status.code(), Some(1));
-        assert!(
-            text(&output.stderr).contains(expected),
-            "{}",
-            text(&output.stderr)
-        );
+        assert!(text(&output.stderr).contains(expected), "{}", text(&output.stderr));
     }
 }
 
@@ -101,49 +85,25 @@ fn tokens_come_from_a_file_or_the_environment_and_are_never_shown() {
     let fake = with_jobs(vec![pending("true")]);
     let path = std::env::temp_dir().join(format!("cloister-client-{}", uuid::Uuid::new_v4()));
     fs::write(&path, "token-from-a-file-0123\n").unwrap();
-    let mut command = fake.client(&[
-        "submit",
-        "--token-file",
-        path.to_str().unwrap(),
-        "--",
-        "true",
-    ]);
-    let output = command
-        .env("CLOISTER_TOKEN", "token-of-the-environment")
-        .output()
-        .unwrap();
+    let mut command =
+        fake.client(&["submit", "--token-file", path.to_str().unwrap(), "--", "true"]);
+    let output = command.env("CLOISTER_TOKEN", "token-of-the-environment").output().unwrap();
     fs::remove_file(&path).unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(
-        fake.seen()[0].header("authorization"),
-        "Bearer token-from-a-file-0123"
-    );
+    assert_eq!(fake.seen()[0].header("authorization"), "Bearer token-from-a-file-0123");
 
-    let gone = fake
-        .client(&["list", "--token-file", path.to_str().unwrap()])
-        .output()
-        .unwrap();
+    let gone = fake.client(&["list", "--token-file", path.to_str().unwrap()]).output().unwrap();
     assert_eq!(gone.status.code(), Some(1));
-    assert!(
-        text(&gone.stderr).contains(path.to_str().unwrap()),
-        "{}",
-        text(&gone.stderr)
-    );
+    assert!(text(&gone.stderr).contains(path.to_str().unwrap()), "{}", text(&gone.stderr));
 
-    let weak = fake
-        .client(&["list"])
-        .env("CLOISTER_TOKEN", "hunter2")
-        .output()
-        .unwrap();
+    let weak = fake.client(&["list"]).env("CLOISTER_TOKEN", "hunter2").output().unwrap();
     assert_eq!(weak.status.code(), Some(1));
     assert!(
         text(&weak.stderr).contains("CLOISTER_TOKEN") && !text(&weak.stderr).contains("hunter2")
     );
 
-    let help = fake
-        .client(&["list", "--help"])
-        .env("CLOISTER_TOKEN", "a-secret-of-mine-0123")
-        .output();
+    let help =
+        fake.client(&["list", "--help"]).env("CLOISTER_TOKEN", "a-secret-of-mine-0123").output();
     assert!(!text(&help.unwrap().stdout).contains("a-secret-of-mine"));
     assert_eq!(fake.seen().len(), 1);
 }
@@ -153,14 +113,9 @@ fn a_reader_that_goes_away_is_not_worth_a_word() {
     let fake = with_jobs(vec![pending("true")]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let id = text(&fake.run(&["submit", "--", "true"]).stdout)
-        .trim()
-        .to_owned();
-    let child = fake
-        .client(&["get", &id])
-        .stdout(writer)
-        .stderr(std::process::Stdio::piped())
-        .spawn();
+    let id = text(&fake.run(&["submit", "--", "true"]).stdout).trim().to_owned();
+    let child =
+        fake.client(&["get", &id]).stdout(writer).stderr(std::process::Stdio::piped()).spawn();
     let output = child.unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(text(&output.stderr), "");
@@ -172,15 +127,8 @@ fn a_job_whose_id_nobody_read_is_worth_one() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = fake.client(&["submit", "--", "true"]);
-    let child = command
-        .stdout(writer)
-        .stderr(std::process::Stdio::piped())
-        .spawn();
+    let child = command.stdout(writer).stderr(std::process::Stdio::piped()).spawn();
     let output = child.unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(
-        text(&output.stderr).contains("was handed in"),
-        "{}",
-        text(&output.stderr)
-    );
+    assert!(text(&output.stderr).contains("was handed in"), "{}", text(&output.stderr));
 }

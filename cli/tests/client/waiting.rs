@@ -29,13 +29,7 @@ fn a_job_s_exact_bytes_come_out() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(output.stdout, b"caf\xe9\n");
     assert_eq!(output.stderr, b"\x1b[2Jraw");
-    assert_eq!(
-        fake.calls(),
-        [
-            "POST /jobs".into(),
-            format!("GET /jobs/{}?wait=60", job.job_id)
-        ]
-    );
+    assert_eq!(fake.calls(), ["POST /jobs".into(), format!("GET /jobs/{}?wait=60", job.job_id)]);
 }
 
 fn never_ran() -> Job {
@@ -57,26 +51,10 @@ fn the_exit_code_is_the_job_s() {
     for (job, code, remark) in [
         (ended(None, 0, "", ""), 0, ""),
         (ended(Some(Reason::ExitCode), 3, "", ""), 3, ""),
-        (
-            ended(Some(Reason::Signal), 139, "", ""),
-            139,
-            "failed (signal): this is how it ended",
-        ),
-        (
-            ended(Some(Reason::Timeout), 137, "", ""),
-            124,
-            "failed (timeout): this is how it ended",
-        ),
-        (
-            ended(Some(Reason::OutOfMemory), 137, "", ""),
-            137,
-            "failed (out_of_memory)",
-        ),
-        (
-            never_ran(),
-            125,
-            "failed (sandbox_error): no cell could be made",
-        ),
+        (ended(Some(Reason::Signal), 139, "", ""), 139, "failed (signal): this is how it ended"),
+        (ended(Some(Reason::Timeout), 137, "", ""), 124, "failed (timeout): this is how it ended"),
+        (ended(Some(Reason::OutOfMemory), 137, "", ""), 137, "failed (out_of_memory)"),
+        (never_ran(), 125, "failed (sandbox_error): no cell could be made"),
         (cancelled(), 125, "was cancelled"),
     ] {
         let id = job.job_id.to_string();
@@ -85,19 +63,11 @@ fn the_exit_code_is_the_job_s() {
         assert_eq!(submitted.status.code(), Some(code), "{remark}");
         assert_eq!(text(&submitted.stdout), "", "{remark}");
         let told = text(&submitted.stderr);
-        assert!(
-            told.contains(remark) && told.is_empty() == remark.is_empty(),
-            "{told}"
-        );
+        assert!(told.contains(remark) && told.is_empty() == remark.is_empty(), "{told}");
         let waited = fake.run(&["wait", &id]);
         assert_eq!(waited.status.code(), Some(code), "{remark}");
         assert_eq!(text(&waited.stdout), "");
-        assert_eq!(
-            waited.stderr.is_empty(),
-            code == 0,
-            "{}",
-            text(&waited.stderr)
-        );
+        assert_eq!(waited.stderr.is_empty(), code == 0, "{}", text(&waited.stderr));
     }
 }
 
@@ -125,10 +95,7 @@ fn a_terminal_shows_output_without_obeying_it() {
     assert!(status.success());
     assert!(shown.contains("\x1b[32mgreen\x1b[0m\n"), "{shown:?}");
     assert!(shown.contains(r"\u{1b}]0;title\u{7}\u{1b}[2J"), "{shown:?}");
-    assert!(
-        !shown.contains("\x1b]") && !shown.contains("\x1b[2J"),
-        "{shown:?}"
-    );
+    assert!(!shown.contains("\x1b]") && !shown.contains("\x1b[2J"), "{shown:?}");
 }
 
 #[test]
@@ -152,21 +119,14 @@ fn a_person_sees_what_is_waited_for_and_no_trace_of_it_stays() {
     let fake = Fake::start(move |seen, number| match number {
         0 => Reply::json(201, &waiting),
         1 => {
-            assert!(
-                seen.call.ends_with("?wait=2"),
-                "often enough to look at: {}",
-                seen.call
-            );
+            assert!(seen.call.ends_with("?wait=2"), "often enough to look at: {}", seen.call);
             Reply::json(200, &waiting)
         }
         _ => Reply::json(200, &job),
     });
     let (status, shown) = at_terminal(fake.client(&["submit", "--wait", "--", "true"]), 120);
     assert!(status.success());
-    assert!(
-        shown.contains(r"s: all slots are \u{1b}[2Jtaken"),
-        "{shown:?}"
-    );
+    assert!(shown.contains(r"s: all slots are \u{1b}[2Jtaken"), "{shown:?}");
     assert!(shown.ends_with("\r\x1b[Kdone\n"), "{shown:?}");
 }
 
@@ -186,33 +146,18 @@ fn several_jobs_are_waited_for_whatever_is_wrong_with_one() {
     let (good_id, bad_id) = (good.job_id.to_string(), bad.job_id.to_string());
     let unknown = "0198c0de-0000-7000-8000-000000000000";
     let fake = with_jobs(vec![good, bad]);
-    assert_eq!(
-        fake.run(&["wait", &good_id, &good_id]).status.code(),
-        Some(0)
-    );
+    assert_eq!(fake.run(&["wait", &good_id, &good_id]).status.code(), Some(0));
 
     let failed = fake.run(&["wait", &bad_id, &good_id]);
     assert_eq!(failed.status.code(), Some(1), "and not 3");
-    assert!(
-        text(&failed.stderr).contains(&bad_id),
-        "{}",
-        text(&failed.stderr)
-    );
-    assert!(
-        !text(&failed.stderr).contains(&good_id),
-        "{}",
-        text(&failed.stderr)
-    );
+    assert!(text(&failed.stderr).contains(&bad_id), "{}", text(&failed.stderr));
+    assert!(!text(&failed.stderr).contains(&good_id), "{}", text(&failed.stderr));
 
     let before = fake.calls().len();
     let missing = fake.run(&["wait", unknown, &good_id]);
     assert_eq!(missing.status.code(), Some(1));
     assert!(text(&missing.stderr).contains("there is no such job"));
-    assert_eq!(
-        fake.calls().len(),
-        before + 2,
-        "the second was waited for too"
-    );
+    assert_eq!(fake.calls().len(), before + 2, "the second was waited for too");
 }
 
 #[test]
@@ -231,25 +176,12 @@ fn ctrl_c_ends_the_wait_and_not_the_job() {
         Reply::json(200, &job)
     });
     let mut command = fake.client(&["submit", "--wait", "--", "true"]);
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     was_asked.recv().unwrap();
-    kill(
-        Pid::from_raw(child.id().try_into().unwrap()),
-        Signal::SIGINT,
-    )
-    .unwrap();
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let mut told = String::new();
-    child
-        .stderr
-        .take()
-        .unwrap()
-        .read_to_string(&mut told)
-        .unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
     assert!(told.contains(&format!("cloister cancel {id}")), "{told}");
     assert!(fake.calls().iter().all(|call| !call.starts_with("DELETE")));
     drop(release);

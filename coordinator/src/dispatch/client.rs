@@ -88,10 +88,7 @@ impl RunnerClient {
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
             .build(connector);
-        Self {
-            http,
-            authorization: token.map(Secret::authorization),
-        }
+        Self { http, authorization: token.map(Secret::authorization) }
     }
 
     /// How a runner is. While it drains it may say so with another status than 200.

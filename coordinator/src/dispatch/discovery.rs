@@ -32,10 +32,7 @@ pub(crate) enum Source {
 impl Source {
     /// Reads a runner's URL.
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
-        let wrong = |reason| Error::RunnerUrl {
-            url: url.into(),
-            reason,
-        };
+        let wrong = |reason| Error::RunnerUrl { url: url.into(), reason };
         let uri: Uri = url.trim().parse().map_err(|_| wrong("is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
@@ -84,9 +81,9 @@ fn list(engine: &Arc<Engine>, runner: &RunnerName) {
 
 async fn resolve(engine: &Arc<Engine>, host: &str, port: u16, listed: &mut BTreeSet<RunnerName>) {
     let found: BTreeSet<RunnerName> = match lookup_host((host, port)).await {
-        Ok(addresses) => addresses
-            .map(|address| RunnerName::from(format!("http://{address}")))
-            .collect(),
+        Ok(addresses) => {
+            addresses.map(|address| RunnerName::from(format!("http://{address}"))).collect()
+        }
         Err(error) => {
             // The name server's trouble is not the runners': those that are known stay.
             let why = format!("the runners' name {host} can't be resolved: {error}");
@@ -114,10 +111,7 @@ mod tests {
     fn urls_are_read_strictly() {
         let fixed = |url| Ok::<_, ()>(Source::Fixed(RunnerName::from(url)));
         let read = |url: &str| Source::parse(url).map_err(drop);
-        assert_eq!(
-            read("http://127.0.0.1:8080"),
-            fixed("http://127.0.0.1:8080")
-        );
+        assert_eq!(read("http://127.0.0.1:8080"), fixed("http://127.0.0.1:8080"));
         assert_eq!(read("http://[::1]:8080/"), fixed("http://[::1]:8080"));
         assert_eq!(read(" http://localhost"), fixed("http://localhost:80"));
         let (host, port) = ("runner".to_owned(), 8080);

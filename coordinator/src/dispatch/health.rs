@@ -83,18 +83,11 @@ pub(crate) struct Fleet {
 
 /// The post of a runner, which is being asked from now on at the latest.
 pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
-    let mut posts = engine
-        .fleet
-        .posts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut posts = engine.fleet.posts.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(post) = posts.get(runner) {
         return post.clone();
     }
-    let (sender, contact) = channel::channel(Contact {
-        boot_id: None,
-        silent_since: None,
-    });
+    let (sender, contact) = channel::channel(Contact { boot_id: None, silent_since: None });
     let ask = Arc::new(Notify::new());
     let post = Post { contact, ask };
     posts.insert(runner.clone(), post.clone());
@@ -121,11 +114,7 @@ async fn ask_on(
             _ => {}
         }
         was_up = Some(contact.borrow().silent_since.is_none());
-        let pause = if was_up == Some(true) {
-            EVERY
-        } else {
-            WHILE_DOWN
-        };
+        let pause = if was_up == Some(true) { EVERY } else { WHILE_DOWN };
         // Runners that were found together are not asked together for ever.
         let pause = pause.mul_f64(rand::rng().random_range(0.9..1.1));
         tokio::select! {
@@ -137,11 +126,7 @@ async fn ask_on(
 
 /// Whether to go on; under the lock by which a new interest would find this post.
 fn interested(engine: &Arc<Engine>, runner: &RunnerName) -> bool {
-    let mut posts = engine
-        .fleet
-        .posts
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
+    let mut posts = engine.fleet.posts.lock().unwrap_or_else(PoisonError::into_inner);
     let known = engine.knows(runner);
     if !known {
         posts.remove(runner);

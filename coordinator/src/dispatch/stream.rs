@@ -34,21 +34,13 @@ pub(crate) struct Lines {
 
 impl Lines {
     pub(crate) fn new(body: Incoming, max: usize) -> Self {
-        Self {
-            body,
-            buffer: BytesMut::new(),
-            searched: 0,
-            max,
-        }
+        Self { body, buffer: BytesMut::new(), searched: 0, max }
     }
 
     /// The next line; `None` at the end. Nothing is lost when the future is dropped.
     pub(crate) async fn next(&mut self) -> Result<Option<Line>, CallError> {
         loop {
-            if let Some(end) = self.buffer[self.searched..]
-                .iter()
-                .position(|b| *b == b'\n')
-            {
+            if let Some(end) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
                 let line = self.buffer.split_to(self.searched + end + 1);
                 self.searched = 0;
                 return read(&line).map(Some);

@@ -107,10 +107,8 @@ impl Engine {
         if state.scheduler.reserve(facts) {
             return Ok(());
         }
-        let detail = format!(
-            "the queue is full: {} jobs wait; try again later",
-            state.scheduler.pending()
-        );
+        let detail =
+            format!("the queue is full: {} jobs wait; try again later", state.scheduler.pending());
         Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
     }
 
@@ -191,11 +189,7 @@ fn with_digest(key: String, request: &JobRequest) -> Result<Key, Problem> {
     let canonical = serde_json::to_vec(request).map_err(|error| {
         Problem::new(Kind::Internal, format!("cannot write a request: {error}"))
     })?;
-    Ok(Key {
-        tenant: String::new(),
-        name: key,
-        digest: Sha256::digest(canonical).into(),
-    })
+    Ok(Key { tenant: String::new(), name: key, digest: Sha256::digest(canonical).into() })
 }
 
 /// The store can't do it now.

@@ -92,10 +92,7 @@ impl Engine {
             fleet: Fleet::default(),
             runner_grace: config.runner_grace,
             max_queue: config.max_queue,
-            keep: Keep {
-                time: config.keep_time,
-                number: config.keep_number,
-            },
+            keep: Keep { time: config.keep_time, number: config.keep_number },
             due: Notify::new(),
             busy: channel::Sender::new(0),
             store_failure: channel::Sender::new(None),
@@ -142,11 +139,7 @@ impl Engine {
         let due = state.scheduler.next_due();
         for action in state.scheduler.apply(event, Timestamp::now()) {
             match action {
-                Action::Dispatch {
-                    job,
-                    attempt,
-                    runner,
-                } => {
+                Action::Dispatch { job, attempt, runner } => {
                     let (stop, stopped) = channel::channel(false);
                     state.stops.insert(job, stop);
                     let engine = Arc::clone(self);
@@ -171,8 +164,7 @@ impl Engine {
             self.due.notify_one();
         }
         let busy = state.scheduler.len() - state.scheduler.pending();
-        self.busy
-            .send_if_modified(|now| std::mem::replace(now, busy) != busy);
+        self.busy.send_if_modified(|now| std::mem::replace(now, busy) != busy);
         own
     }
 

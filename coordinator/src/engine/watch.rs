@@ -45,10 +45,7 @@ impl Engine {
         if state.scheduler.live(id).is_none() {
             return (channel::channel(()).1, false);
         }
-        let end = state
-            .ends
-            .entry(id)
-            .or_insert_with(|| channel::Sender::new(()));
+        let end = state.ends.entry(id).or_insert_with(|| channel::Sender::new(()));
         (end.subscribe(), true)
     }
 
@@ -70,9 +67,7 @@ impl Engine {
         });
         Ok(Listed {
             next: last.filter(|_| page.more),
-            jobs: jobs
-                .filter(|job| status.is_none_or(|status| status == job.status))
-                .collect(),
+            jobs: jobs.filter(|job| status.is_none_or(|status| status == job.status)).collect(),
         })
     }
 }

@@ -39,11 +39,7 @@ pub(super) async fn submit(
     {
         job = found(app.engine.wait(id, wait).await, id)?;
     }
-    let status = if accepted.new {
-        StatusCode::CREATED
-    } else {
-        StatusCode::OK
-    };
+    let status = if accepted.new { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/jobs/{id}");
     Ok((status, [(LOCATION, location)], Json(job)).into_response())
 }
@@ -83,20 +79,12 @@ pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<JobLis
     let params = Params::read(&uri, &["status", "reason", "label", "limit", "next"])?;
     let page = app.engine.list(query(&params)?).await;
     let page = page.map_err(|error| store_problem(&error))?;
-    Ok(Json(JobList {
-        next: page.next.map(page::token),
-        jobs: page.jobs,
-    }))
+    Ok(Json(JobList { next: page.next.map(page::token), jobs: page.jobs }))
 }
 
 fn query(params: &Params) -> Result<Query, Problem> {
-    let statuses = [
-        Status::Pending,
-        Status::Running,
-        Status::Completed,
-        Status::Failed,
-        Status::Cancelled,
-    ];
+    let statuses =
+        [Status::Pending, Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
     let label = params.text("label").map(|text| match text.split_once(':') {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err(invalid("label", "must be NAME:VALUE")),

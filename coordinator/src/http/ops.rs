@@ -85,29 +85,14 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
     let runners = engine.runners();
     let (pending, running) = engine.read(|s| (s.pending(), s.out()));
     Ok(Json(Health {
-        status: if problems.is_empty() {
-            "ok"
-        } else {
-            "degraded"
-        },
+        status: if problems.is_empty() { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
         draining: engine.read(Scheduler::is_draining),
-        store: if engine.store_failure().is_none() {
-            "ok"
-        } else {
-            "failed"
-        },
-        queue: Queue {
-            pending,
-            running,
-            max: engine.max_queue,
-        },
+        store: if engine.store_failure().is_none() { "ok" } else { "failed" },
+        queue: Queue { pending, running, max: engine.max_queue },
         runners: Count {
             known: runners.iter().filter(|r| r.listed && !r.twin).count(),
-            up: runners
-                .iter()
-                .filter(|r| r.listed && !r.twin && r.up)
-                .count(),
+            up: runners.iter().filter(|r| r.listed && !r.twin && r.up).count(),
         },
         problems,
     }))
@@ -132,9 +117,7 @@ pub(super) async fn ready(
 pub(super) async fn runners(State(app): State<App>, uri: Uri) -> Result<Json<Runners>, Rejection> {
     Params::read(&uri, &[])?;
     let runners = app.engine.runners().into_iter().map(Runner::from);
-    Ok(Json(Runners {
-        runners: runners.collect(),
-    }))
+    Ok(Json(Runners { runners: runners.collect() }))
 }
 
 pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, Rejection> {

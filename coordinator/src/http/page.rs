@@ -37,14 +37,7 @@ mod tests {
         let id = Uuid::from_u128(u128::MAX / 3);
         assert_eq!(read(&token(id)), Ok(id));
         let other_version = BASE64_URL_SAFE_NO_PAD.encode([2; 17]);
-        for bad in [
-            "",
-            "x",
-            "AQ",
-            &id.to_string(),
-            &other_version,
-            &(token(id) + "AA"),
-        ] {
+        for bad in ["", "x", "AQ", &id.to_string(), &other_version, &(token(id) + "AA")] {
             assert_eq!(read(bad).unwrap_err().status, 400, "{bad}");
         }
     }

@@ -44,10 +44,7 @@ impl Reasons {
     }
 
     fn bit(reason: Reason) -> u16 {
-        Reason::ALL
-            .iter()
-            .position(|r| *r == reason)
-            .map_or(0, |at| 1 << at)
+        Reason::ALL.iter().position(|r| *r == reason).map_or(0, |at| 1 << at)
     }
 }
 
@@ -132,10 +129,7 @@ pub(super) enum Stage {
     /// A runner has it, or is just being given it.
     Out(Out),
     /// What became of it is being recorded; then it is forgotten, or queued anew.
-    Recording {
-        out: Option<Out>,
-        again: Option<Timestamp>,
-    },
+    Recording { out: Option<Out>, again: Option<Timestamp> },
 }
 
 /// An attempt that a runner has.

@@ -83,11 +83,7 @@ impl Scheduler {
         let room = !self.draining && self.pending() + self.storing < self.max_queue;
         if room {
             self.storing += 1;
-            let entry = Entry {
-                facts: facts.clone(),
-                stage: Stage::Storing,
-                cancel: false,
-            };
+            let entry = Entry { facts: facts.clone(), stage: Stage::Storing, cancel: false };
             self.jobs.insert(facts.id, entry);
         }
         room
@@ -131,10 +127,7 @@ impl Scheduler {
 
     /// When `Tick` is wanted next.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let holds = self
-            .runners
-            .values()
-            .filter_map(|r| Some(r.hold.as_ref()?.until));
+        let holds = self.runners.values().filter_map(|r| Some(r.hold.as_ref()?.until));
         let delayed = self.delayed.first().map(|(due, _)| *due);
         holds.chain(delayed).min()
     }
@@ -145,31 +138,13 @@ impl Scheduler {
         let mut actions = Vec::new();
         match event {
             Event::Submitted(facts) => actions.extend(self.submitted(facts, now)),
-            Event::Resumed {
-                facts,
-                runner,
-                started_at,
-                cancel,
-            } => {
-                self.runners
-                    .entry(runner.clone())
-                    .or_insert_with(Runner::new)
-                    .out += 1;
+            Event::Resumed { facts, runner, started_at, cancel } => {
+                self.runners.entry(runner.clone()).or_insert_with(Runner::new).out += 1;
                 let stage = Stage::Out(Out { runner, started_at });
-                self.jobs.insert(
-                    facts.id,
-                    Entry {
-                        facts,
-                        stage,
-                        cancel,
-                    },
-                );
+                self.jobs.insert(facts.id, Entry { facts, stage, cancel });
             }
             Event::Listed(runner) => {
-                self.runners
-                    .entry(runner)
-                    .or_insert_with(Runner::new)
-                    .listed = true;
+                self.runners.entry(runner).or_insert_with(Runner::new).listed = true;
                 self.runners_changed();
             }
             Event::Unlisted(name) => {
@@ -186,12 +161,7 @@ impl Scheduler {
                     self.runners_changed();
                 }
             }
-            Event::Held {
-                runner,
-                until,
-                busy,
-                why,
-            } => {
+            Event::Held { runner, until, busy, why } => {
                 if let Some(runner) = self.runners.get_mut(&runner) {
                     runner.hold = Some(Hold { until, busy, why });
                 }
@@ -202,12 +172,7 @@ impl Scheduler {
                 }
             }
             Event::Returned { job, attempt } => self.returned(job, attempt, &mut actions),
-            Event::Ended {
-                job,
-                attempt,
-                reason,
-                jitter,
-            } => {
+            Event::Ended { job, attempt, reason, jitter } => {
                 actions.extend(self.ended(job, attempt, reason, jitter, now));
             }
             Event::Recorded { job } => self.recorded(job, now, &mut actions),
@@ -227,18 +192,11 @@ impl Scheduler {
         self.storing -= usize::from(promised.is_some());
         let cancel = promised.is_some_and(|entry| entry.cancel);
         let stage = if cancel {
-            Stage::Recording {
-                out: None,
-                again: None,
-            }
+            Stage::Recording { out: None, again: None }
         } else {
             self.line_up(&facts, now)
         };
-        let entry = Entry {
-            facts,
-            stage,
-            cancel,
-        };
+        let entry = Entry { facts, stage, cancel };
         self.jobs.insert(job, entry);
         cancel.then_some(Action::Withdraw { job })
     }
@@ -274,10 +232,7 @@ impl Scheduler {
             return;
         };
         if entry.cancel {
-            entry.stage = Stage::Recording {
-                out: None,
-                again: None,
-            };
+            entry.stage = Stage::Recording { out: None, again: None };
             actions.push(Action::Withdraw { job });
         } else {
             entry.stage = Stage::Queued;
@@ -301,17 +256,12 @@ impl Scheduler {
         if again.is_some() {
             entry.facts.count(reason, Some(out.runner.clone()));
         }
-        entry.stage = Stage::Recording {
-            out: Some(out),
-            again,
-        };
+        entry.stage = Stage::Recording { out: Some(out), again };
         Some(match again {
             None => Action::Finish { job },
-            Some(not_before) => Action::Retry {
-                job,
-                attempt: attempt.saturating_add(1),
-                not_before,
-            },
+            Some(not_before) => {
+                Action::Retry { job, attempt: attempt.saturating_add(1), not_before }
+            }
         })
     }
 
@@ -340,11 +290,7 @@ impl Scheduler {
     }
 
     fn forget_if_idle(&mut self, name: &RunnerName) {
-        if self
-            .runners
-            .get(name)
-            .is_some_and(|r| !r.listed && r.out == 0)
-        {
+        if self.runners.get(name).is_some_and(|r| !r.listed && r.out == 0) {
             self.runners.remove(name);
         }
     }
@@ -355,17 +301,12 @@ impl Scheduler {
         };
         match entry.stage {
             Stage::Recording { again: None, .. } => return,
-            Stage::Recording {
-                again: Some(due), ..
-            } => {
+            Stage::Recording { again: Some(due), .. } => {
                 entry.facts.attempt = entry.facts.attempt.saturating_add(1);
                 entry.facts.not_before = Some(due);
                 entry.stage = if entry.cancel {
                     actions.push(Action::Withdraw { job });
-                    Stage::Recording {
-                        out: None,
-                        again: None,
-                    }
+                    Stage::Recording { out: None, again: None }
                 } else {
                     self.line_up(&entry.facts, now)
                 };
@@ -387,10 +328,7 @@ impl Scheduler {
             Stage::Out(_) => return (!asked_before).then_some(Action::Stop { job }),
             Stage::Storing | Stage::Recording { .. } => return None,
         }
-        entry.stage = Stage::Recording {
-            out: None,
-            again: None,
-        };
+        entry.stage = Stage::Recording { out: None, again: None };
         Some(Action::Withdraw { job })
     }
 

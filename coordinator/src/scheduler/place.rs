@@ -34,10 +34,7 @@ impl Scheduler {
         }
         let listed = self.runners.values().filter(|runner| runner.listed);
         if self.queue.reshape(listed.filter_map(Runner::capacity)) {
-            let queued = self
-                .jobs
-                .values()
-                .filter(|e| matches!(e.stage, Stage::Queued));
+            let queued = self.jobs.values().filter(|e| matches!(e.stage, Stage::Queued));
             self.queue.regroup(queued.map(|entry| &entry.facts));
         }
     }
@@ -59,25 +56,15 @@ impl Scheduler {
             self.turns += 1;
             runner.turn = self.turns;
             runner.out += 1;
-            entry.stage = Stage::Out(Out {
-                runner: name.clone(),
-                started_at: None,
-            });
-            actions.push(Action::Dispatch {
-                job,
-                attempt: entry.facts.attempt,
-                runner: name,
-            });
+            entry.stage = Stage::Out(Out { runner: name.clone(), started_at: None });
+            actions.push(Action::Dispatch { job, attempt: entry.facts.attempt, runner: name });
         }
     }
 
     /// The first job, in order, that some runner with room could hold, and the runner in turn.
     fn next_placement(&self) -> Option<(Uuid, RunnerName)> {
-        let mut free: Vec<(&RunnerName, &Runner)> = self
-            .runners
-            .iter()
-            .filter(|(_, runner)| runner.has_room())
-            .collect();
+        let mut free: Vec<(&RunnerName, &Runner)> =
+            self.runners.iter().filter(|(_, runner)| runner.has_room()).collect();
         if free.is_empty() {
             return None;
         }

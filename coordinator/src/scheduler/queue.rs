@@ -30,10 +30,7 @@ pub(super) struct Rank {
 
 impl Rank {
     pub(super) const fn of(facts: &Facts) -> Self {
-        Self {
-            priority: Reverse(facts.priority),
-            id: facts.id,
-        }
+        Self { priority: Reverse(facts.priority), id: facts.id }
     }
 }
 
@@ -80,17 +77,12 @@ impl Queue {
 
     /// The first job of each group.
     pub(super) fn heads(&self) -> impl Iterator<Item = (&Class, Rank)> {
-        self.groups
-            .iter()
-            .filter_map(|(class, group)| Some((class, *group.first()?)))
+        self.groups.iter().filter_map(|(class, group)| Some((class, *group.first()?)))
     }
 
     /// Whether a runner of this capacity could hold the jobs of a class.
     pub(super) fn fits(&self, class: &Class, capacity: &Capacity) -> bool {
-        class
-            .shapes
-            .iter()
-            .any(|at| self.shapes.get(*at) == Some(capacity))
+        class.shapes.iter().any(|at| self.shapes.get(*at) == Some(capacity))
     }
 
     /// Takes over which capacities there are; true when every job must be grouped anew, which

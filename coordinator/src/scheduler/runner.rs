@@ -71,10 +71,7 @@ impl Lack {
             Self::OpenFiles(has) => format!("is above the {has} that the largest runner allows"),
             Self::NetworkHost => "no runner allows \"host\"".into(),
         };
-        FieldProblem {
-            pointer: self.pointer().into(),
-            detail,
-        }
+        FieldProblem { pointer: self.pointer().into(), detail }
     }
 
     /// The larger of two of the same kind.

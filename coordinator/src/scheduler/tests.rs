@@ -39,10 +39,7 @@ pub(super) fn health(boot: u128, slots: usize) -> RunnerHealth {
         status: RunnerState::Ok,
         boot_id: Uuid::from_u128(boot),
         version: "0".into(),
-        slots: Slots {
-            total: slots,
-            used: 0,
-        },
+        slots: Slots { total: slots, used: 0 },
         cpus: 2.0,
         memory: ByteSize::mib(1024),
         open_files: 1024,
@@ -58,21 +55,10 @@ fn name(at: usize) -> RunnerName {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit {
-        priority: i32,
-        cpus: u8,
-        retries: u32,
-        network: bool,
-    },
+    Submit { priority: i32, cpus: u8, retries: u32, network: bool },
     List(usize),
     Unlist(usize),
-    Up {
-        runner: usize,
-        slots: usize,
-        cpus: u8,
-        network: bool,
-        draining: bool,
-    },
+    Up { runner: usize, slots: usize, cpus: u8, network: bool, draining: bool },
     Down(usize),
     Held(usize),
     Start(prop::sample::Index),

@@ -102,8 +102,7 @@ impl Scheduler {
             each.push(lacks);
         }
         let everywhere = |lack: &Lack| {
-            each.iter()
-                .all(|lacks| lacks.iter().any(|l| l.pointer() == lack.pointer()))
+            each.iter().all(|lacks| lacks.iter().any(|l| l.pointer() == lack.pointer()))
         };
         if worst.iter().any(everywhere) {
             let faults = worst.iter().filter(|lack| everywhere(lack));
@@ -111,10 +110,9 @@ impl Scheduler {
         }
         // Each of them is met somewhere, all together nowhere.
         let detail = "is more than any runner has beside what else is asked for";
-        let faults = worst.iter().map(|lack| FieldProblem {
-            pointer: lack.pointer().into(),
-            detail: detail.into(),
-        });
+        let faults = worst
+            .iter()
+            .map(|lack| FieldProblem { pointer: lack.pointer().into(), detail: detail.into() });
         faults.collect()
     }
 
@@ -126,10 +124,7 @@ impl Scheduler {
         match &entry.stage {
             Stage::Out(out) => match self.runners.get(&out.runner).map(|r| &r.link) {
                 Some(Link::Down(why)) => {
-                    format!(
-                        "was given to runner {}, which does not answer: {why}",
-                        out.runner
-                    )
+                    format!("was given to runner {}, which does not answer: {why}", out.runner)
                 }
                 _ => format!("is being handed to runner {}", out.runner),
             },
@@ -172,11 +167,7 @@ impl Scheduler {
         }
         let avoid = &entry.facts.avoid;
         let elsewhere: Vec<_> = taking.iter().filter(|(n, _)| !avoid.contains(n)).collect();
-        let usable = if elsewhere.is_empty() {
-            taking.iter().collect()
-        } else {
-            elsewhere
-        };
+        let usable = if elsewhere.is_empty() { taking.iter().collect() } else { elsewhere };
         if usable.iter().any(|(_, runner)| runner.has_room()) {
             return "is next for a free slot".into();
         }
@@ -196,25 +187,16 @@ impl Scheduler {
         let silent = listed.iter().filter(|(_, r)| able(r) && !r.is_up());
         if silent.clone().next().is_some() {
             let troubles = silent.filter_map(|(name, runner)| trouble(name, runner));
-            return format!(
-                "the runners that could hold it do not answer: {}",
-                named(troubles)
-            );
+            return format!("the runners that could hold it do not answer: {}", named(troubles));
         }
-        let lacks = self
-            .impossible(needs)
-            .into_iter()
-            .map(|f| match f.pointer.as_str() {
-                "/network" => "allows network: host".into(),
-                pointer => {
-                    let name = pointer.trim_start_matches("/limits/");
-                    format!("has {name} enough")
-                }
-            });
-        format!(
-            "no runner that answers {}",
-            lacks.collect::<Vec<_>>().join(" and ")
-        )
+        let lacks = self.impossible(needs).into_iter().map(|f| match f.pointer.as_str() {
+            "/network" => "allows network: host".into(),
+            pointer => {
+                let name = pointer.trim_start_matches("/limits/");
+                format!("has {name} enough")
+            }
+        });
+        format!("no runner that answers {}", lacks.collect::<Vec<_>>().join(" and "))
     }
 }
 
@@ -244,12 +226,7 @@ fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
 /// Some of them in full, the rest as a number.
 fn named(troubles: impl Iterator<Item = String>) -> String {
     let all: Vec<String> = troubles.collect();
-    let mut text = all
-        .iter()
-        .take(NAMED)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
+    let mut text = all.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
     if let Some(more @ 1..) = all.len().checked_sub(NAMED) {
         let _ = write!(text, "; and {more} more");
     }
@@ -257,9 +234,5 @@ fn named(troubles: impl Iterator<Item = String>) -> String {
 }
 
 fn plural(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
-    }
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -60,11 +60,7 @@ fn claim(attempt: u32) -> Claim {
 }
 
 fn key(name: &str, digest: u8) -> Key {
-    Key {
-        tenant: String::new(),
-        name: name.into(),
-        digest: [digest; 32],
-    }
+    Key { tenant: String::new(), name: name.into(), digest: [digest; 32] }
 }
 
 async fn list(store: &dyn Store, query: Query) -> (Vec<Uuid>, bool) {
@@ -76,22 +72,13 @@ async fn list(store: &dyn Store, query: Query) -> (Vec<Uuid>, bool) {
 async fn a_job_comes_back_as_it_went_in_also_after_a_restart() {
     let folder = Folder::new();
     let mut waits = job("cat");
-    waits.request.task.stdin = Stdin {
-        stdin: Some("in".into()),
-        stdin_base64: None,
-    };
+    waits.request.task.stdin = Stdin { stdin: Some("in".into()), stdin_base64: None };
     waits.request.labels.insert("k".into(), "v".into());
     let over = job("true");
     {
         let store = open(&folder.url()).unwrap();
-        assert_eq!(
-            store.submit(waits.clone(), None).await.unwrap(),
-            Submitted::New
-        );
-        assert_eq!(
-            store.submit(over.clone(), None).await.unwrap(),
-            Submitted::New
-        );
+        assert_eq!(store.submit(waits.clone(), None).await.unwrap(), Submitted::New);
+        assert_eq!(store.submit(over.clone(), None).await.unwrap(), Submitted::New);
         assert_eq!(store.get(waits.job_id).await.unwrap(), Some(waits.clone()));
         store.claim(over.job_id, claim(1)).await.unwrap().unwrap();
         store.finish(ended(over.clone(), 2_000)).await.unwrap();
@@ -117,10 +104,7 @@ async fn what_a_runner_has_is_known_after_a_restart() {
         let claimed = store.claim(jobs[1].job_id, claim(1)).await.unwrap();
         assert_eq!(claimed, Some(jobs[1].clone()));
         assert_eq!(store.claim(jobs[1].job_id, claim(2)).await.unwrap(), None);
-        store
-            .started(jobs[1].job_id, 1, Timestamp(1_500))
-            .await
-            .unwrap();
+        store.started(jobs[1].job_id, 1, Timestamp(1_500)).await.unwrap();
         store.request_cancel(jobs[1].job_id).await.unwrap();
         store.claim(jobs[2].job_id, claim(1)).await.unwrap();
         store.unclaim(jobs[2].job_id).await.unwrap();
@@ -130,10 +114,7 @@ async fn what_a_runner_has_is_known_after_a_restart() {
     let first = store.unfinished(None, 1).await.unwrap();
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].job, jobs[0]);
-    let rest = store
-        .unfinished(Some(first[0].job.job_id), 10)
-        .await
-        .unwrap();
+    let rest = store.unfinished(Some(first[0].job.job_id), 10).await.unwrap();
     assert_eq!(rest.len(), 2);
     assert_eq!(rest[0].claim, Some(claim(1)));
     assert!(rest[0].cancel && !rest[1].cancel);
@@ -156,21 +137,14 @@ async fn a_retry_keeps_what_the_earlier_attempt_printed() {
     outcome.stdout = "half".into();
     let mut second = first.clone();
     second.attempt = 2;
-    second.attempts.push(Past {
-        attempt: 1,
-        runner: Some("http://a".into()),
-        outcome,
-    });
+    second.attempts.push(Past { attempt: 1, runner: Some("http://a".into()), outcome });
     store.retry(second.clone(), Timestamp(9_000)).await.unwrap();
     assert_eq!(store.get(first.job_id).await.unwrap(), Some(second.clone()));
     let waiting = store.unfinished(None, 10).await.unwrap();
     assert_eq!(waiting[0].not_before, Some(Timestamp(9_000)));
     assert_eq!(waiting[0].claim, None);
     assert_eq!(store.claim(first.job_id, claim(1)).await.unwrap(), None);
-    assert_eq!(
-        store.claim(first.job_id, claim(2)).await.unwrap(),
-        Some(second)
-    );
+    assert_eq!(store.claim(first.job_id, claim(2)).await.unwrap(), Some(second));
 }
 
 #[tokio::test]
@@ -179,10 +153,7 @@ async fn a_key_makes_one_job() {
     let first = job("a");
     {
         let store = open(&folder.url()).unwrap();
-        let made = store
-            .submit(first.clone(), Some(key("k", 1)))
-            .await
-            .unwrap();
+        let made = store.submit(first.clone(), Some(key("k", 1))).await.unwrap();
         assert_eq!(made, Submitted::New);
     }
     let store = open(&folder.url()).unwrap();
@@ -200,19 +171,7 @@ async fn a_key_makes_one_job() {
     let made: Vec<_> = made.into_iter().map(Result::unwrap).collect();
     let new = made.iter().filter(|m| **m == Submitted::New).count();
     assert_eq!(new, 1);
-    assert_eq!(
-        list(
-            &*store,
-            Query {
-                limit: 100,
-                ..Query::default()
-            }
-        )
-        .await
-        .0
-        .len(),
-        2
-    );
+    assert_eq!(list(&*store, Query { limit: 100, ..Query::default() }).await.0.len(), 2);
 }
 
 #[tokio::test]
@@ -227,11 +186,7 @@ async fn pages_neither_skip_nor_repeat_while_jobs_come() {
     }
     let (mut seen, mut before) = (Vec::<Uuid>::new(), None);
     loop {
-        let query = Query {
-            before,
-            limit: 4,
-            ..Query::default()
-        };
+        let query = Query { before, limit: 4, ..Query::default() };
         let (page, more) = list(&*store, query).await;
         assert!(page.len() == 4 || !more);
         seen.extend(&page);
@@ -258,17 +213,10 @@ async fn lists_by_status_reason_and_labels_without_outputs() {
         store.submit(job.clone(), None).await.unwrap();
     }
     store.finish(ended(labelled.clone(), 2_000)).await.unwrap();
-    failed.finish(Outcome::never_ran(
-        Status::Failed,
-        Some(Reason::RunnerLost),
-        "x",
-    ));
+    failed.finish(Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "x"));
     store.finish(failed.clone()).await.unwrap();
 
-    let query = || Query {
-        limit: 100,
-        ..Query::default()
-    };
+    let query = || Query { limit: 100, ..Query::default() };
     let by = async |query| list(&*store, query).await.0;
     let (done, lost, wait) = (labelled.job_id, failed.job_id, plain.job_id);
     assert_eq!(by(query()).await, [wait, lost, done]);
@@ -277,23 +225,9 @@ async fn lists_by_status_reason_and_labels_without_outputs() {
     let reason = Some(Reason::RunnerLost);
     assert_eq!(by(Query { reason, ..query() }).await, [lost]);
     let labels = vec![("k".to_owned(), "v".to_owned())];
-    let page = store
-        .list(Query {
-            labels: labels.clone(),
-            ..query()
-        })
-        .await
-        .unwrap();
+    let page = store.list(Query { labels: labels.clone(), ..query() }).await.unwrap();
     assert_eq!(page.jobs, [ended(labelled, 2_000).without_outputs()]);
-    assert_eq!(
-        by(Query {
-            status,
-            labels,
-            ..query()
-        })
-        .await,
-        [] as [Uuid; 0]
-    );
+    assert_eq!(by(Query { status, labels, ..query() }).await, [] as [Uuid; 0]);
 }
 
 #[tokio::test]
@@ -306,24 +240,9 @@ async fn a_page_of_large_jobs_ends_early() {
         let job = Job::new(Uuid::now_v7(), Timestamp(0), large.clone());
         store.submit(job, None).await.unwrap();
     }
-    let (page, more) = list(
-        &*store,
-        Query {
-            limit: 100,
-            ..Query::default()
-        },
-    )
-    .await;
+    let (page, more) = list(&*store, Query { limit: 100, ..Query::default() }).await;
     assert_eq!((page.len(), more), (2, true));
     let before = page.last().copied();
-    let (page, more) = list(
-        &*store,
-        Query {
-            before,
-            limit: 100,
-            ..Query::default()
-        },
-    )
-    .await;
+    let (page, more) = list(&*store, Query { before, limit: 100, ..Query::default() }).await;
     assert_eq!((page.len(), more), (1, false));
 }

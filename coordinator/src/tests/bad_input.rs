@@ -26,41 +26,23 @@ async fn bodies_without_sense_are_refused_with_the_place() {
         (r#"{"command": "a", "timeout": "NaN"}"#, "/timeout"),
         (r#"{"command": "a", "timeout": NaN}"#, ""),
         (r#"{"command": "a", "timeout": 1e400}"#, ""),
-        (
-            r#"{"command": "a", "limits": {"memory": "64M"}}"#,
-            "/limits/memory",
-        ),
-        (
-            r#"{"command": "a", "limits": {"memory": "lots"}}"#,
-            "/limits/memory",
-        ),
+        (r#"{"command": "a", "limits": {"memory": "64M"}}"#, "/limits/memory"),
+        (r#"{"command": "a", "limits": {"memory": "lots"}}"#, "/limits/memory"),
         (r#"{"command": "a", "env": {"A=B": "c"}}"#, "/env/A=B"),
         (r#"{"command": "#, ""),
         ("", ""),
     ] {
         let answer = client.send(Method::POST, "/jobs", body).await.expect(400);
-        assert_eq!(
-            answer.body["errors"][0]["pointer"], pointer,
-            "{body}: {}",
-            answer.text
-        );
+        assert_eq!(answer.body["errors"][0]["pointer"], pointer, "{body}: {}", answer.text);
     }
     let deep = "[".repeat(10_000);
     client.send(Method::POST, "/jobs", deep).await.expect(400);
     let huge = json!({"command": "a", "stdin": "x".repeat(17 << 20)});
     client.post("/jobs", &huge).await.expect(413);
     let text = client.with("content-type", "text/plain");
-    text.post("/jobs", &json!({"command": "a"}))
-        .await
-        .expect(415);
+    text.post("/jobs", &json!({"command": "a"})).await.expect(415);
     client.submit("still here").await;
-    assert_eq!(
-        client.get("/jobs").await.body["jobs"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
-    );
+    assert_eq!(client.get("/jobs").await.body["jobs"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -101,10 +83,7 @@ async fn addresses_and_queries_are_read_as_strictly() {
     }
     let refused = client.send(Method::PUT, "/jobs", "").await.expect(405);
     assert!(refused.headers.contains_key("allow"));
-    client
-        .post("/jobs?wait=1&dry=1", &json!({"command": "a"}))
-        .await
-        .expect(400);
+    client.post("/jobs?wait=1&dry=1", &json!({"command": "a"})).await.expect(400);
 }
 
 #[tokio::test]
@@ -112,16 +91,8 @@ async fn strangers_stay_out() {
     let coordinator = Coordinator::with(&[]).await;
     let client = &coordinator.client;
     let body = json!({"command": "a"});
-    client
-        .with("origin", "http://evil.example")
-        .post("/jobs", &body)
-        .await
-        .expect(403);
-    client
-        .with("host", "evil.example")
-        .post("/jobs", &body)
-        .await
-        .expect(403);
+    client.with("origin", "http://evil.example").post("/jobs", &body).await.expect(403);
+    client.with("host", "evil.example").post("/jobs", &body).await.expect(403);
 
     let token = "correct-horse-battery-staple";
     let mut config = config(&[]);
@@ -130,11 +101,7 @@ async fn strangers_stay_out() {
     let client = &coordinator.client;
     client.post("/jobs", &body).await.expect(401);
     client.get("/runners").await.expect(401);
-    client
-        .with("authorization", "Bearer wrong")
-        .post("/jobs", &body)
-        .await
-        .expect(401);
+    client.with("authorization", "Bearer wrong").post("/jobs", &body).await.expect(401);
     let known = client.with("authorization", &format!("Bearer {token}"));
     known.post("/jobs", &body).await.expect(201);
     for open in ["/health", "/ready", "/metrics"] {
@@ -153,9 +120,6 @@ async fn a_body_that_stops_in_the_middle_is_refused() {
     let mut answer = String::new();
     // Nobody may be left to be told.
     let _ = stream.read_to_string(&mut answer).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
-        "{answer}"
-    );
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     coordinator.client.submit("still here").await;
 }

@@ -33,10 +33,7 @@ pub(super) struct Answer {
 impl Answer {
     /// The job's id in it.
     pub(super) fn id(&self) -> String {
-        self.body["job_id"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{self:?}"))
-            .into()
+        self.body["job_id"].as_str().unwrap_or_else(|| panic!("{self:?}")).into()
     }
 
     #[track_caller]
@@ -68,9 +65,7 @@ impl Client {
     }
 
     pub(super) async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Answer {
-        let mut request = Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in &self.headers {
             request = request.header(*name, value);
         }
@@ -102,19 +97,12 @@ impl Client {
 
     /// Submits a command and answers the job's id.
     pub(super) async fn submit(&self, command: &str) -> String {
-        self.post("/jobs", &json!({ "command": command }))
-            .await
-            .expect(201)
-            .id()
+        self.post("/jobs", &json!({ "command": command })).await.expect(201).id()
     }
 
     /// The job when it has ended.
     pub(super) async fn end(&self, id: &str) -> Value {
-        let job = self
-            .get(&format!("/jobs/{id}?wait=20"))
-            .await
-            .expect(200)
-            .body;
+        let job = self.get(&format!("/jobs/{id}?wait=20")).await.expect(200).body;
         assert!(job.get("finished_at").is_some(), "{job}");
         job
     }
@@ -142,20 +130,12 @@ impl Client {
 
     /// Asks until the job is pending for a reason that holds this.
     pub(super) async fn until_pending(&self, id: &str, why: &str) -> Value {
-        let holds = |job: &Value| {
-            job["pending_reason"]
-                .as_str()
-                .is_some_and(|r| r.contains(why))
-        };
-        self.until(&format!("/jobs/{id}"), |_, job| {
-            job["status"] == "pending" && holds(job)
-        })
-        .await
+        let holds = |job: &Value| job["pending_reason"].as_str().is_some_and(|r| r.contains(why));
+        self.until(&format!("/jobs/{id}"), |_, job| job["status"] == "pending" && holds(job)).await
     }
 
     /// Asks until the command of the job runs.
     pub(super) async fn until_running(&self, id: &str) -> Value {
-        self.until(&format!("/jobs/{id}"), |_, job| job["status"] == "running")
-            .await
+        self.until(&format!("/jobs/{id}"), |_, job| job["status"] == "running").await
     }
 }

@@ -13,10 +13,7 @@ use super::{
 #[tokio::test]
 async fn no_runner_gets_more_than_its_slots() {
     let runners = [FakeRunner::new(2).await, FakeRunner::new(3).await];
-    let coordinator = Coordinator::with(&[&runners[0], &runners[1]])
-        .await
-        .ready()
-        .await;
+    let coordinator = Coordinator::with(&[&runners[0], &runners[1]]).await.ready().await;
     let client = &coordinator.client;
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -49,10 +46,7 @@ async fn a_connection_that_breaks_loses_nothing() {
     runner.mood(Mood::Cuts);
     let over = client.submit("echo done").await;
     let job = client.end(&over).await;
-    assert_eq!(
-        (&job["stdout"], &job["attempt"]),
-        (&json!("done\n"), &json!(1))
-    );
+    assert_eq!((&job["stdout"], &job["attempt"]), (&json!("done\n"), &json!(1)));
 
     let held = client.submit("hold").await;
     client.until_running(&held).await;
@@ -72,14 +66,8 @@ async fn a_runner_that_was_restarted_has_lost_its_jobs() {
     client.until_running(&id).await;
     runner.restart().await;
     let job = client.end(&id).await;
-    assert_eq!(
-        (&job["status"], &job["reason"]),
-        (&json!("failed"), &json!("runner_lost"))
-    );
-    assert!(
-        job["message"].as_str().unwrap().contains("was restarted"),
-        "{job}"
-    );
+    assert_eq!((&job["status"], &job["reason"]), (&json!("failed"), &json!("runner_lost")));
+    assert!(job["message"].as_str().unwrap().contains("was restarted"), "{job}");
     assert!(job["started_at"].is_string());
     assert_eq!(runner.lock().taken.len(), 1, "it is not run again unasked");
     client.end(&client.submit("echo next").await).await;
@@ -100,10 +88,7 @@ async fn a_lost_attempt_is_followed_by_another_where_the_user_said_so() {
     runner.until_taken(2).await;
     runner.end("hold", exited(0, "second"));
     let job = client.end(&id).await;
-    assert_eq!(
-        (&job["status"], &job["attempt"]),
-        (&json!("completed"), &json!(2))
-    );
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("completed"), &json!(2)));
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
 }
 
@@ -118,10 +103,7 @@ async fn a_runner_that_stays_silent_has_lost_its_jobs_after_the_grace_time() {
     let job = client.end(&id).await;
     assert_eq!(job["reason"], "runner_lost");
     let message = job["message"].as_str().unwrap();
-    assert!(
-        message.contains("did not come back within 0.6 s"),
-        "{message}"
-    );
+    assert!(message.contains("did not come back within 0.6 s"), "{message}");
     // It comes back with the job still running: that is ended, and nobody is told otherwise.
     runner.up();
     runner.until_empty().await;
@@ -138,13 +120,8 @@ async fn a_runner_that_comes_back_in_time_still_has_its_jobs() {
     let id = client.submit("hold").await;
     client.until_running(&id).await;
     runner.go_down().await;
-    client
-        .until("/health", |_, health| health["runners"]["up"] == 0)
-        .await;
-    assert_eq!(
-        client.get(&format!("/jobs/{id}")).await.body["status"],
-        "running"
-    );
+    client.until("/health", |_, health| health["runners"]["up"] == 0).await;
+    assert_eq!(client.get(&format!("/jobs/{id}")).await.body["status"], "running");
     runner.end("hold", exited(0, "meanwhile"));
     runner.up();
     assert_eq!(client.end(&id).await["stdout"], "meanwhile");
@@ -158,10 +135,7 @@ async fn a_job_waits_for_a_runner_that_is_down_and_says_so() {
     let id = client.submit("echo late").await;
     let job = client.until_pending(&id, "no runner answers").await;
     let why = job["pending_reason"].as_str().unwrap();
-    assert!(
-        why.contains(&runner.url()) || why.contains("not reached yet"),
-        "{why}"
-    );
+    assert!(why.contains(&runner.url()) || why.contains("not reached yet"), "{why}");
     client.until_pending(&id, "refused").await;
     runner.up();
     assert_eq!(client.end(&id).await["stdout"], "late\n");
@@ -182,27 +156,21 @@ async fn a_full_runner_is_no_attempt() {
         inner.health.slots.used = 1;
     });
     let id = client.submit("echo x").await;
-    client
-        .until_pending(&id, "waits for a free slot: 1 of 1 taken on 1 runner")
-        .await;
+    client.until_pending(&id, "waits for a free slot: 1 of 1 taken on 1 runner").await;
     runner.set(|inner| {
         inner.mood = Mood::Good;
         inner.health.slots.used = 0;
     });
     let job = client.end(&id).await;
-    assert_eq!(
-        (&job["status"], &job["attempt"]),
-        (&json!("completed"), &json!(1))
-    );
+    assert_eq!((&job["status"], &job["attempt"]), (&json!("completed"), &json!(1)));
     assert_eq!(job.get("attempts"), None);
 }
 
 #[tokio::test]
 async fn a_refusal_and_a_failed_cell_are_tried_three_times() {
-    for (mood, message) in [
-        (Mood::Refuses, "refused the job: beyond my bounds"),
-        (Mood::FailsCells, "no cell"),
-    ] {
+    for (mood, message) in
+        [(Mood::Refuses, "refused the job: beyond my bounds"), (Mood::FailsCells, "no cell")]
+    {
         let runner = FakeRunner::new(1).await;
         let coordinator = Coordinator::with(&[&runner]).await;
         runner.mood(mood);
@@ -225,10 +193,7 @@ async fn a_failed_cell_is_made_by_another_runner() {
     let client = &coordinator.client;
     for _ in 0..4 {
         let job = client.end(&client.submit("echo x").await).await;
-        assert_eq!(
-            (&job["status"], &job["runner"]),
-            (&json!("completed"), &json!(good.url()))
-        );
+        assert_eq!((&job["status"], &job["runner"]), (&json!("completed"), &json!(good.url())));
     }
     assert!(!bad.lock().taken.is_empty());
 }
@@ -244,10 +209,7 @@ async fn a_runner_that_knows_no_token_gets_nothing_and_says_why() {
     let id = client.submit("echo x").await;
     client.until_pending(&id, "answers 401").await;
     let health = client.get("/health").await.body;
-    assert!(
-        health["problems"][0].as_str().unwrap().contains("401"),
-        "{health}"
-    );
+    assert!(health["problems"][0].as_str().unwrap().contains("401"), "{health}");
     assert_eq!(runner.lock().tokens[0], "Bearer the-runners-own-token");
     runner.mood(Mood::Good);
     assert_eq!(client.end(&id).await["attempt"], 1);
@@ -261,13 +223,7 @@ async fn nonsense_from_a_runner_ends_in_time() {
     let id = coordinator.client.submit("hold").await;
     let job = coordinator.client.end(&id).await;
     assert_eq!(job["reason"], "runner_lost");
-    assert!(
-        job["message"]
-            .as_str()
-            .unwrap()
-            .contains("unexpected answer"),
-        "{job}"
-    );
+    assert!(job["message"].as_str().unwrap().contains("unexpected answer"), "{job}");
 }
 
 #[tokio::test]
@@ -284,10 +240,7 @@ async fn a_request_that_never_arrived_is_sent_again_under_its_id() {
     runner.end("hold", exited(0, "once"));
     assert_eq!(client.end(&id).await["stdout"], "once");
     let taken = &runner.lock().taken;
-    assert_eq!(
-        taken[0].0, taken[1].0,
-        "under the same id, so that it can't run twice"
-    );
+    assert_eq!(taken[0].0, taken[1].0, "under the same id, so that it can't run twice");
 }
 
 #[tokio::test]
@@ -302,12 +255,6 @@ async fn a_runner_that_forgot_what_it_had_is_not_given_it_again() {
     runner.up();
     let job = client.end(&id).await;
     assert_eq!(job["reason"], "runner_lost");
-    assert!(
-        job["message"]
-            .as_str()
-            .unwrap()
-            .contains("does not know the job any more"),
-        "{job}"
-    );
+    assert!(job["message"].as_str().unwrap().contains("does not know the job any more"), "{job}");
     assert_eq!(runner.lock().taken.len(), 1);
 }

@@ -30,13 +30,7 @@ async fn a_command_goes_in_and_its_result_comes_out() {
     assert_eq!(job["labels"]["k"], "v");
     assert_eq!(job["timeout"], 30);
     assert!(job["queue_ms"].is_number() && job["started_at"].is_string());
-    for absent in [
-        "pending_reason",
-        "reason",
-        "signal",
-        "attempts",
-        "not_enforced",
-    ] {
+    for absent in ["pending_reason", "reason", "signal", "attempts", "not_enforced"] {
         assert_eq!(job.get(absent), None, "{job}");
     }
     let again = client.get(&format!("/jobs/{id}")).await.expect(200);
@@ -44,10 +38,7 @@ async fn a_command_goes_in_and_its_result_comes_out() {
 
     let id = client.submit("exit 3").await;
     let job = client.end(&id).await;
-    assert_eq!(
-        (&job["status"], &job["reason"]),
-        (&json!("failed"), &json!("exit_code"))
-    );
+    assert_eq!((&job["status"], &job["reason"]), (&json!("failed"), &json!("exit_code")));
     runner.until_empty().await;
 }
 
@@ -58,10 +49,7 @@ async fn waiting_is_told_of_the_end_and_no_sooner() {
     let client = coordinator.client.clone();
     let id = client.submit("hold").await;
     client.until_running(&id).await;
-    let short = client
-        .get(&format!("/jobs/{id}?wait=0.05"))
-        .await
-        .expect(200);
+    let short = client.get(&format!("/jobs/{id}?wait=0.05")).await.expect(200);
     assert_eq!(short.body["status"], "running");
 
     let start = Instant::now();
@@ -83,17 +71,10 @@ async fn a_key_makes_one_job_also_across_a_restart() {
     let coordinator = Coordinator::with(&[]).await;
     let key = |c: &Coordinator| c.client.with("idempotency-key", "k-1");
     let body = json!({"command": "true"});
-    let id = key(&coordinator)
-        .post("/jobs", &body)
-        .await
-        .expect(201)
-        .id();
+    let id = key(&coordinator).post("/jobs", &body).await.expect(201).id();
     // The same request, written otherwise.
     let same = r#"{ "timeout": "30s", "command": "true" }"#;
-    let again = key(&coordinator)
-        .send(Method::POST, "/jobs", same)
-        .await
-        .expect(200);
+    let again = key(&coordinator).send(Method::POST, "/jobs", same).await.expect(200);
     assert_eq!(again.id(), id);
     let other = json!({"command": "false"});
     key(&coordinator).post("/jobs", &other).await.expect(422);
@@ -104,11 +85,7 @@ async fn a_key_makes_one_job_also_across_a_restart() {
     key(&coordinator).post("/jobs", &other).await.expect(422);
     let client = &coordinator.client;
     for bad in ["", &"x".repeat(256)] {
-        client
-            .with("idempotency-key", bad)
-            .post("/jobs", &body)
-            .await
-            .expect(400);
+        client.with("idempotency-key", bad).post("/jobs", &body).await.expect(400);
     }
 }
 
@@ -120,41 +97,21 @@ async fn a_pending_job_is_cancelled_at_once_and_a_running_one_by_its_runner() {
     let running = client.submit("hold").await;
     client.until_running(&running).await;
     let pending = client.submit("later").await;
-    client
-        .until_pending(&pending, "waits for a free slot: 1 of 1 taken on 1 runner")
-        .await;
+    client.until_pending(&pending, "waits for a free slot: 1 of 1 taken on 1 runner").await;
 
-    let cancelled = client
-        .delete(&format!("/jobs/{pending}"))
-        .await
-        .expect(200)
-        .body;
+    let cancelled = client.delete(&format!("/jobs/{pending}")).await.expect(200).body;
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(cancelled.get("reason"), None);
-    let again = client
-        .delete(&format!("/jobs/{pending}"))
-        .await
-        .expect(200)
-        .body;
+    let again = client.delete(&format!("/jobs/{pending}")).await.expect(200).body;
     assert_eq!(again, cancelled);
 
-    let asked = client
-        .delete(&format!("/jobs/{running}"))
-        .await
-        .expect(202)
-        .body;
+    let asked = client.delete(&format!("/jobs/{running}")).await.expect(202).body;
     assert!(asked["status"] == "running" || asked["status"] == "cancelled");
     let job = client.end(&running).await;
-    assert_eq!(
-        (&job["status"], &job["stdout"]),
-        (&json!("cancelled"), &json!("half\n"))
-    );
+    assert_eq!((&job["status"], &job["stdout"]), (&json!("cancelled"), &json!("half\n")));
     assert_eq!(runner.lock().taken.len(), 1);
     runner.until_empty().await;
-    client
-        .delete("/jobs/00000000-0000-7000-8000-000000000000")
-        .await
-        .expect(404);
+    client.delete("/jobs/00000000-0000-7000-8000-000000000000").await.expect(404);
 }
 
 #[tokio::test]
@@ -194,8 +151,7 @@ async fn lists_page_by_page_and_by_what_is_asked() {
 
     let found = |body: &Value| -> Vec<String> {
         let jobs = body["jobs"].as_array().unwrap().iter();
-        jobs.map(|job| job["job_id"].as_str().unwrap().into())
-            .collect()
+        jobs.map(|job| job["job_id"].as_str().unwrap().into()).collect()
     };
     let all = client.get("/jobs").await.expect(200).body;
     assert_eq!(found(&all), ids);
@@ -232,20 +188,12 @@ async fn the_queue_is_bounded() {
     let coordinator = Coordinator::start(config).await;
     let client = &coordinator.client;
     let body = json!({"command": "true"});
-    client
-        .with("idempotency-key", "k")
-        .post("/jobs", &body)
-        .await
-        .expect(201);
+    client.with("idempotency-key", "k").post("/jobs", &body).await.expect(201);
     let id = client.submit("true").await;
     let full = client.post("/jobs", &body).await.expect(503);
     assert_eq!(full.headers["retry-after"], "5");
     // What is known already is answered all the same.
-    client
-        .with("idempotency-key", "k")
-        .post("/jobs", &body)
-        .await
-        .expect(200);
+    client.with("idempotency-key", "k").post("/jobs", &body).await.expect(200);
     client.delete(&format!("/jobs/{id}")).await.expect(200);
     client.post("/jobs", &body).await.expect(201);
 }
@@ -262,12 +210,8 @@ async fn what_no_runner_could_ever_hold_is_refused() {
     let coordinator = coordinator.ready().await;
     let client = &coordinator.client;
     let problem = client.post("/jobs", &large).await.expect(400).body;
-    let pointers: Vec<_> = problem["errors"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|e| &e["pointer"])
-        .collect();
+    let pointers: Vec<_> =
+        problem["errors"].as_array().unwrap().iter().map(|e| &e["pointer"]).collect();
     assert_eq!(pointers, ["/limits/cpus", "/limits/memory"]);
     let host = json!({"command": "true", "network": "host"});
     let problem = client.post("/jobs", &host).await.expect(400).body;

@@ -71,14 +71,7 @@ impl Coordinator {
             );
         let client = Client::new(address);
         client.until("/health", |_, _| true).await;
-        Self {
-            config,
-            address,
-            client,
-            shutdown,
-            task,
-            folder,
-        }
+        Self { config, address, client, shutdown, task, folder }
     }
 
     /// Ends it at once, as a crash would, and starts another on the same store.
@@ -91,9 +84,7 @@ impl Coordinator {
     /// Waits until all its runners answer.
     async fn ready(self) -> Self {
         let wanted = self.config.runner_urls.len();
-        self.client
-            .until("/health", |_, health| health["runners"]["up"] == wanted)
-            .await;
+        self.client.until("/health", |_, health| health["runners"]["up"] == wanted).await;
         self
     }
 }

@@ -10,10 +10,7 @@ async fn the_metrics_have_the_names_of_the_contract() {
     let coordinator = Coordinator::with(&[&runner]).await;
     let client = &coordinator.client;
     for command in ["echo a", "exit 2", "exit 3"] {
-        client
-            .post("/jobs?wait=20", &json!({"command": command}))
-            .await
-            .expect(201);
+        client.post("/jobs?wait=20", &json!({"command": command})).await.expect(201);
     }
     let hold = client.submit("hold").await;
     client.until_running(&hold).await;
@@ -46,37 +43,21 @@ async fn health_and_runners_tell_what_is_wrong() {
     let client = &coordinator.client;
     let told = |body: &serde_json::Value| {
         body["runners"] == json!({"known": 2, "up": 1})
-            && body["problems"][0]
-                .as_str()
-                .is_some_and(|p| p.contains("refused"))
+            && body["problems"][0].as_str().is_some_and(|p| p.contains("refused"))
     };
     let health = client.until("/health", |_, health| told(health)).await;
     assert_eq!(health["status"], "degraded");
-    assert!(
-        health["problems"][0]
-            .as_str()
-            .unwrap()
-            .starts_with(&down.url())
-    );
+    assert!(health["problems"][0].as_str().unwrap().starts_with(&down.url()));
     let runners = client.get("/runners").await.expect(200).body;
     let of = |url: String| {
         let found = runners["runners"].as_array().unwrap().iter();
-        found
-            .clone()
-            .find(|runner| runner["url"] == url)
-            .unwrap()
-            .clone()
+        found.clone().find(|runner| runner["url"] == url).unwrap().clone()
     };
     assert_eq!(of(up.url())["health"]["slots"]["total"], 2);
     assert_eq!(of(down.url())["up"], false);
     client.get("/ready").await.expect(200);
     assert_eq!(
-        Coordinator::with(&[])
-            .await
-            .client
-            .get("/health")
-            .await
-            .body["problems"][0],
+        Coordinator::with(&[]).await.client.get("/health").await.body["problems"][0],
         "no runner is known"
     );
 }

@@ -30,10 +30,7 @@ async fn a_crash_loses_nothing() {
     assert_eq!(client.get(&format!("/jobs/{id}")).await.body, over);
     assert_eq!(client.end(&ends).await["stdout"], "meanwhile");
     let job = client.get(&format!("/jobs/{runs}")).await.body;
-    assert_eq!(
-        (&job["status"], &job["started_at"]),
-        (&json!("running"), &started)
-    );
+    assert_eq!((&job["status"], &job["started_at"]), (&json!("running"), &started));
     assert_eq!(client.end(&waits).await["stdout"], "after\n");
     runner.end("runs", exited(0, "still"));
     assert_eq!(client.end(&runs).await["stdout"], "still");
@@ -77,17 +74,10 @@ async fn a_runner_that_is_listed_no_more_is_still_asked() {
     coordinator.config.runner_urls = vec![new.url()];
     let coordinator = coordinator.crash_and_restart().await;
     let client = &coordinator.client;
-    assert_eq!(
-        client.end(&client.submit("echo x").await).await["runner"],
-        new.url()
-    );
+    assert_eq!(client.end(&client.submit("echo x").await).await["runner"], new.url());
     old.end("hold", exited(0, "there"));
     assert_eq!(client.end(&id).await["stdout"], "there");
-    client
-        .until("/runners", |_, body| {
-            body["runners"].as_array().unwrap().len() == 1
-        })
-        .await;
+    client.until("/runners", |_, body| body["runners"].as_array().unwrap().len() == 1).await;
 }
 
 #[tokio::test]
@@ -100,11 +90,7 @@ async fn a_cancellation_that_was_promised_is_kept() {
     coordinator.client.until_running(&id).await;
     // The runner can't be told.
     runner.go_down().await;
-    coordinator
-        .client
-        .delete(&format!("/jobs/{id}"))
-        .await
-        .expect(202);
+    coordinator.client.delete(&format!("/jobs/{id}")).await.expect(202);
     let coordinator = coordinator.crash_and_restart().await;
     runner.up();
     assert_eq!(coordinator.client.end(&id).await["status"], "cancelled");
@@ -120,16 +106,10 @@ async fn draining_lets_running_jobs_finish_and_keeps_the_others() {
     let pending = client.submit("echo later").await;
     coordinator.shutdown.drain();
     client.until("/ready", |status, _| status == 503).await;
-    let refused = client
-        .post("/jobs", &json!({"command": "true"}))
-        .await
-        .expect(503);
+    let refused = client.post("/jobs", &json!({"command": "true"})).await.expect(503);
     assert!(refused.headers.contains_key("retry-after"));
     client.until_pending(&pending, "shutting down").await;
-    assert_eq!(
-        client.get("/health").await.expect(200).body["draining"],
-        true
-    );
+    assert_eq!(client.get("/health").await.expect(200).body["draining"], true);
     let waits = tokio::spawn(async move { client.end(&running).await });
     runner.until(|inner| inner.mood == Mood::Good).await;
     runner.end("hold", exited(0, "finished"));

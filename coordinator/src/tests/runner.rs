@@ -103,10 +103,7 @@ impl FakeRunner {
             status: RunnerState::Ok,
             boot_id: Uuid::new_v4(),
             version: "0".into(),
-            slots: Slots {
-                total: slots,
-                used: 0,
-            },
+            slots: Slots { total: slots, used: 0 },
             cpus: 4.0,
             memory: ByteSize::mib(4096),
             open_files: 4096,
@@ -148,9 +145,7 @@ impl FakeRunner {
         let until = shutdown.clone();
         let task = tokio::spawn(async move {
             let never = std::future::pending();
-            serve(listener, router, ServerLimits::default(), until, never)
-                .await
-                .unwrap();
+            serve(listener, router, ServerLimits::default(), until, never).await.unwrap();
         });
         *self.server.lock().unwrap() = Some((shutdown, task));
     }
@@ -195,10 +190,8 @@ impl FakeRunner {
     /// Ends what runs under a command.
     pub(super) fn end(&self, command: &str, outcome: Outcome) {
         let inner = self.lock();
-        let found = inner
-            .executions
-            .values()
-            .find(|e| e.command == command && e.ended.borrow().is_none());
+        let found =
+            inner.executions.values().find(|e| e.command == command && e.ended.borrow().is_none());
         found.expect("it runs").ended.send_replace(Some(outcome));
         self.state.changed.send_replace(());
     }
@@ -259,9 +252,7 @@ async fn execute(
     body: Bytes,
 ) -> Result<Response, Rejection> {
     let request = ExecuteRequest::parse(&body, &Bounds::default())?;
-    let id = request
-        .execution_id
-        .expect("the coordinator names its executions");
+    let id = request.execution_id.expect("the coordinator names its executions");
     let Program::Command(command) = request.task.program else {
         panic!("these tests use commands")
     };
@@ -271,10 +262,7 @@ async fn execute(
         inner.tokens.push(token.to_str().unwrap().into());
     }
     let boot = format!("\"{}\"", inner.health.boot_id);
-    if headers
-        .get("if-match")
-        .is_some_and(|m| m.as_bytes() != boot.as_bytes())
-    {
+    if headers.get("if-match").is_some_and(|m| m.as_bytes() != boot.as_bytes()) {
         return Ok(StatusCode::PRECONDITION_FAILED.into_response());
     }
     let mood = inner.mood;
@@ -295,9 +283,7 @@ async fn execute(
         let (ended, _) = watch::channel(at_once(&command, mood));
         inner.executions.insert(id, Execution { ended, command });
         let running = |e: &&Execution| e.ended.borrow().is_none();
-        inner.most = inner
-            .most
-            .max(inner.executions.values().filter(running).count());
+        inner.most = inner.most.max(inner.executions.values().filter(running).count());
     }
     let ended = inner.executions[&id].ended.subscribe();
     drop(inner);
@@ -316,10 +302,7 @@ fn lines(
     };
     stream::unfold((0, ended), move |(seq, mut ended)| async move {
         let item = match seq {
-            0 => line(&Event::Started {
-                seq: 0,
-                started_at: Timestamp::now(),
-            }),
+            0 => line(&Event::Started { seq: 0, started_at: Timestamp::now() }),
             1 if mood == Mood::Cuts => {
                 // An error at once would take the line before it along.
                 sleep(Duration::from_millis(20)).await;
@@ -328,10 +311,7 @@ fn lines(
             1 if mood == Mood::Babbles => Ok(Bytes::from_static(b"{\"event\": \"result\"}\n")),
             1 => {
                 let outcome = ended.wait_for(Option::is_some).await.ok()?.clone()?;
-                line(&Event::Result {
-                    seq: 1,
-                    outcome: Box::new(outcome),
-                })
+                line(&Event::Result { seq: 1, outcome: Box::new(outcome) })
             }
             _ => return None,
         };
@@ -347,11 +327,9 @@ async fn look(State(shared): State<Shared>, Path(id): Path<Uuid>) -> Response {
     let outcome = execution.ended.borrow().clone();
     match outcome {
         Some(outcome) => Json(outcome).into_response(),
-        None => (
-            StatusCode::ACCEPTED,
-            Json(serde_json::json!({"status": "running"})),
-        )
-            .into_response(),
+        None => {
+            (StatusCode::ACCEPTED, Json(serde_json::json!({"status": "running"}))).into_response()
+        }
     }
 }
 

@@ -31,13 +31,7 @@ impl Faulty {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
         let source = Arc::new(rusqlite::Error::SqliteFailure(code, message));
         let doing = "writing";
-        Box::pin(async move {
-            Err(StoreError::Sqlite {
-                doing,
-                path,
-                source,
-            })
-        })
+        Box::pin(async move { Err(StoreError::Sqlite { doing, path, source }) })
     }
 }
 
@@ -99,36 +93,18 @@ async fn a_store_that_fails_is_told_loses_nothing_and_recovers() {
     let pending = client.submit("echo later").await;
 
     full.store(true, Ordering::SeqCst);
-    let refused = client
-        .post("/jobs", &json!({"command": "true"}))
-        .await
-        .expect(503);
+    let refused = client.post("/jobs", &json!({"command": "true"})).await.expect(503);
     assert!(refused.headers.contains_key("retry-after"));
-    assert!(
-        refused.body["detail"]
-            .as_str()
-            .unwrap()
-            .contains("disk is full")
-    );
+    assert!(refused.body["detail"].as_str().unwrap().contains("disk is full"));
     client.get("/ready").await.expect(503);
     let health = client.get("/health").await.expect(200).body;
-    assert_eq!(
-        (&health["status"], &health["store"]),
-        (&json!("degraded"), &json!("failed"))
-    );
-    assert!(
-        health["problems"][0]
-            .as_str()
-            .unwrap()
-            .contains("disk is full")
-    );
+    assert_eq!((&health["status"], &health["store"]), (&json!("degraded"), &json!("failed")));
+    assert!(health["problems"][0].as_str().unwrap().contains("disk is full"));
     client.delete(&format!("/jobs/{running}")).await.expect(503);
 
     // A result that can't be recorded is neither told nor acknowledged, and nothing follows it.
     runner.end("hold", exited(0, "kept"));
-    client
-        .until_pending(&pending, "the store takes no writes")
-        .await;
+    client.until_pending(&pending, "the store takes no writes").await;
     let job = client.get(&format!("/jobs/{running}")).await.body;
     assert_eq!(job["status"], "running");
     assert_eq!(runner.lock().taken.len(), 1);

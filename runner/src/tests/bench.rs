@@ -47,11 +47,7 @@ impl Cells for Fake {
 
     fn run(&self, task: Task, observer: Box<dyn Observer>) -> Cancel {
         let cancelled = Arc::new(watch::Sender::new(false));
-        let job = Job {
-            task,
-            observer,
-            cancelled: Arc::clone(&cancelled),
-        };
+        let job = Job { task, observer, cancelled: Arc::clone(&cancelled) };
         // A test that has ended wants no more jobs.
         drop(self.jobs.send(job));
         Box::new(move || {
@@ -153,14 +149,7 @@ pub(super) fn fake() -> (Arc<Fake>, mpsc::UnboundedReceiver<Job>) {
 
 pub(super) fn fake_on(host: Host) -> (Arc<Fake>, mpsc::UnboundedReceiver<Job>) {
     let (jobs, inbox) = mpsc::unbounded_channel();
-    (
-        Arc::new(Fake {
-            host,
-            jobs,
-            stopped: AtomicBool::new(false),
-        }),
-        inbox,
-    )
+    (Arc::new(Fake { host, jobs, stopped: AtomicBool::new(false) }), inbox)
 }
 
 /// A runner whose routes are called directly.
@@ -173,13 +162,7 @@ pub(super) struct Bench {
 impl Bench {
     /// With so many slots.
     pub(super) fn new(slots: usize) -> Self {
-        Self::with(
-            &Config {
-                slots: Some(slots),
-                ..Config::default()
-            },
-            host(),
-        )
+        Self::with(&Config { slots: Some(slots), ..Config::default() }, host())
     }
 
     pub(super) fn with(config: &Config, host: Host) -> Self {
@@ -187,19 +170,12 @@ impl Bench {
         let runner = Runner::new(config, cells, Lost::new(), Shutdown::new()).unwrap();
         let runner = Arc::new(runner);
         let guard = Guard::new(Access::Open, false);
-        Self {
-            router: routes(Arc::clone(&runner), guard),
-            runner,
-            jobs,
-        }
+        Self { router: routes(Arc::clone(&runner), guard), runner, jobs }
     }
 
     /// The next job that the runner gives to its cells.
     pub(super) async fn job(&mut self) -> Job {
-        timeout(PATIENCE, self.jobs.recv())
-            .await
-            .expect("a job in time")
-            .unwrap()
+        timeout(PATIENCE, self.jobs.recv()).await.expect("a job in time").unwrap()
     }
 
     pub(super) fn no_job(&mut self) -> bool {
@@ -223,9 +199,7 @@ impl Bench {
         headers: &[(&str, &str)],
     ) -> JoinHandle<Answer> {
         let mut request = Request::builder().method(method).uri(path);
-        request = request
-            .header("host", "localhost")
-            .header("content-type", "application/json");
+        request = request.header("host", "localhost").header("content-type", "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -248,10 +222,7 @@ impl Bench {
 
     /// The answer to a call that is answered without a job's doing.
     pub(super) async fn answered(&self, body: &Value) -> Answer {
-        timeout(PATIENCE, self.execute(body))
-            .await
-            .expect("an answer in time")
-            .unwrap()
+        timeout(PATIENCE, self.execute(body)).await.expect("an answer in time").unwrap()
     }
 
     pub(super) fn stream(&self, body: &Value) -> JoinHandle<Answer> {
@@ -273,10 +244,7 @@ impl Answer {
     }
 
     pub(super) fn events(&self) -> Vec<Value> {
-        self.text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+        self.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 

@@ -30,40 +30,18 @@ fn start(config: Config) -> Service {
     let client = Client::new(listener.local_addr().unwrap());
     let (cells, jobs) = fake();
     let (shutdown, lost) = (Shutdown::new(), Lost::new());
-    let task = tokio::spawn(run(
-        config,
-        cells.clone(),
-        lost.clone(),
-        listener,
-        shutdown.clone(),
-    ));
-    Service {
-        client,
-        jobs,
-        cells,
-        shutdown,
-        lost,
-        task,
-    }
+    let task = tokio::spawn(run(config, cells.clone(), lost.clone(), listener, shutdown.clone()));
+    Service { client, jobs, cells, shutdown, lost, task }
 }
 
 impl Service {
     async fn job(&mut self) -> Job {
-        timeout(PATIENCE, self.jobs.recv())
-            .await
-            .expect("a job in time")
-            .unwrap()
+        timeout(PATIENCE, self.jobs.recv()).await.expect("a job in time").unwrap()
     }
 
     async fn ends(self) -> Result<(), Error> {
-        let result = timeout(PATIENCE, self.task)
-            .await
-            .expect("an end in time")
-            .unwrap();
-        assert!(
-            self.cells.stopped.load(Ordering::SeqCst),
-            "the engine is stopped at the end"
-        );
+        let result = timeout(PATIENCE, self.task).await.expect("an end in time").unwrap();
+        assert!(self.cells.stopped.load(Ordering::SeqCst), "the engine is stopped at the end");
         assert!(self.client.refused().await, "nobody listens any more");
         result
     }
@@ -78,13 +56,7 @@ async fn a_drain_lets_running_jobs_finish() {
     let refused = service.client.post(&task()).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(service.client.get("/health").await.contains("\"draining\""));
-    assert!(
-        service
-            .client
-            .get("/ready")
-            .await
-            .starts_with("HTTP/1.1 503 ")
-    );
+    assert!(service.client.get("/ready").await.starts_with("HTTP/1.1 503 "));
     assert!(!job.is_cancelled());
     job.complete();
     assert!(call.await.unwrap().contains("\"stdout\":\"out\""));
@@ -100,10 +72,7 @@ async fn a_drain_without_work_ends_at_once() {
 
 #[tokio::test]
 async fn jobs_that_outlast_the_grace_are_cancelled_and_answered() {
-    let mut service = start(Config {
-        grace: Duration::from_millis(50),
-        ..Config::default()
-    });
+    let mut service = start(Config { grace: Duration::from_millis(50), ..Config::default() });
     let call = service.client.post(&task());
     let job = service.job().await;
     service.shutdown.drain();
@@ -116,46 +85,22 @@ async fn jobs_that_outlast_the_grace_are_cancelled_and_answered() {
 
 #[tokio::test]
 async fn the_last_results_can_still_be_fetched() {
-    let results = ResultLimits {
-        linger: Duration::from_secs(3600),
-        ..ResultLimits::default()
-    };
-    let mut service = start(Config {
-        results,
-        ..Config::default()
-    });
+    let results = ResultLimits { linger: Duration::from_secs(3600), ..ResultLimits::default() };
+    let mut service = start(Config { results, ..Config::default() });
     let id = Uuid::new_v4();
     let call = service.client.post(&task_with(id));
     service.job().await.complete();
     call.await.unwrap();
     service.shutdown.drain();
-    assert!(
-        service
-            .client
-            .get(&format!("/executions/{id}"))
-            .await
-            .contains("\"out\"")
-    );
-    assert!(
-        service
-            .client
-            .delete(&format!("/executions/{id}"))
-            .await
-            .starts_with("HTTP/1.1 200 ")
-    );
+    assert!(service.client.get(&format!("/executions/{id}")).await.contains("\"out\""));
+    assert!(service.client.delete(&format!("/executions/{id}")).await.starts_with("HTTP/1.1 200 "));
     service.ends().await.unwrap();
 }
 
 #[tokio::test]
 async fn results_that_nobody_fetches_do_not_hold_up_the_end() {
-    let results = ResultLimits {
-        linger: Duration::from_millis(50),
-        ..ResultLimits::default()
-    };
-    let mut service = start(Config {
-        results,
-        ..Config::default()
-    });
+    let results = ResultLimits { linger: Duration::from_millis(50), ..ResultLimits::default() };
+    let mut service = start(Config { results, ..Config::default() });
     let call = service.client.post(&task_with(Uuid::new_v4()));
     service.job().await.complete();
     call.await.unwrap();
@@ -189,14 +134,7 @@ async fn a_lost_launcher_is_an_error() {
 async fn it_refuses_to_be_reachable_without_a_token() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let (cells, _jobs) = fake();
-    let error = run(
-        Config::default(),
-        cells,
-        Lost::new(),
-        listener,
-        Shutdown::new(),
-    )
-    .await
-    .unwrap_err();
+    let error =
+        run(Config::default(), cells, Lost::new(), listener, Shutdown::new()).await.unwrap_err();
     assert!(error.to_string().contains("--token-file"), "{error}");
 }

@@ -39,10 +39,7 @@ async fn it_streams_what_happens_with_numbers_and_the_result_last() {
     job.write(Stream::Stdout, "three");
     job.end(completed("onethree"));
     let events = call.await.unwrap().events();
-    let kinds: Vec<_> = events
-        .iter()
-        .map(|event| event["event"].as_str().unwrap())
-        .collect();
+    let kinds: Vec<_> = events.iter().map(|event| event["event"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["started", "stdout", "stderr", "stdout", "result"]);
     for (number, event) in events.iter().enumerate() {
         assert_eq!(event["seq"], number);
@@ -59,10 +56,7 @@ async fn a_cell_that_was_never_made_streams_its_result_alone() {
     bench.job().await.end(failed(Reason::SandboxError));
     let events = call.await.unwrap().events();
     assert_eq!(events.len(), 1);
-    assert_eq!(
-        (&events[0]["event"], &events[0]["seq"]),
-        (&json!("result"), &json!(0))
-    );
+    assert_eq!((&events[0]["event"], &events[0]["seq"]), (&json!("result"), &json!(0)));
     assert_eq!(events[0]["reason"], "sandbox_error");
 }
 
@@ -74,14 +68,7 @@ async fn there_are_never_more_jobs_than_slots() {
     let refused = bench.answered(&task()).await;
     assert_eq!(refused.status, 503);
     assert!(refused.retry_after);
-    assert!(
-        refused.json()["detail"]
-            .as_str()
-            .unwrap()
-            .contains("all 2 slots"),
-        "{}",
-        refused.text
-    );
+    assert!(refused.json()["detail"].as_str().unwrap().contains("all 2 slots"), "{}", refused.text);
     assert!(bench.no_job());
     for job in jobs {
         job.complete();
@@ -102,11 +89,7 @@ async fn a_closed_connection_cancels_the_job() {
     let job = bench.job().await;
     call.abort();
     job.cancelled().await;
-    assert_eq!(
-        bench.runner.slots.used(),
-        1,
-        "the slot is free when the cell is gone"
-    );
+    assert_eq!(bench.runner.slots.used(), 1, "the slot is free when the cell is gone");
     job.give_in();
     assert_eq!(bench.runner.slots.used(), 0);
     let call = bench.stream(&task());
@@ -135,60 +118,28 @@ async fn an_engine_that_goes_away_leaves_nobody_waiting() {
     let call = bench.execute(&task());
     drop(bench.job().await);
     let result = call.await.unwrap().json();
-    assert_eq!(
-        (&result["status"], &result["reason"]),
-        (&json!("failed"), &json!("sandbox_error"))
-    );
+    assert_eq!((&result["status"], &result["reason"]), (&json!("failed"), &json!("sandbox_error")));
     assert_eq!(bench.runner.slots.used(), 0);
 }
 
 #[tokio::test]
 async fn what_the_machine_cannot_give_is_refused() {
-    let config = Config {
-        bounds: Bounds {
-            pids: 100,
-            ..Bounds::default()
-        },
-        ..Config::default()
-    };
+    let config = Config { bounds: Bounds { pids: 100, ..Bounds::default() }, ..Config::default() };
     let mut bench = Bench::with(&config, host());
     for (body, pointer) in [
-        (
-            json!({"command": "a", "limits": {"cpus": 2.5}}),
-            "/limits/cpus",
-        ),
-        (
-            json!({"command": "a", "limits": {"memory": "2GiB"}}),
-            "/limits/memory",
-        ),
-        (
-            json!({"command": "a", "limits": {"open_files": 513}}),
-            "/limits/open_files",
-        ),
-        (
-            json!({"command": "a", "limits": {"pids": 101}}),
-            "/limits/pids",
-        ),
+        (json!({"command": "a", "limits": {"cpus": 2.5}}), "/limits/cpus"),
+        (json!({"command": "a", "limits": {"memory": "2GiB"}}), "/limits/memory"),
+        (json!({"command": "a", "limits": {"open_files": 513}}), "/limits/open_files"),
+        (json!({"command": "a", "limits": {"pids": 101}}), "/limits/pids"),
         (json!({"command": "a", "network": "host"}), "/network"),
         (json!({"command": "a", "priority": 1}), "/priority"),
         (json!({"command": "a", "argv": ["a"]}), "/argv"),
     ] {
         let answer = bench.answered(&body).await;
         assert_eq!(answer.status, 400, "{body}");
-        assert_eq!(
-            answer.json()["errors"][0]["pointer"],
-            pointer,
-            "{}",
-            answer.text
-        );
+        assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.text);
     }
-    assert_eq!(
-        bench
-            .call("POST", "/execute?wait=1", &task().to_string())
-            .await
-            .status,
-        400
-    );
+    assert_eq!(bench.call("POST", "/execute?wait=1", &task().to_string()).await.status, 400);
     assert!(bench.no_job());
     // A default is not asked for, and is cut to what there is.
     let call = bench.execute(&task());
@@ -200,13 +151,7 @@ async fn what_the_machine_cannot_give_is_refused() {
 
 #[tokio::test]
 async fn the_hosts_network_is_there_where_an_operator_allowed_it() {
-    let mut bench = Bench::with(
-        &Config::default(),
-        Host {
-            network_host: true,
-            ..host()
-        },
-    );
+    let mut bench = Bench::with(&Config::default(), Host { network_host: true, ..host() });
     let call = bench.execute(&json!({"command": "a", "network": "host"}));
     bench.job().await.complete();
     assert_eq!(call.await.unwrap().status, 200);
@@ -215,17 +160,9 @@ async fn the_hosts_network_is_there_where_an_operator_allowed_it() {
 #[tokio::test]
 async fn an_earlier_lifes_work_is_refused() {
     let mut bench = Bench::new(1);
-    let with = |tag: String| {
-        bench.send(
-            "POST",
-            "/execute",
-            &task().to_string(),
-            &[("if-match", &tag)],
-        )
-    };
-    let refused = with("\"0190163d-8694-739b-aea5-966c26f8ad91\"".into())
-        .await
-        .unwrap();
+    let with =
+        |tag: String| bench.send("POST", "/execute", &task().to_string(), &[("if-match", &tag)]);
+    let refused = with("\"0190163d-8694-739b-aea5-966c26f8ad91\"".into()).await.unwrap();
     assert_eq!(refused.status, 412);
     let call = with(format!("\"{}\"", bench.runner.boot_id));
     bench.job().await.complete();
@@ -268,10 +205,7 @@ async fn metrics_count_what_ended_and_what_it_used() {
         "cloister_launch_latency_seconds_count 1",
         "cloister_execution_runtime_seconds_sum 0.0125",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line} is not in\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(text.contains("cloister_build_info{version="), "{text}");
     job.complete();
@@ -286,17 +220,8 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
         detail: "no controller".into(),
         remedy: Some("delegate it".into()),
     };
-    let host = Host {
-        enforcement: vec![part("seccomp", true), part("memory", false)],
-        ..host()
-    };
-    let mut bench = Bench::with(
-        &Config {
-            slots: Some(3),
-            ..Config::default()
-        },
-        host,
-    );
+    let host = Host { enforcement: vec![part("seccomp", true), part("memory", false)], ..host() };
+    let mut bench = Bench::with(&Config { slots: Some(3), ..Config::default() }, host);
     let call = bench.execute(&task());
     let job = bench.job().await;
     let answer = bench.get("/health").await;
@@ -305,14 +230,8 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
     assert_eq!(health.status, RunnerState::Degraded);
     assert_eq!(health.boot_id, bench.runner.boot_id);
     assert_eq!((health.slots.total, health.slots.used), (3, 1));
-    assert_eq!(
-        (health.memory, health.open_files),
-        (ByteSize::mib(1024), 512)
-    );
-    assert_eq!(
-        health.problems,
-        ["memory is not enforced: no controller; delegate it"]
-    );
+    assert_eq!((health.memory, health.open_files), (ByteSize::mib(1024), 512));
+    assert_eq!(health.problems, ["memory is not enforced: no controller; delegate it"]);
     assert_eq!(health.enforcement.len(), 2);
     assert_eq!(bench.get("/ready").await.status, 200);
 

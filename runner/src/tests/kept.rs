@@ -46,26 +46,17 @@ async fn a_closed_connection_kills_nothing_and_the_result_is_kept() {
     call.abort();
     assert!(call.await.unwrap_err().is_cancelled());
     let running = bench.get(&path(id)).await;
-    assert_eq!(
-        (running.status, &running.json()["status"]),
-        (200, &json!("running"))
-    );
+    assert_eq!((running.status, &running.json()["status"]), (200, &json!("running")));
     assert_eq!(running.json().get("started_at"), None);
     job.start();
-    assert_eq!(
-        bench.get(&path(id)).await.json()["started_at"],
-        "1970-01-01T00:00:01.000Z"
-    );
+    assert_eq!(bench.get(&path(id)).await.json()["started_at"], "1970-01-01T00:00:01.000Z");
     assert!(!job.is_cancelled());
     job.complete();
     for _ in 0..2 {
         assert_eq!(bench.get(&path(id)).await.json()["stdout"], "out");
     }
     let acknowledged = bench.call("DELETE", &path(id), "").await;
-    assert_eq!(
-        (acknowledged.status, &acknowledged.json()["status"]),
-        (200, &json!("completed"))
-    );
+    assert_eq!((acknowledged.status, &acknowledged.json()["status"]), (200, &json!("completed")));
     assert_eq!(bench.get(&path(id)).await.status, 404);
     assert_eq!(bench.call("DELETE", &path(id), "").await.status, 404);
     assert_eq!(bench.get("/executions/nonsense").await.status, 404);
@@ -131,11 +122,7 @@ async fn a_leader_that_was_replaced_is_refused() {
     let job = bench.job().await;
     let stale = bench.answered(&with(6, Uuid::new_v4())).await;
     assert_eq!(stale.status, 409);
-    assert!(
-        stale.json()["detail"].as_str().unwrap().contains("epoch 7"),
-        "{}",
-        stale.text
-    );
+    assert!(stale.json()["detail"].as_str().unwrap().contains("epoch 7"), "{}", stale.text);
     // It can't join or renew either; who leads now can.
     assert_eq!(bench.answered(&with(6, id)).await.status, 409);
     let joined = bench.execute(&with(8, id));
@@ -163,10 +150,7 @@ async fn a_lease_that_is_not_renewed_ends_the_job() {
     for call in [call, renewed] {
         let result = call.await.unwrap().json();
         assert_eq!(result["status"], "cancelled");
-        assert!(
-            result["message"].as_str().unwrap().contains("lease"),
-            "{result}"
-        );
+        assert!(result["message"].as_str().unwrap().contains("lease"), "{result}");
     }
 }
 
@@ -190,17 +174,8 @@ async fn a_lease_ends_with_its_job_and_a_late_one_begins() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_that_nobody_fetches_is_dropped_after_its_time() {
-    let results = ResultLimits {
-        keep: Duration::from_secs(100),
-        ..ResultLimits::default()
-    };
-    let mut bench = Bench::with(
-        &Config {
-            results,
-            ..Config::default()
-        },
-        host(),
-    );
+    let results = ResultLimits { keep: Duration::from_secs(100), ..ResultLimits::default() };
+    let mut bench = Bench::with(&Config { results, ..Config::default() }, host());
     let id = Uuid::new_v4();
     let call = bench.execute(&task_with(id));
     bench.job().await.complete();
@@ -214,18 +189,8 @@ async fn a_result_that_nobody_fetches_is_dropped_after_its_time() {
 
 #[tokio::test]
 async fn results_are_never_pushed_out() {
-    let results = ResultLimits {
-        count: 2,
-        ..ResultLimits::default()
-    };
-    let mut bench = Bench::with(
-        &Config {
-            slots: Some(4),
-            results,
-            ..Config::default()
-        },
-        host(),
-    );
+    let results = ResultLimits { count: 2, ..ResultLimits::default() };
+    let mut bench = Bench::with(&Config { slots: Some(4), results, ..Config::default() }, host());
     let ids = [Uuid::new_v4(), Uuid::new_v4()];
     for id in ids {
         let call = bench.execute(&task_with(id));
@@ -235,25 +200,10 @@ async fn results_are_never_pushed_out() {
     let refused = bench.answered(&task_with(Uuid::new_v4())).await;
     assert_eq!(refused.status, 503);
     assert!(refused.retry_after);
-    assert!(
-        bench
-            .get("/health")
-            .await
-            .text
-            .contains("wait to be acknowledged")
-    );
-    assert!(
-        bench
-            .get("/metrics")
-            .await
-            .text
-            .contains("cloister_runner_executions_kept 2\n")
-    );
+    assert!(bench.get("/health").await.text.contains("wait to be acknowledged"));
+    assert!(bench.get("/metrics").await.text.contains("cloister_runner_executions_kept 2\n"));
     // Joining needs no room, and neither does a call without an id.
-    assert_eq!(
-        bench.answered(&task_with(ids[0])).await.json()["stdout"],
-        "out"
-    );
+    assert_eq!(bench.answered(&task_with(ids[0])).await.json()["stdout"], "out");
     let call = bench.execute(&task());
     bench.job().await.complete();
     assert_eq!(call.await.unwrap().status, 200);
@@ -265,17 +215,8 @@ async fn results_are_never_pushed_out() {
 
 #[tokio::test]
 async fn the_outputs_of_results_are_bounded_together() {
-    let results = ResultLimits {
-        size: ByteSize(1000),
-        ..ResultLimits::default()
-    };
-    let mut bench = Bench::with(
-        &Config {
-            results,
-            ..Config::default()
-        },
-        host(),
-    );
+    let results = ResultLimits { size: ByteSize(1000), ..ResultLimits::default() };
+    let mut bench = Bench::with(&Config { results, ..Config::default() }, host());
     let id = Uuid::new_v4();
     let call = bench.execute(&task_with(id));
     bench.job().await.end(completed(&"x".repeat(1000)));

@@ -51,13 +51,11 @@ impl Client {
     }
 
     pub(super) async fn get(self, path: &str) -> String {
-        self.talk(format!("GET {path} HTTP/1.1"), String::new())
-            .await
+        self.talk(format!("GET {path} HTTP/1.1"), String::new()).await
     }
 
     pub(super) async fn delete(self, path: &str) -> String {
-        self.talk(format!("DELETE {path} HTTP/1.1"), String::new())
-            .await
+        self.talk(format!("DELETE {path} HTTP/1.1"), String::new()).await
     }
 
     pub(super) async fn refused(self) -> bool {
@@ -70,17 +68,9 @@ async fn a_client_that_hangs_up_ends_its_job() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = Client::new(listener.local_addr().unwrap());
     let (cells, mut jobs) = fake();
-    tokio::spawn(run(
-        Config::default(),
-        cells,
-        Lost::new(),
-        listener,
-        Shutdown::new(),
-    ));
-    for head in [
-        "POST /execute HTTP/1.1",
-        "POST /execute HTTP/1.1\r\nAccept: application/x-ndjson",
-    ] {
+    tokio::spawn(run(Config::default(), cells, Lost::new(), listener, Shutdown::new()));
+    for head in ["POST /execute HTTP/1.1", "POST /execute HTTP/1.1\r\nAccept: application/x-ndjson"]
+    {
         let mut stream = client.send(head, &task().to_string()).await;
         let mut job = timeout(PATIENCE, jobs.recv()).await.unwrap().unwrap();
         job.start();
@@ -90,16 +80,10 @@ async fn a_client_that_hangs_up_ends_its_job() {
             let mut seen = String::new();
             while !seen.contains("tick") {
                 let mut part = [0; 1024];
-                let read = timeout(PATIENCE, stream.read(&mut part))
-                    .await
-                    .unwrap()
-                    .unwrap();
+                let read = timeout(PATIENCE, stream.read(&mut part)).await.unwrap().unwrap();
                 seen += std::str::from_utf8(&part[..read]).unwrap();
             }
-            assert!(
-                seen.contains("content-type: application/x-ndjson"),
-                "{seen}"
-            );
+            assert!(seen.contains("content-type: application/x-ndjson"), "{seen}");
         }
         drop(stream);
         job.cancelled().await;
@@ -114,20 +98,14 @@ async fn only_a_token_opens_execute() {
     let client = Client::new(([127, 0, 0, 1], port).into());
     let (cells, mut jobs) = fake();
     let token = "token-of-this-very-test";
-    let config = Config {
-        tokens: vec![Secret::new(token, "of the test").unwrap()],
-        ..Config::default()
-    };
+    let config =
+        Config { tokens: vec![Secret::new(token, "of the test").unwrap()], ..Config::default() };
     tokio::spawn(run(config, cells, Lost::new(), listener, Shutdown::new()));
     let refused = client.post(&task()).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
     assert!(client.get("/health").await.starts_with("HTTP/1.1 200 "));
     let head = format!("POST /execute HTTP/1.1\r\nAuthorization: Bearer {token}");
     let call = tokio::spawn(client.talk(head, task().to_string()));
-    timeout(PATIENCE, jobs.recv())
-        .await
-        .unwrap()
-        .unwrap()
-        .complete();
+    timeout(PATIENCE, jobs.recv()).await.unwrap().unwrap().complete();
     assert!(call.await.unwrap().starts_with("HTTP/1.1 200 "));
 }

@@ -40,14 +40,9 @@ const LANDLOCK: ABI = ABI::V6;
 
 /// Confines this process for ever. Comes back with the job's Landlock domain, where there is one.
 pub(crate) fn confine(control: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Fault> {
-    let domain = landlock_domain().map_err(|_| Fault {
-        step: Step::Landlock,
-        errno: libc::EINVAL,
-    })?;
-    capabilities().map_err(|_| Fault {
-        step: Step::Capabilities,
-        errno: libc::EPERM,
-    })?;
+    let domain =
+        landlock_domain().map_err(|_| Fault { step: Step::Landlock, errno: libc::EINVAL })?;
+    capabilities().map_err(|_| Fault { step: Step::Capabilities, errno: libc::EPERM })?;
     prctl::set_no_new_privs().at(Step::Capabilities)?;
     // Its /proc entry belongs to root from now on: no process of the job can open its memory, its
     // descriptors or, by /proc/1/exe, the service's program (CVE-2019-5736).
@@ -64,14 +59,8 @@ pub(crate) fn confine(control: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Fault>
 fn alive(control: BorrowedFd<'_>) -> nix::Result<()> {
     let mut line = [PollFd::new(control, PollFlags::empty())];
     poll(&mut line, PollTimeout::ZERO)?;
-    let gone = line[0]
-        .revents()
-        .is_some_and(|events| events.contains(PollFlags::POLLHUP));
-    if gone {
-        Err(nix::errno::Errno::EPIPE)
-    } else {
-        Ok(())
-    }
+    let gone = line[0].revents().is_some_and(|events| events.contains(PollFlags::POLLHUP));
+    if gone { Err(nix::errno::Errno::EPIPE) } else { Ok(()) }
 }
 
 /// Drops every capability from every set.
@@ -103,13 +92,7 @@ fn landlock_domain() -> Result<Option<OwnedFd>, Box<dyn Error>> {
     for path in ["/job", "/tmp", "/dev/shm"] {
         rules = rules.add_rule(beneath(path, all & !AccessFs::IoctlDev)?)?;
     }
-    for path in [
-        "/dev/null",
-        "/dev/zero",
-        "/dev/full",
-        "/dev/random",
-        "/dev/urandom",
-    ] {
+    for path in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
         rules = rules.add_rule(beneath(path, write_file | AccessFs::ReadFile)?)?;
     }
     // A process names its threads and tunes itself in /proc/self.

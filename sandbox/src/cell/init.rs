@@ -62,22 +62,13 @@ pub(crate) fn run(control: &mut File, domain: Option<&OwnedFd>) -> Result<(), Fa
         }
         while let Ok(Some(_)) = ended.read_signal() {}
         if let Some((code, signal)) = reap(main) {
-            return say(
-                control,
-                &Status::Exited {
-                    code,
-                    signal,
-                    at: sys::monotonic_ns(),
-                },
-            );
+            return say(control, &Status::Exited { code, signal, at: sys::monotonic_ns() });
         }
     }
 }
 
 fn say(control: &mut File, status: &Status) -> Result<(), Fault> {
-    frame(status)
-        .and_then(|bytes| control.write_all(&bytes))
-        .at(Step::Command)
+    frame(status).and_then(|bytes| control.write_all(&bytes)).at(Step::Command)
 }
 
 /// The engine's one frame; `None` when it is gone.

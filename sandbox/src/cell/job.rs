@@ -33,16 +33,9 @@ impl Job {
     /// Lays out what exec needs. Fails on a NUL byte, which the request's validation refused.
     pub(crate) fn prepare(start: Start) -> io::Result<Self> {
         let owned = |strings: Vec<String>| {
-            strings
-                .into_iter()
-                .map(CString::new)
-                .collect::<Result<Vec<_>, _>>()
+            strings.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>()
         };
-        let path = start
-            .env
-            .iter()
-            .find_map(|pair| pair.strip_prefix("PATH="))
-            .unwrap_or_default();
+        let path = start.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or_default();
         let programs = candidates(start.argv.first().map_or("", String::as_str), path);
         Ok(Self {
             programs: owned(programs)?,

@@ -79,10 +79,7 @@ fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fau
     match nix::unistd::read(control, &mut go).at(Step::Release)? {
         1 if go == [GO] => {}
         _ => {
-            return Err(Fault {
-                step: Step::Release,
-                errno: libc::EPIPE,
-            });
+            return Err(Fault { step: Step::Release, errno: libc::EPIPE });
         }
     }
     identity().at(Step::Identity)?;

@@ -49,21 +49,12 @@ fn scratch(disk: u64) -> io::Result<()> {
     // A file takes a kibibyte of kernel memory even when it is empty.
     let files = (disk / BYTES_PER_FILE).clamp(256, 1 << 20);
     let (size, files) = (disk.to_string(), files.to_string());
-    let options = [
-        ("size", size.as_str()),
-        ("nr_inodes", files.as_str()),
-        ("mode", "0755"),
-    ];
+    let options = [("size", size.as_str()), ("nr_inodes", files.as_str()), ("mode", "0755")];
     let whole = mounts::new("tmpfs", &options, NOSUID | NODEV)?;
     for (name, mode) in [("job", 0o755), ("shm", 0o1777), ("tmp", 0o1777)] {
         mkdirat(&whole, name, Mode::from_raw_mode(mode))?;
         // mkdir left out what the umask takes.
-        let folder = openat(
-            &whole,
-            name,
-            OFlags::RDONLY | OFlags::DIRECTORY,
-            Mode::empty(),
-        )?;
+        let folder = openat(&whole, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         fchmod(&folder, Mode::from_raw_mode(mode))?;
     }
     // A part of a mount can be cloned only once the whole is attached: it is, for as long as it

@@ -37,12 +37,7 @@ pub(crate) fn remove_folder(at: impl AsFd, name: &str) -> io::Result<()> {
 
 /// Opens a file for writing.
 pub(crate) fn open_for_writing(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
-    Ok(openat(
-        at,
-        name,
-        OFlags::WRONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+    Ok(openat(at, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Writes a value in one write(2), as cgroup files want it.
@@ -65,19 +60,10 @@ pub(crate) fn read_number(at: impl AsFd, name: &str) -> Option<u64> {
 
 /// The number behind `key` in a file of `key number` lines.
 pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|line| {
-        line.strip_prefix(key)?
-            .strip_prefix(' ')?
-            .trim()
-            .parse()
-            .ok()
-    })
+    text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// The processes that stand in a folder.
 pub(crate) fn processes(at: impl AsFd) -> io::Result<Vec<i32>> {
-    Ok(read(at, "cgroup.procs")?
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect())
+    Ok(read(at, "cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
 }

@@ -26,10 +26,7 @@ pub(crate) struct Group {
 impl Group {
     /// Makes the folders and sets the limits. What was made is removed again on failure.
     pub(crate) fn make(cgroups: &Cgroups, name: String, sizes: &Sizes) -> io::Result<Self> {
-        let mut group = Self {
-            name,
-            folders: Vec::new(),
-        };
+        let mut group = Self { name, folders: Vec::new() };
         let made = group.make_folders(cgroups, sizes);
         if made.is_err() {
             // Nothing can be inside yet, so removing fails only where making did.
@@ -125,10 +122,9 @@ fn limit(role: Role, version: Version, folder: BorrowedFd<'_>, sizes: &Sizes) ->
         (Role::Core, _) => Ok(()),
         // PID 1 of the cell is one of ours and comes on top.
         (Role::Pids, _) => set("pids.max", &(sizes.pids + 1)),
-        (Role::Cpu, Version::V2) => set(
-            "cpu.max",
-            &format_args!("{} {CPU_PERIOD_US}", sizes.cpu_quota_us),
-        ),
+        (Role::Cpu, Version::V2) => {
+            set("cpu.max", &format_args!("{} {CPU_PERIOD_US}", sizes.cpu_quota_us))
+        }
         (Role::Cpu, Version::V1) => {
             set("cpu.cfs_period_us", &CPU_PERIOD_US)?;
             set("cpu.cfs_quota_us", &sizes.cpu_quota_us)

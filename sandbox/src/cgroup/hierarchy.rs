@@ -35,10 +35,7 @@ pub(crate) fn mounted() -> io::Result<Vec<Hierarchy>> {
 }
 
 fn parse(mounts: &str, membership: &str) -> Vec<Hierarchy> {
-    mounts
-        .lines()
-        .filter_map(|line| parse_mount(line, membership))
-        .collect()
+    mounts.lines().filter_map(|line| parse_mount(line, membership)).collect()
 }
 
 /// `36 35 98:0 /root /mount/point options - type source super-options`
@@ -59,24 +56,13 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     let path = own_path(membership, version, &controllers)?;
     // Where only a part of the hierarchy is mounted (a container that shares the host's cgroup
     // namespace), the path counts from further up than the mount does.
-    let inside = path
-        .strip_prefix(unescape(root).as_str())
-        .unwrap_or(path)
-        .trim_start_matches('/');
-    let own = if Path::new(inside)
-        .components()
-        .any(|c| c == std::path::Component::ParentDir)
-    {
+    let inside = path.strip_prefix(unescape(root).as_str()).unwrap_or(path).trim_start_matches('/');
+    let own = if Path::new(inside).components().any(|c| c == std::path::Component::ParentDir) {
         top.clone()
     } else {
         top.join(inside)
     };
-    Some(Hierarchy {
-        version,
-        controllers,
-        top,
-        own,
-    })
+    Some(Hierarchy { version, controllers, top, own })
 }
 
 /// The path behind `0::` (v2), or behind a list with one of these controllers (v1).
@@ -86,9 +72,7 @@ fn own_path<'a>(membership: &'a str, version: Version, controllers: &[String]) -
         let (names, path) = rest.split_once(':')?;
         let ours = match version {
             Version::V2 => id == "0" && names.is_empty(),
-            Version::V1 => names
-                .split(',')
-                .any(|name| controllers.iter().any(|c| c == name)),
+            Version::V1 => names.split(',').any(|name| controllers.iter().any(|c| c == name)),
         };
         ours.then_some(path)
     })
@@ -99,9 +83,7 @@ fn unescape(text: &str) -> String {
     ["\\040", "\\011", "\\012", "\\134"]
         .iter()
         .zip([" ", "\t", "\n", "\\"])
-        .fold(text.to_owned(), |text, (code, plain)| {
-            text.replace(code, plain)
-        })
+        .fold(text.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 #[cfg(test)]
@@ -142,9 +124,6 @@ mod tests {
     #[test]
     fn a_process_outside_of_its_namespaces_root_stands_at_the_top() {
         let mounts = "30 24 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup rw";
-        assert_eq!(
-            parse(mounts, "0::/../other\n")[0].own,
-            Path::new("/sys/fs/cgroup")
-        );
+        assert_eq!(parse(mounts, "0::/../other\n")[0].own, Path::new("/sys/fs/cgroup"));
     }
 }

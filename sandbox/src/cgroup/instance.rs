@@ -81,10 +81,7 @@ impl Cgroups {
                 ),
             });
         }
-        let mut cgroups = Self {
-            instances,
-            memory: physical_memory(),
-        };
+        let mut cgroups = Self { instances, memory: physical_memory() };
         report.push(cgroups.swap_report());
         cgroups.limit_all_jobs();
         (cgroups, report)
@@ -95,10 +92,7 @@ impl Cgroups {
     }
 
     fn memory_instance(&self) -> Option<&Instance> {
-        self.instances
-            .iter()
-            .find(|i| i.roles.contains(&Role::Memory))
-            .map(Rc::as_ref)
+        self.instances.iter().find(|i| i.roles.contains(&Role::Memory)).map(Rc::as_ref)
     }
 
     /// Whether a job could escape its memory limit into swap.
@@ -110,10 +104,7 @@ impl Cgroups {
         };
         match self.memory_instance() {
             Some(instance) if files::read(&instance.folder, file(instance.version)).is_ok() => {
-                holds(
-                    "swap",
-                    format!("{}, none is given to jobs", instance.version),
-                )
+                holds("swap", format!("{}, none is given to jobs", instance.version))
             }
             _ if !has_swap => holds("swap", "this host has none"),
             _ => lacks(
@@ -176,13 +167,7 @@ impl Instance {
         remove_dead(&base, &path);
         let refused = |e: io::Error| format!("no cgroup can be made in {}: {e}", path.display());
         let folder = files::make_folder(&base, name).map_err(refused)?;
-        let instance = Self {
-            version: hierarchy.version,
-            roles,
-            folder,
-            base,
-            name: name.into(),
-        };
+        let instance = Self { version: hierarchy.version, roles, folder, base, name: name.into() };
         flock(&instance.folder, FlockOperation::NonBlockingLockExclusive)
             .map_err(|e| refused(e.into()))?;
         // Another launcher may have found the folder before it was locked, and removed it as dead.
@@ -224,10 +209,7 @@ fn base_for(hierarchy: &Hierarchy, roles: &[Role]) -> Result<PathBuf, String> {
         &hierarchy.own
     } else if ours_alone {
         clear(&own, &inside).map_err(|e| {
-            format!(
-                "{} is not delegated to this user: {e}",
-                hierarchy.own.display()
-            )
+            format!("{} is not delegated to this user: {e}", hierarchy.own.display())
         })?;
         &hierarchy.own
     } else if geteuid().is_root() && is_root(&hierarchy.top) {
@@ -269,16 +251,10 @@ fn enable(folder: &OwnedFd, roles: &[Role]) -> io::Result<()> {
                 .map(|text| text.split_ascii_whitespace().any(|name| name == controller))
         };
         if !enabled()? {
-            files::write(
-                folder,
-                "cgroup.subtree_control",
-                &format_args!("+{controller}"),
-            )?;
+            files::write(folder, "cgroup.subtree_control", &format_args!("+{controller}"))?;
         }
         if !enabled()? {
-            return Err(io::Error::other(format!(
-                "{controller} did not become enabled"
-            )));
+            return Err(io::Error::other(format!("{controller} did not become enabled")));
         }
     }
     // Block I/O is only counted, not limited: where it can't be, `usage` leaves it out.
@@ -291,10 +267,7 @@ fn remove_dead(base: &OwnedFd, path: &Path) {
     let Ok(entries) = fs::read_dir(path) else {
         return;
     };
-    for name in entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-    {
+    for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
         if !name.starts_with(PREFIX) {
             continue;
         }
@@ -356,11 +329,7 @@ fn remove_when_empty(parent: &OwnedFd, name: &str, folder: &OwnedFd) -> io::Resu
 fn physical_memory() -> ByteSize {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = text.lines().find_map(|line| {
-        line.strip_prefix("MemTotal:")?
-            .trim()
-            .strip_suffix(" kB")?
-            .parse::<u64>()
-            .ok()
+        line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     });
     ByteSize(kib.unwrap_or(0) << 10)
 }

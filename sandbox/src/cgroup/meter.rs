@@ -35,9 +35,7 @@ impl Meter {
     }
 
     fn folder(&self, role: Role) -> Option<(Version, &OwnedFd)> {
-        self.folders[role as usize]
-            .as_ref()
-            .map(|(version, folder)| (*version, folder))
+        self.folders[role as usize].as_ref().map(|(version, folder)| (*version, folder))
     }
 
     fn read(&self, role: Role, file: &str) -> Option<String> {
@@ -99,10 +97,7 @@ impl Meter {
                     .or_else(|| self.number(Role::Memory, "memory.max_usage_in_bytes")),
                 None,
             ),
-            _ => (
-                self.number(Role::Memory, "memory.peak"),
-                self.read(Role::Core, "io.stat"),
-            ),
+            _ => (self.number(Role::Memory, "memory.peak"), self.read(Role::Core, "io.stat")),
         };
         let io_sum = |key: &str| io.as_deref().map(|text| sum_of(text, key));
         Usage {
@@ -112,9 +107,7 @@ impl Meter {
             throttled_ms: self.throttled_us().map(milliseconds),
             memory_peak_bytes: peak,
             // PID 1 of the cell is ours.
-            pids_peak: self
-                .number(Role::Pids, "pids.peak")
-                .map(|peak| peak.saturating_sub(1)),
+            pids_peak: self.number(Role::Pids, "pids.peak").map(|peak| peak.saturating_sub(1)),
             oom_kills: self.shortage().1,
             io_read_bytes: io_sum("rbytes"),
             io_write_bytes: io_sum("wbytes"),
@@ -132,10 +125,7 @@ impl Meter {
 }
 
 /// Microseconds as milliseconds with their fraction.
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "exact up to 285 years of CPU time"
-)]
+#[expect(clippy::cast_precision_loss, reason = "exact up to 285 years of CPU time")]
 fn milliseconds(us: u64) -> f64 {
     us as f64 / 1000.0
 }
@@ -143,12 +133,7 @@ fn milliseconds(us: u64) -> f64 {
 /// The sum of `key=N` over all devices of an `io.stat`.
 fn sum_of(text: &str, key: &str) -> u64 {
     text.split_ascii_whitespace()
-        .filter_map(|word| {
-            word.strip_prefix(key)?
-                .strip_prefix('=')?
-                .parse::<u64>()
-                .ok()
-        })
+        .filter_map(|word| word.strip_prefix(key)?.strip_prefix('=')?.parse::<u64>().ok())
         .sum()
 }
 

@@ -22,10 +22,7 @@ use crate::{
 
 /// The cell's own variables; a task's are added and win.
 const ENVIRONMENT: [(&str, &str); 4] = [
-    (
-        "PATH",
-        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    ),
+    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
     ("HOME", "/job"),
     ("USER", "job"),
     ("LANG", "C.UTF-8"),
@@ -49,45 +46,23 @@ impl Handles {
         let missing = || io::Error::from(io::ErrorKind::InvalidData);
         let mut fds = fds.into_iter();
         let mut next = |there: bool| {
-            if there {
-                fds.next().map(Some).ok_or_else(missing)
-            } else {
-                Ok(None)
-            }
+            if there { fds.next().map(Some).ok_or_else(missing) } else { Ok(None) }
         };
         let control = next(true)?.ok_or_else(missing)?;
         let pidfd = next(true)?.ok_or_else(missing)?;
-        let [stdin, stdout, stderr] = [
-            next(attached.pipes)?,
-            next(attached.pipes)?,
-            next(attached.pipes)?,
-        ];
+        let [stdin, stdout, stderr] =
+            [next(attached.pipes)?, next(attached.pipes)?, next(attached.pipes)?];
         let (kill, oom) = (next(attached.kill)?, next(attached.oom)?);
         let mut folders = [const { None }; 4];
         for (folder, version) in folders.iter_mut().zip(attached.folders) {
             *folder = version.zip(next(version.is_some())?);
         }
-        for fd in [
-            Some(&control),
-            stdin.as_ref(),
-            stdout.as_ref(),
-            stderr.as_ref(),
-        ]
-        .into_iter()
-        .flatten()
+        for fd in
+            [Some(&control), stdin.as_ref(), stdout.as_ref(), stderr.as_ref()].into_iter().flatten()
         {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
-        Ok(Self {
-            control,
-            pidfd,
-            stdin,
-            stdout,
-            stderr,
-            kill,
-            oom,
-            meter: Meter::new(folders),
-        })
+        Ok(Self { control, pidfd, stdin, stdout, stderr, kill, oom, meter: Meter::new(folders) })
     }
 }
 
@@ -173,9 +148,7 @@ impl Cell {
 
     /// Sends what is left of the command; `true` when it is all sent.
     pub(crate) fn send_command(&mut self) -> bool {
-        self.handles
-            .as_ref()
-            .is_none_or(|handles| self.outgoing.advance(&handles.control))
+        self.handles.as_ref().is_none_or(|handles| self.outgoing.advance(&handles.control))
     }
 
     /// Reads what PID 1 says; `true` when the command has just been executed.
@@ -225,11 +198,7 @@ impl Cell {
         let Some(handles) = &mut self.handles else {
             return;
         };
-        if handles
-            .stdin
-            .as_ref()
-            .is_some_and(|stdin| self.stdin.advance(stdin))
-        {
+        if handles.stdin.as_ref().is_some_and(|stdin| self.stdin.advance(stdin)) {
             handles.stdin = None;
         }
     }
@@ -300,16 +269,10 @@ pub(crate) fn borrow(passed: Option<&[OwnedFd; 3]>) -> Vec<BorrowedFd<'_>> {
 
 fn start(task: &Task, count_by_rlimit: bool) -> Start {
     let limits = &task.limits;
-    let own = ENVIRONMENT
-        .iter()
-        .filter(|(name, _)| !task.env.contains_key(*name));
+    let own = ENVIRONMENT.iter().filter(|(name, _)| !task.env.contains_key(*name));
     let env = own
         .map(|(name, value)| format!("{name}={value}"))
-        .chain(
-            task.env
-                .iter()
-                .map(|(name, value)| format!("{name}={value}")),
-        )
+        .chain(task.env.iter().map(|(name, value)| format!("{name}={value}")))
         .collect();
     let rlimits = Rlimits {
         open_files: limits.open_files,
@@ -322,15 +285,7 @@ fn start(task: &Task, count_by_rlimit: bool) -> Start {
         processes: count_by_rlimit.then_some(limits.pids + 1),
     };
     // A relative folder counts from the cell's own.
-    let cwd = if task.cwd.starts_with('/') {
-        task.cwd.clone()
-    } else {
-        format!("/job/{}", task.cwd)
-    };
-    Start {
-        argv: task.program.argv(),
-        env,
-        cwd,
-        rlimits,
-    }
+    let cwd =
+        if task.cwd.starts_with('/') { task.cwd.clone() } else { format!("/job/{}", task.cwd) };
+    Start { argv: task.program.argv(), env, cwd, rlimits }
 }

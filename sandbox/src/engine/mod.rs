@@ -72,15 +72,8 @@ pub trait Observer: Send {
 
 /// What the thread is told.
 enum Command {
-    Run {
-        cell: CellId,
-        task: Box<Task>,
-        stdio: Stdio,
-        observer: Box<dyn Observer>,
-    },
-    Cancel {
-        cell: CellId,
-    },
+    Run { cell: CellId, task: Box<Task>, stdio: Stdio, observer: Box<dyn Observer> },
+    Cancel { cell: CellId },
     Stop,
 }
 
@@ -127,28 +120,15 @@ impl Engine {
     /// be made.
     pub fn run(&self, task: Task, stdio: Stdio, observer: Box<dyn Observer>) -> Ticket {
         let cell = self.0.next.fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Run {
-            cell,
-            task: Box::new(task),
-            stdio,
-            observer,
-        });
-        Ticket {
-            cell,
-            engine: self.clone(),
-        }
+        self.tell(Command::Run { cell, task: Box::new(task), stdio, observer });
+        Ticket { cell, engine: self.clone() }
     }
 
     /// Ends what still runs, and comes back when the launcher has taken its cgroups away and is
     /// gone.
     pub fn stop(&self) {
         self.tell(Command::Stop);
-        let thread = self
-            .0
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             let _ = thread.join();
         }

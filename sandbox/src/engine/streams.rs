@@ -110,8 +110,5 @@ impl Capture {
 
 /// `/dev/null`, for what nobody keeps.
 pub(crate) fn sink() -> io::Result<OwnedFd> {
-    Ok(std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/null")?
-        .into())
+    Ok(std::fs::OpenOptions::new().write(true).open("/dev/null")?.into())
 }

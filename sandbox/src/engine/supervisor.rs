@@ -157,9 +157,7 @@ impl Supervisor {
         };
         let cells = std::mem::take(&mut self.cells);
         // The launcher sees the socket's end, kills what is left, removes its cgroups, and ends.
-        let Self {
-            socket, launcher, ..
-        } = self;
+        let Self { socket, launcher, .. } = self;
         drop(socket);
         let _ = waitpid(launcher, None);
         for (_, cell) in cells {
@@ -201,18 +199,15 @@ impl Supervisor {
         let _ = self.wake.read();
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Run {
-                    cell,
-                    task,
-                    stdio,
-                    observer,
-                } => match Cell::new(*task, stdio, observer, self.count_by_rlimit) {
-                    Ok(made) => {
-                        self.cells.insert(cell, made);
-                        self.waiting.push_back(cell);
+                Command::Run { cell, task, stdio, observer } => {
+                    match Cell::new(*task, stdio, observer, self.count_by_rlimit) {
+                        Ok(made) => {
+                            self.cells.insert(cell, made);
+                            self.waiting.push_back(cell);
+                        }
+                        Err(error) => tracing::error!(%error, "a command could not be laid out"),
                     }
-                    Err(error) => tracing::error!(%error, "a command could not be laid out"),
-                },
+                }
                 Command::Cancel { cell } => self.kill(cell, Cause::Cancelled),
                 Command::Stop => return Next::Stop,
             }
@@ -370,11 +365,7 @@ impl Supervisor {
         };
         let Some(at) = cell.started_at() else { return };
         self.timers.unset(id, Alarm::Launch);
-        self.timers.set(
-            id,
-            Alarm::Deadline,
-            at.saturating_add(nanoseconds(cell.task.timeout.0)),
-        );
+        self.timers.set(id, Alarm::Deadline, at.saturating_add(nanoseconds(cell.task.timeout.0)));
         self.watch_cpu_time(id);
     }
 
@@ -389,20 +380,10 @@ impl Supervisor {
 
     /// A cell did not come up in time.
     fn give_up(&mut self, id: CellId) {
-        if self
-            .cells
-            .get(&id)
-            .is_some_and(|cell| cell.handles.is_some())
-        {
+        if self.cells.get(&id).is_some_and(|cell| cell.handles.is_some()) {
             self.kill(id, Cause::Stuck);
         } else {
-            self.never_came(
-                id,
-                Fault {
-                    step: Step::Release,
-                    errno: libc::ETIMEDOUT,
-                },
-            );
+            self.never_came(id, Fault { step: Step::Release, errno: libc::ETIMEDOUT });
         }
     }
 
@@ -423,11 +404,7 @@ impl Supervisor {
             self.kill(id, Cause::CpuTime);
         } else {
             let pace = cell.task.limits.cpus.min(self.cores);
-            self.timers.set(
-                id,
-                Alarm::CpuTime,
-                after(left.div_f64(pace).max(CPU_READING)),
-            );
+            self.timers.set(id, Alarm::CpuTime, after(left.div_f64(pace).max(CPU_READING)));
         }
     }
 
@@ -439,8 +416,7 @@ impl Supervisor {
         let Some(handles) = &cell.handles else { return };
         match handles.meter.shortage().0 {
             Shortage::None if monotonic_ns() < cell.shortage_until => {
-                self.timers
-                    .set(id, Alarm::Shortage, after(SHORTAGE_READING));
+                self.timers.set(id, Alarm::Shortage, after(SHORTAGE_READING));
             }
             // It was met by giving memory back.
             Shortage::None => {}
@@ -449,11 +425,7 @@ impl Supervisor {
     }
 
     fn kill(&mut self, id: CellId, cause: Cause) {
-        if self
-            .cells
-            .get_mut(&id)
-            .is_some_and(|cell| cell.blame(cause))
-        {
+        if self.cells.get_mut(&id).is_some_and(|cell| cell.blame(cause)) {
             self.end(id);
         }
     }

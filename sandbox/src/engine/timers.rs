@@ -40,12 +40,7 @@ impl Timers {
     pub(crate) fn new() -> nix::Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let fd = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
-        Ok(Self {
-            fd,
-            due: BTreeSet::new(),
-            set: HashMap::new(),
-            armed: None,
-        })
+        Ok(Self { fd, due: BTreeSet::new(), set: HashMap::new(), armed: None })
     }
 
     /// Sets an alarm, or moves it.
@@ -93,10 +88,7 @@ impl Timers {
                 // 0 would mean "never".
                 let at = i64::try_from(at.max(1)).unwrap_or(i64::MAX);
                 let at = TimeSpec::new(at / 1_000_000_000, at % 1_000_000_000);
-                self.fd.set(
-                    Expiration::OneShot(at),
-                    TimerSetTimeFlags::TFD_TIMER_ABSTIME,
-                )
+                self.fd.set(Expiration::OneShot(at), TimerSetTimeFlags::TFD_TIMER_ABSTIME)
             }
         }
     }

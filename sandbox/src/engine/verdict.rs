@@ -74,17 +74,13 @@ fn end(records: &Records) -> End {
         (None, Shortage::None) => {}
     }
     match (records.exit, records.fault) {
-        (Some(exit), _) => End::Exit {
-            code: exit.code,
-            signal: exit.signal,
-        },
+        (Some(exit), _) => End::Exit { code: exit.code, signal: exit.signal },
         (None, Some(fault)) if records.not_executed => End::NotExecuted(fault),
         (None, Some(fault)) => End::NoCell(fault.to_string()),
         // Its PID 1 was killed by somebody else on the host, and everything with it.
-        (None, None) if records.started.is_some() => End::Exit {
-            code: 128 + SIGKILL,
-            signal: SIGKILL,
-        },
+        (None, None) if records.started.is_some() => {
+            End::Exit { code: 128 + SIGKILL, signal: SIGKILL }
+        }
         (None, None) => End::NoCell("it ended before the command was executed".into()),
     }
 }
@@ -105,13 +101,9 @@ pub(crate) fn outcome(
             Some(128 + SIGKILL),
             Some(SIGKILL),
         ),
-        End::Cancelled => (
-            Status::Cancelled,
-            None,
-            Some("it was cancelled before it ran".into()),
-            None,
-            None,
-        ),
+        End::Cancelled => {
+            (Status::Cancelled, None, Some("it was cancelled before it ran".into()), None, None)
+        }
         End::Exit { code: 0, .. } => (Status::Completed, None, None, Some(0), None),
         End::Exit { code, signal: 0 } => (
             Status::Failed,
@@ -136,11 +128,7 @@ pub(crate) fn outcome(
         ),
         End::NotExecuted(fault) => {
             // As a shell tells them apart: what is not there, and what can't be executed.
-            let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) {
-                127
-            } else {
-                126
-            };
+            let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
             (
                 Status::Failed,
                 Some(Reason::ExitCode),
@@ -152,19 +140,11 @@ pub(crate) fn outcome(
         End::NoCell(detail) => {
             let message =
                 format!("the cell could not be made, and the command never ran: {detail}");
-            (
-                Status::Failed,
-                Some(Reason::SandboxError),
-                Some(message),
-                None,
-                None,
-            )
+            (Status::Failed, Some(Reason::SandboxError), Some(message), None, None)
         }
     };
     let stopped = records.exit.map_or(records.ended, |exit| exit.at);
-    let runtime_ms = records
-        .started
-        .map(|(at, _)| milliseconds(stopped.saturating_sub(at)));
+    let runtime_ms = records.started.map(|(at, _)| milliseconds(stopped.saturating_sub(at)));
     Outcome {
         exit_code,
         signal,
@@ -181,15 +161,9 @@ pub(crate) fn outcome(
 /// The outcome of a job whose launcher is gone, and every cell with it.
 pub(crate) fn launcher_gone(started: bool) -> Outcome {
     let (reason, message) = if started {
-        (
-            Reason::RunnerLost,
-            "the runner's launcher ended, and every cell with it",
-        )
+        (Reason::RunnerLost, "the runner's launcher ended, and every cell with it")
     } else {
-        (
-            Reason::SandboxError,
-            "the runner's launcher has ended, and no cell can be made",
-        )
+        (Reason::SandboxError, "the runner's launcher has ended, and no cell can be made")
     };
     Outcome::never_ran(Status::Failed, Some(reason), message)
 }
@@ -201,14 +175,11 @@ fn signal_message(signal: i32) -> String {
 }
 
 fn kill_message(reason: Reason, task: &Task) -> String {
-    let Limits {
-        memory, cpu_time, ..
-    } = &task.limits;
+    let Limits { memory, cpu_time, .. } = &task.limits;
     match (reason, cpu_time) {
-        (Reason::Timeout, _) => format!(
-            "it ran longer than its timeout of {} and was killed",
-            task.timeout
-        ),
+        (Reason::Timeout, _) => {
+            format!("it ran longer than its timeout of {} and was killed", task.timeout)
+        }
         (Reason::CpuTime, Some(limit)) => {
             format!("it used up its CPU time of {limit} and was killed")
         }
@@ -223,16 +194,11 @@ fn not_executed_message(fault: Fault, task: &Task) -> String {
     let why = std::io::Error::from_raw_os_error(fault.errno);
     let why = why.to_string();
     // "No such file or directory (os error 2)" is for programmers.
-    let why = why
-        .split(" (os error")
-        .next()
-        .unwrap_or_default()
-        .to_lowercase();
+    let why = why.split(" (os error").next().unwrap_or_default().to_lowercase();
     match fault.step {
-        Step::Directory => format!(
-            "the working directory {:?} could not be entered: {why}",
-            task.cwd
-        ),
+        Step::Directory => {
+            format!("the working directory {:?} could not be entered: {why}", task.cwd)
+        }
         Step::Exec => {
             let argv = task.program.argv();
             let program = argv.first().map_or("", String::as_str);
@@ -258,11 +224,7 @@ mod tests {
         Records {
             cause: None,
             started: Some((1_000_000, Timestamp(0))),
-            exit: Some(Exit {
-                code: 0,
-                signal: 0,
-                at: 3_500_000,
-            }),
+            exit: Some(Exit { code: 0, signal: 0, at: 3_500_000 }),
             fault: None,
             not_executed: false,
             shortage: Shortage::None,
@@ -274,38 +236,22 @@ mod tests {
     fn judge(records: Records) -> Outcome {
         let mut task = Task::new(Program::Argv(vec!["nosuch".into()]));
         task.limits.memory = ByteSize::mib(64);
-        outcome(
-            &task,
-            records,
-            Output::default(),
-            Output::default(),
-            Vec::new(),
-        )
+        outcome(&task, records, Output::default(), Output::default(), Vec::new())
     }
 
-    const KILLED: Option<Exit> = Some(Exit {
-        code: 137,
-        signal: 9,
-        at: 2_000_000,
-    });
+    const KILLED: Option<Exit> = Some(Exit { code: 137, signal: 9, at: 2_000_000 });
 
     #[test]
     fn a_job_that_ends_well_is_completed() {
         let outcome = judge(records());
-        assert_eq!(
-            (outcome.status, outcome.exit_code),
-            (Status::Completed, Some(0))
-        );
+        assert_eq!((outcome.status, outcome.exit_code), (Status::Completed, Some(0)));
         assert_eq!(outcome.runtime_ms, Some(2.5));
         assert_eq!(outcome.message, None);
     }
 
     #[test]
     fn a_sigkill_of_its_own_is_a_signal() {
-        let outcome = judge(Records {
-            exit: KILLED,
-            ..records()
-        });
+        let outcome = judge(Records { exit: KILLED, ..records() });
         assert_eq!(outcome.reason, Some(Reason::Signal));
         assert_eq!((outcome.exit_code, outcome.signal), (Some(137), Some(9)));
     }
@@ -316,10 +262,7 @@ mod tests {
             (Cause::Timeout, Reason::Timeout),
             (Cause::CpuTime, Reason::CpuTime),
             (Cause::Shortage(Shortage::Own), Reason::OutOfMemory),
-            (
-                Cause::Shortage(Shortage::Foreign),
-                Reason::RunnerOutOfMemory,
-            ),
+            (Cause::Shortage(Shortage::Foreign), Reason::RunnerOutOfMemory),
         ] {
             // A shortage that comes while it dies changes nothing.
             let outcome = judge(Records {
@@ -335,16 +278,9 @@ mod tests {
 
     #[test]
     fn a_shortage_decides_even_when_the_parent_lived_on() {
-        let outcome = judge(Records {
-            shortage: Shortage::Own,
-            ..records()
-        });
+        let outcome = judge(Records { shortage: Shortage::Own, ..records() });
         assert_eq!(outcome.reason, Some(Reason::OutOfMemory));
-        let outcome = judge(Records {
-            shortage: Shortage::Foreign,
-            exit: None,
-            ..records()
-        });
+        let outcome = judge(Records { shortage: Shortage::Foreign, exit: None, ..records() });
         assert_eq!(outcome.reason, Some(Reason::RunnerOutOfMemory));
     }
 
@@ -358,33 +294,19 @@ mod tests {
             ..records()
         };
         let outcome = judge(fault(Step::Exec, libc::ENOENT));
-        assert_eq!(
-            (outcome.reason, outcome.exit_code),
-            (Some(Reason::ExitCode), Some(127))
-        );
+        assert_eq!((outcome.reason, outcome.exit_code), (Some(Reason::ExitCode), Some(127)));
         assert_eq!(
             outcome.message.unwrap(),
             "\"nosuch\" could not be executed: no such file or directory"
         );
         let outcome = judge(fault(Step::Exec, libc::EACCES));
-        assert_eq!(
-            (outcome.reason, outcome.exit_code),
-            (Some(Reason::ExitCode), Some(126))
-        );
+        assert_eq!((outcome.reason, outcome.exit_code), (Some(Reason::ExitCode), Some(126)));
     }
 
     #[test]
     fn a_cell_that_was_not_made_never_ran_the_command() {
-        let fault = Some(Fault {
-            step: Step::Scratch,
-            errno: libc::ENOMEM,
-        });
-        let outcome = judge(Records {
-            started: None,
-            exit: None,
-            fault,
-            ..records()
-        });
+        let fault = Some(Fault { step: Step::Scratch, errno: libc::ENOMEM });
+        let outcome = judge(Records { started: None, exit: None, fault, ..records() });
         assert_eq!(outcome.reason, Some(Reason::SandboxError));
         assert_eq!((outcome.exit_code, outcome.runtime_ms), (None, None));
     }
@@ -392,24 +314,9 @@ mod tests {
     #[test]
     fn cancelling_before_and_after_the_start() {
         let cause = Some(Cause::Cancelled);
-        let outcome = judge(Records {
-            cause,
-            exit: None,
-            ..records()
-        });
-        assert_eq!(
-            (outcome.status, outcome.exit_code),
-            (Status::Cancelled, Some(137))
-        );
-        let outcome = judge(Records {
-            cause,
-            exit: None,
-            started: None,
-            ..records()
-        });
-        assert_eq!(
-            (outcome.status, outcome.exit_code),
-            (Status::Cancelled, None)
-        );
+        let outcome = judge(Records { cause, exit: None, ..records() });
+        assert_eq!((outcome.status, outcome.exit_code), (Status::Cancelled, Some(137)));
+        let outcome = judge(Records { cause, exit: None, started: None, ..records() });
+        assert_eq!((outcome.status, outcome.exit_code), (Status::Cancelled, None));
     }
 }

@@ -107,11 +107,7 @@ fn clone(
         None => pipes().at(Step::Pipes)?,
     };
     if matches!(users, Users::Range(_)) {
-        stdio
-            .theirs
-            .iter()
-            .try_for_each(|end| give_pipe(end, user))
-            .at(Step::Pipes)?;
+        stdio.theirs.iter().try_for_each(|end| give_pipe(end, user)).at(Step::Pipes)?;
     }
     let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
     // The cgroup namespace is not among these: its root would be the launcher's cgroup. The cell
@@ -129,15 +125,8 @@ fn clone(
     let cloned = unsafe { sys::clone3(u64::from(flags.cast_unsigned()), group.for_clone()) };
     match cloned.at(Step::Clone)? {
         Cloned::Child => {
-            let plan = cell::Plan {
-                disk: sizes.disk,
-                host_network,
-            };
-            cell::run(
-                &plan,
-                [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]],
-                &inner,
-            )
+            let plan = cell::Plan { disk: sizes.disk, host_network };
+            cell::run(&plan, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)
         }
         Cloned::Parent { pid, pidfd } => {
             let readied = (|| {
@@ -150,14 +139,7 @@ fn clone(
                 let _ = waitpid(pid, None);
                 return Err(fault);
             }
-            Ok((
-                pid,
-                Handles {
-                    control,
-                    pidfd,
-                    pipes: stdio.ours,
-                },
-            ))
+            Ok((pid, Handles { control, pidfd, pipes: stdio.ours }))
         }
     }
 }
@@ -167,10 +149,7 @@ fn pipes() -> io::Result<Stdio> {
     let (stdin, to_stdin) = pipe2(OFlag::O_CLOEXEC)?;
     let (from_stdout, stdout) = pipe2(OFlag::O_CLOEXEC)?;
     let (from_stderr, stderr) = pipe2(OFlag::O_CLOEXEC)?;
-    Ok(Stdio {
-        theirs: [stdin, stdout, stderr],
-        ours: Some([to_stdin, from_stdout, from_stderr]),
-    })
+    Ok(Stdio { theirs: [stdin, stdout, stderr], ours: Some([to_stdin, from_stdout, from_stderr]) })
 }
 
 /// Lets the job open its `/dev/stdout` again: the kernel asks who owns the pipe. Only a pipe without

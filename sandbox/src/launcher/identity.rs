@@ -55,11 +55,7 @@ impl Users {
         match self {
             Self::Range(range) => holds(
                 "users",
-                format!(
-                    "each job has a uid of its own, from {} to {}",
-                    range.start,
-                    range.end - 1
-                ),
+                format!("each job has a uid of its own, from {} to {}", range.start, range.end - 1),
             ),
             Self::Single => holds(
                 "users",
@@ -74,11 +70,7 @@ fn largest_extent(map: &str) -> std::ops::Range<u32> {
     map.lines()
         .filter_map(|line| {
             let mut numbers = line.split_ascii_whitespace().map(str::parse::<u32>);
-            let (first, _, count) = (
-                numbers.next()?.ok()?,
-                numbers.next()?,
-                numbers.next()?.ok()?,
-            );
+            let (first, _, count) = (numbers.next()?.ok()?, numbers.next()?, numbers.next()?.ok()?);
             Some(first..first.saturating_add(count))
         })
         .max_by_key(ExactSizeIterator::len)
@@ -93,9 +85,7 @@ fn usable(uids: std::ops::Range<u32>, gids: std::ops::Range<u32>) -> Option<std:
         return Some(PREFERRED);
     }
     // The lower half has root and, in a container, its services.
-    let upper = both
-        .start
-        .saturating_add(both.end.saturating_sub(both.start) / 2)..both.end;
+    let upper = both.start.saturating_add(both.end.saturating_sub(both.start) / 2)..both.end;
     (upper.end.saturating_sub(upper.start) >= 4096).then_some(upper)
 }
 

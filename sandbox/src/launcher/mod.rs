@@ -102,11 +102,7 @@ impl Launcher {
                 let reason = match receive(&ours, true) {
                     Ok(Some((Reply::Hello(host), _))) => match serde_json::from_str(&host) {
                         Ok(host) => {
-                            return Ok(Self {
-                                socket: ours,
-                                pid,
-                                host,
-                            });
+                            return Ok(Self { socket: ours, pid, host });
                         }
                         Err(error) => error.to_string(),
                     },
@@ -137,10 +133,7 @@ fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
     let mut state = match State::set_up(config, exposed) {
         Ok((state, host)) => {
             let host = serde_json::to_string(&host).map_err(io::Error::other);
-            if host
-                .and_then(|host| send(socket, &Reply::Hello(host), &[]))
-                .is_err()
-            {
+            if host.and_then(|host| send(socket, &Reply::Hello(host), &[])).is_err() {
                 state.cgroups.remove();
                 return;
             }
@@ -170,12 +163,7 @@ impl State {
         // Ctrl-C reaches a terminal's whole process group, and a service manager signals every
         // process: when to end is for the service to say, by closing the socket.
         nix::unistd::setsid().context("starting a session")?;
-        for each in [
-            Signal::SIGINT,
-            Signal::SIGTERM,
-            Signal::SIGHUP,
-            Signal::SIGPIPE,
-        ] {
+        for each in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
             // SAFETY: ignoring a signal runs no handler.
             #[allow(unsafe_code)]
             unsafe { signal(each, SigHandler::SigIgn) }.context("ignoring signals")?;
@@ -215,11 +203,7 @@ impl State {
             network_host: config.network_host,
             enforcement,
         };
-        let max_cells = if config.max_cells == 0 {
-            usize::MAX
-        } else {
-            config.max_cells
-        };
+        let max_cells = if config.max_cells == 0 { usize::MAX } else { config.max_cells };
         let state = Self {
             cgroups,
             users,
@@ -270,19 +254,13 @@ impl State {
                 }
                 self.stale.retain_mut(|group| group.remove().is_err());
             }
-            Request::Prepare {
-                cell,
-                sizes,
-                host_network,
-                stdio,
-            } => {
+            Request::Prepare { cell, sizes, host_network, stdio } => {
                 let passed = <[OwnedFd; 3]>::try_from(fds).ok().filter(|_| stdio);
                 let made = self
                     .check(cell, &sizes, host_network, stdio == passed.is_some())
                     .and_then(|()| {
-                        let user = self
-                            .users
-                            .pick(|id| self.cells.values().any(|cell| cell.user == id));
+                        let user =
+                            self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
                         let what = (cell, &sizes, host_network);
                         cells::prepare(&self.cgroups, &self.users, user, what, passed, socket)
                     });
@@ -311,14 +289,7 @@ impl State {
             && sizes.memory >= 1 << 20
             && sizes.cpu_quota_us >= 1000
             && (1..1 << 22).contains(&sizes.pids);
-        if sound {
-            Ok(())
-        } else {
-            Err(Fault {
-                step: Step::Refuse,
-                errno: libc::EPERM,
-            })
-        }
+        if sound { Ok(()) } else { Err(Fault { step: Step::Refuse, errno: libc::EPERM }) }
     }
 
     fn tear_down(&mut self) {
@@ -350,10 +321,7 @@ fn keep_only_needed() -> Result<(), caps::errors::CapsError> {
 
 fn seccomp_report() -> Enforcement {
     if std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
-        holds(
-            "seccomp",
-            format!("default deny, {} instructions", cell::FILTER_LENGTH),
-        )
+        holds("seccomp", format!("default deny, {} instructions", cell::FILTER_LENGTH))
     } else {
         lacks(
             "seccomp",

@@ -22,16 +22,10 @@ use crate::{
 
 /// Top-level folders that hold programs and libraries. On merged-/usr systems all but the first
 /// are links.
-const SYSTEM: [&str; 8] = [
-    "usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec",
-];
+const SYSTEM: [&str; 8] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32", "libexec"];
 /// Folders of `/etc` that hold no secret and that programs look up: shown read-only.
-const ETC_FOLDERS: [&str; 4] = [
-    "etc/alternatives",
-    "etc/ssl/certs",
-    "etc/pki/ca-trust/extracted",
-    "etc/pki/tls/certs",
-];
+const ETC_FOLDERS: [&str; 4] =
+    ["etc/alternatives", "etc/ssl/certs", "etc/pki/ca-trust/extracted", "etc/pki/tls/certs"];
 /// Files of `/etc` that are copied, where they exist.
 const ETC_COPIES: [&str; 3] = ["etc/ld.so.cache", "etc/localtime", "etc/ssl/openssl.cnf"];
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
@@ -58,10 +52,7 @@ pub(crate) fn check_exposed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
     paths
         .iter()
         .map(|path| {
-            let refuse = |reason: String| Error::Expose {
-                path: path.clone(),
-                reason,
-            };
+            let refuse = |reason: String| Error::Expose { path: path.clone(), reason };
             if !path.is_absolute() || path.components().any(|c| c == Component::ParentDir) {
                 return Err(refuse("write its absolute path, without ..".into()));
             }
@@ -103,10 +94,7 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
     }
     for path in exposed {
         // What lies in a system folder is there already.
-        if !SYSTEM
-            .iter()
-            .any(|name| path.starts_with(Path::new("/").join(name)))
-        {
+        if !SYSTEM.iter().any(|name| path.starts_with(Path::new("/").join(name))) {
             shown.push(read_only(path.clone())?);
         }
     }
@@ -122,25 +110,17 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
     let mut copies: Vec<(PathBuf, Vec<u8>)> = ETC_COPIES
         .iter()
         .filter_map(|name| {
-            fs::read(Path::new("/").join(name))
-                .ok()
-                .map(|bytes| ((*name).into(), bytes))
+            fs::read(Path::new("/").join(name)).ok().map(|bytes| ((*name).into(), bytes))
         })
         .collect();
     if network_host {
         copies.extend(
-            fs::read("/etc/resolv.conf")
-                .ok()
-                .map(|bytes| ("etc/resolv.conf".into(), bytes)),
+            fs::read("/etc/resolv.conf").ok().map(|bytes| ("etc/resolv.conf".into(), bytes)),
         );
     }
 
-    let root = mounts::new(
-        "tmpfs",
-        &[("mode", "0755"), ("size", "16m")],
-        NOSUID | NODEV,
-    )
-    .context("making the root's tmpfs")?;
+    let root = mounts::new("tmpfs", &[("mode", "0755"), ("size", "16m")], NOSUID | NODEV)
+        .context("making the root's tmpfs")?;
     let place = ["/tmp", "/mnt", "/run", "/var"]
         .into_iter()
         .map(Path::new)
@@ -193,9 +173,8 @@ fn fill(
     for name in ["job", "tmp", "dev/shm", "etc"] {
         folders.create(root.join(name))?;
     }
-    let (links, mounts): (Vec<_>, Vec<_>) = shown
-        .into_iter()
-        .partition(|(_, what)| matches!(what, Shown::Link(_)));
+    let (links, mounts): (Vec<_>, Vec<_>) =
+        shown.into_iter().partition(|(_, what)| matches!(what, Shown::Link(_)));
     for (path, what) in mounts.into_iter().chain(links) {
         let target = root.join(path.strip_prefix("/").unwrap_or(&path));
         if let Some(parent) = target.parent() {

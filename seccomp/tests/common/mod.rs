@@ -7,17 +7,12 @@ use cloister_seccomp::{
 
 /// The number of a call that has to exist.
 pub(crate) fn number(arch: Arch, name: &str) -> u32 {
-    arch.number(name)
-        .unwrap_or_else(|| panic!("{arch} has no call {name}"))
+    arch.number(name).unwrap_or_else(|| panic!("{arch} has no call {name}"))
 }
 
 /// A call as the filter sees it.
 pub(crate) fn call(arch: Arch, number: u32, args: &[u64]) -> SeccompData {
-    let mut data = SeccompData {
-        number,
-        arch: arch.audit(),
-        ..SeccompData::default()
-    };
+    let mut data = SeccompData { number, arch: arch.audit(), ..SeccompData::default() };
     data.args[..args.len()].copy_from_slice(args);
     data
 }
@@ -31,9 +26,7 @@ pub(crate) fn cell(arch: Arch) -> (Profile, Program) {
 
 /// The group that answers a call.
 pub(crate) fn group_of<'p>(profile: &'p Profile, arch: Arch, name: &str) -> Option<&'p Group> {
-    profile
-        .groups_for(arch)
-        .find(|group| group.syscalls.iter().any(|known| known == name))
+    profile.groups_for(arch).find(|group| group.syscalls.iter().any(|known| known == name))
 }
 
 /// What the profile's words mean, without any compiler: the model that programs are held against.

@@ -2,10 +2,7 @@
 //!
 //! The test harness has threads, so between fork and exit the child calls nothing that takes a lock
 //! or allocates: all is prepared before, and what it finds goes out as its exit status.
-#![allow(
-    unsafe_code,
-    reason = "fork, raw system calls and the installation of a filter"
-)]
+#![allow(unsafe_code, reason = "fork, raw system calls and the installation of a filter")]
 
 use cloister_seccomp::{Arch, CELL, Profile};
 use libc::{c_int, c_long};
@@ -22,37 +19,20 @@ const NOT_INSTALLED: c_int = 250;
 
 /// The machine that the tests run on.
 pub(crate) fn host() -> Arch {
-    std::env::consts::ARCH
-        .parse()
-        .expect("the tests run on a supported machine")
+    std::env::consts::ARCH.parse().expect("the tests run on a supported machine")
 }
 
 /// Runs the body in a child under the cell's filter; the status is what the body returns.
 pub(crate) fn confined(body: impl FnOnce() -> c_int) -> End {
-    let program = Profile::parse(CELL)
-        .and_then(|profile| profile.compile(host()))
-        .unwrap();
+    let program = Profile::parse(CELL).and_then(|profile| profile.compile(host())).unwrap();
     let mut filter: Vec<_> = program
         .instructions()
         .iter()
-        .map(|one| libc::sock_filter {
-            code: one.code,
-            jt: one.jt,
-            jf: one.jf,
-            k: one.k,
-        })
+        .map(|one| libc::sock_filter { code: one.code, jt: one.jt, jf: one.jf, k: one.k })
         .collect();
-    let program = libc::sock_fprog {
-        len: filter.len().try_into().unwrap(),
-        filter: filter.as_mut_ptr(),
-    };
-    unconfined(|| {
-        if install(&program) {
-            body()
-        } else {
-            NOT_INSTALLED
-        }
-    })
+    let program =
+        libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
+    unconfined(|| if install(&program) { body() } else { NOT_INSTALLED })
 }
 
 /// The same without a filter of its own: the control of an experiment, or a child's child.
@@ -73,12 +53,7 @@ fn wait(child: libc::pid_t) -> End {
     let mut status = 0;
     // SAFETY: the pointer is to a local variable.
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-    assert_eq!(
-        waited,
-        child,
-        "waitpid: {}",
-        std::io::Error::last_os_error()
-    );
+    assert_eq!(waited, child, "waitpid: {}", std::io::Error::last_os_error());
     if libc::WIFSIGNALED(status) {
         End::Killed(libc::WTERMSIG(status))
     } else {

@@ -37,11 +37,7 @@ fn namespaces_are_out_of_reach() {
     assert_answer(libc::ENOSYS, libc::SYS_clone3, []);
     let flags = libc::CLONE_NEWUSER | libc::SIGCHLD;
     assert_answer(libc::EPERM, libc::SYS_clone, [flags.into()]);
-    assert_answer(
-        libc::EPERM,
-        libc::SYS_clone,
-        [c_long::from(flags) | 1 << 40],
-    );
+    assert_answer(libc::EPERM, libc::SYS_clone, [c_long::from(flags) | 1 << 40]);
 }
 
 #[test]
@@ -70,11 +66,7 @@ fn dangerous_calls_are_refused() {
     assert_answer(libc::EPERM, libc::SYS_prctl, [53, 0, 2]);
     assert_answer(libc::EAFNOSUPPORT, libc::SYS_socket, [38, 5, 0]);
     assert_answer(libc::EPROTONOSUPPORT, libc::SYS_socket, [2, 1, 262]);
-    assert_answer(
-        libc::ENOMEM,
-        libc::SYS_mmap,
-        [0, 1 << 21, 3, 0x4_0022, -1, 0],
-    );
+    assert_answer(libc::ENOMEM, libc::SYS_mmap, [0, 1 << 21, 3, 0x4_0022, -1, 0]);
 }
 
 #[test]
@@ -91,11 +83,7 @@ fn what_does_not_exist_is_told_so() {
 fn landlock_can_follow() {
     let answer = |unfiltered| {
         let version = || call(libc::SYS_landlock_create_ruleset, [0, 0, 1]);
-        if unfiltered {
-            unconfined(version)
-        } else {
-            confined(version)
-        }
+        if unfiltered { unconfined(version) } else { confined(version) }
     };
     assert_eq!(answer(false), answer(true));
     assert_answer(libc::EBADF, libc::SYS_landlock_restrict_self, [-1]);

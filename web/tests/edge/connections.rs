@@ -27,28 +27,19 @@ use crate::service::{PATIENCE, read_answer, start, start_default};
 
 #[tokio::test]
 async fn a_head_that_never_ends_is_hung_up_on() {
-    let limits = ServerLimits {
-        head: Duration::from_millis(100),
-        ..ServerLimits::default()
-    };
+    let limits = ServerLimits { head: Duration::from_millis(100), ..ServerLimits::default() };
     let service = start(BodyLimits::default(), limits);
     for begun in ["", "GET /health HTTP/1.1\r\nX-Slow: "] {
         let mut stream = service.connect().await;
         stream.write_all(begun.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
-        timeout(PATIENCE, stream.read_to_end(&mut rest))
-            .await
-            .expect("hung up in time")
-            .unwrap();
+        timeout(PATIENCE, stream.read_to_end(&mut rest)).await.expect("hung up in time").unwrap();
     }
 }
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_told() {
-    let limits = ServerLimits {
-        connections: 1,
-        ..ServerLimits::default()
-    };
+    let limits = ServerLimits { connections: 1, ..ServerLimits::default() };
     let service = start(BodyLimits::default(), limits);
     let mut first = service.connect().await;
     first
@@ -68,9 +59,7 @@ async fn it_answers_while_draining_and_closes_in_order_when_stopped() {
     let service = start_default();
     let mut idle = service.connect().await;
     let mut busy = service.connect().await;
-    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     service.held.notified().await;
     service.shutdown.drain();
     assert_eq!(service.get("/health").await.status, 200);
@@ -79,11 +68,7 @@ async fn it_answers_while_draining_and_closes_in_order_when_stopped() {
     assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
     service.release.notify_one();
     assert_eq!(read_answer(&mut busy).await.body, "released");
-    timeout(PATIENCE, service.task)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, service.task).await.unwrap().unwrap().unwrap();
     assert!(TcpStream::connect(service.address).await.is_err());
 }
 
@@ -91,37 +76,22 @@ async fn it_answers_while_draining_and_closes_in_order_when_stopped() {
 async fn an_end_closes_everything_at_once() {
     let service = start_default();
     let mut busy = service.connect().await;
-    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     service.held.notified().await;
     service.shutdown.end();
-    timeout(PATIENCE, service.task)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, service.task).await.unwrap().unwrap().unwrap();
     assert_eq!(busy.read(&mut [0]).await.unwrap_or(0), 0);
 }
 
 #[tokio::test]
 async fn an_answer_that_takes_too_long_does_not_hold_up_the_end() {
-    let limits = ServerLimits {
-        close: Duration::from_millis(100),
-        ..ServerLimits::default()
-    };
+    let limits = ServerLimits { close: Duration::from_millis(100), ..ServerLimits::default() };
     let service = start(BodyLimits::default(), limits);
     let mut busy = service.connect().await;
-    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(b"GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     service.held.notified().await;
     service.stop.notify_one();
-    timeout(PATIENCE, service.task)
-        .await
-        .unwrap()
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, service.task).await.unwrap().unwrap().unwrap();
 }
 
 /// Notifies when it is dropped.
@@ -140,10 +110,7 @@ async fn connect_to(route: MethodRouter, limits: ServerLimits) -> TcpStream {
     let router = Router::new().route("/", route);
     tokio::spawn(serve(listener, router, limits, Shutdown::new(), pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     stream
 }
 
@@ -159,9 +126,7 @@ async fn a_client_that_hangs_up_ends_its_handler() {
     let stream = connect_to(route, ServerLimits::default()).await;
     started.notified().await;
     drop(stream);
-    timeout(PATIENCE, dropped.notified())
-        .await
-        .expect("the handler is dropped");
+    timeout(PATIENCE, dropped.notified()).await.expect("the handler is dropped");
 }
 
 /// An answer without end, which notices when nobody takes it any more.
@@ -184,12 +149,7 @@ async fn a_client_that_does_not_read_is_hung_up_on() {
     let dropped = Arc::new(Notify::new());
     let notice = Arc::clone(&dropped);
     let route = get(move || async move { axum::body::Body::new(Endless(Dropped(notice))) });
-    let limits = ServerLimits {
-        stall: Duration::from_millis(100),
-        ..ServerLimits::default()
-    };
+    let limits = ServerLimits { stall: Duration::from_millis(100), ..ServerLimits::default() };
     let _stream = connect_to(route, limits).await;
-    timeout(PATIENCE, dropped.notified())
-        .await
-        .expect("the answer is given up");
+    timeout(PATIENCE, dropped.notified()).await.expect("the answer is given up");
 }

@@ -44,9 +44,7 @@ async fn strangers_pages_are_kept_out() {
     assert_eq!(service.talk(from(own)).await.status, 200);
     let rebound = service.talk(from("Host: evil.example")).await;
     assert_eq!(rebound.problem().status, 403);
-    let foreign = service
-        .talk(from("Host: localhost\r\nOrigin: https://evil.example"))
-        .await;
+    let foreign = service.talk(from("Host: localhost\r\nOrigin: https://evil.example")).await;
     assert_eq!(foreign.problem().status, 403);
     // A page can't find out what exists either.
     let probe = "GET /nothing HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
@@ -61,18 +59,8 @@ async fn queries_and_metrics_are_as_documented() {
     assert_eq!(service.get("/wait").await.body, "None");
     assert_eq!(service.get("/wait?timeout=5").await.problem().status, 400);
     let metrics = service.get("/metrics").await;
-    assert!(
-        metrics
-            .head
-            .contains("content-type: text/plain; version=0.0.4"),
-        "{}",
-        metrics.head
-    );
-    assert!(
-        metrics.body.contains("\njobs_total 0\n"),
-        "{}",
-        metrics.body
-    );
+    assert!(metrics.head.contains("content-type: text/plain; version=0.0.4"), "{}", metrics.head);
+    assert!(metrics.body.contains("\njobs_total 0\n"), "{}", metrics.body);
 }
 
 #[tokio::test]
@@ -80,16 +68,13 @@ async fn a_body_of_17_mib_is_refused_before_it_is_read() {
     let service = start_default();
     let length = 17 << 20;
     // As curl does it: the body waits for a word of the service.
-    let head = service
-        .post_head(length)
-        .replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
+    let head = service.post_head(length).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n");
     let asked = service.talk(head).await;
     assert_eq!(asked.problem().status, 413);
     // As a simpler client does it: everything is sent, and then the answer is read. Without
     // lingering the write or the read would fail with a reset.
-    let answer = service
-        .talk([service.post_head(length).into_bytes(), vec![b' '; length]].concat())
-        .await;
+    let answer =
+        service.talk([service.post_head(length).into_bytes(), vec![b' '; length]].concat()).await;
     assert!(answer.problem().detail.contains("16MiB"));
     assert!(answer.head.contains("connection: close"), "{}", answer.head);
     assert_eq!(service.get("/health").await.status, 200);
@@ -99,16 +84,9 @@ async fn a_body_of_17_mib_is_refused_before_it_is_read() {
 async fn a_chunked_body_is_refused_when_it_passes_the_limit() {
     let service = start_default();
     let mut stream = service.connect().await;
-    let head = service
-        .post_head(0)
-        .replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    let head = service.post_head(0).replace("Content-Length: 0", "Transfer-Encoding: chunked");
     stream.write_all(head.as_bytes()).await.unwrap();
-    let chunk = [
-        b"100000\r\n".to_vec(),
-        vec![b' '; 1 << 20],
-        b"\r\n".to_vec(),
-    ]
-    .concat();
+    let chunk = [b"100000\r\n".to_vec(), vec![b' '; 1 << 20], b"\r\n".to_vec()].concat();
     for _ in 0..17 {
         stream.write_all(&chunk).await.unwrap();
     }
@@ -121,10 +99,7 @@ async fn a_full_body_is_read_and_the_connection_goes_on() {
     let mut stream = service.connect().await;
     for _ in 0..2 {
         let length = 16 << 20;
-        stream
-            .write_all(service.post_head(length).as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(service.post_head(length).as_bytes()).await.unwrap();
         stream.write_all(&vec![b' '; length]).await.unwrap();
         let mut answer = vec![0; 4096];
         let read = stream.read(&mut answer).await.unwrap();
@@ -135,10 +110,7 @@ async fn a_full_body_is_read_and_the_connection_goes_on() {
 #[tokio::test]
 async fn other_media_types_are_refused() {
     let service = start_default();
-    let text = service
-        .post_head(2)
-        .replace("application/json", "text/plain")
-        + "{}";
+    let text = service.post_head(2).replace("application/json", "text/plain") + "{}";
     let mut stream = service.connect().await;
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = vec![0; 4096];
@@ -148,10 +120,7 @@ async fn other_media_types_are_refused() {
 
 #[tokio::test]
 async fn a_client_that_sends_a_byte_at_a_time_is_told() {
-    let bodies = BodyLimits {
-        grace: Duration::from_millis(200),
-        ..BodyLimits::default()
-    };
+    let bodies = BodyLimits { grace: Duration::from_millis(200), ..BodyLimits::default() };
     let service = start(bodies, ServerLimits::default());
     let stream = service.connect().await;
     let (mut read, mut write) = stream.into_split();
@@ -165,18 +134,12 @@ async fn a_client_that_sends_a_byte_at_a_time_is_told() {
     });
     let start = Instant::now();
     let mut bytes = Vec::new();
-    timeout(PATIENCE, read.read_to_end(&mut bytes))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, read.read_to_end(&mut bytes)).await.unwrap().unwrap();
     let took = start.elapsed();
     let answer = parse(&bytes);
     assert!(answer.problem().detail.contains("0.2 s"), "{}", answer.body);
     assert_eq!(answer.status, 408);
-    assert!(
-        took >= bodies.grace && took < Duration::from_secs(5),
-        "{took:?}"
-    );
+    assert!(took >= bodies.grace && took < Duration::from_secs(5), "{took:?}");
     // The sender notices in the end: the service does not linger for ever.
     timeout(PATIENCE, drip).await.unwrap().unwrap();
     assert_eq!(service.get("/health").await.status, 200);
@@ -186,31 +149,19 @@ async fn a_client_that_sends_a_byte_at_a_time_is_told() {
 async fn a_truncated_body_is_refused() {
     let service = start_default();
     let mut stream = service.connect().await;
-    stream
-        .write_all((service.post_head(100) + "{\"command\":").as_bytes())
-        .await
-        .unwrap();
+    stream.write_all((service.post_head(100) + "{\"command\":").as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
     let answer = read_answer(&mut stream).await;
-    assert!(
-        answer.problem().detail.contains("after 11 bytes"),
-        "{}",
-        answer.body
-    );
+    assert!(answer.problem().detail.contains("after 11 bytes"), "{}", answer.body);
     assert_eq!(answer.status, 400);
 }
 
 #[tokio::test]
 async fn bodies_share_their_memory() {
-    let bodies = BodyLimits {
-        total: ByteSize(4096),
-        ..BodyLimits::default()
-    };
+    let bodies = BodyLimits { total: ByteSize(4096), ..BodyLimits::default() };
     let service = start(bodies, ServerLimits::default());
     let length = 5000;
-    let head = service
-        .post_head(length)
-        .replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+    let head = service.post_head(length).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
     let answer = service.talk(head + &" ".repeat(length)).await;
     assert_eq!(answer.problem().status, 503);
     assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);

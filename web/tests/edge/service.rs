@@ -65,23 +65,10 @@ pub(crate) fn start(bodies: BodyLimits, limits: ServerLimits) -> Service {
         Guard::new(Access::Loopback { bound: address }, false).protect(with_fallbacks(router));
     let (shutdown, stop) = (Shutdown::new(), Arc::new(Notify::new()));
     let stopped = Arc::clone(&stop);
-    let task = tokio::spawn(serve(
-        listener,
-        router,
-        limits,
-        shutdown.clone(),
-        async move {
-            stopped.notified().await;
-        },
-    ));
-    Service {
-        address,
-        shutdown,
-        stop,
-        held,
-        release,
-        task,
-    }
+    let task = tokio::spawn(serve(listener, router, limits, shutdown.clone(), async move {
+        stopped.notified().await;
+    }));
+    Service { address, shutdown, stop, held, release, task }
 }
 
 pub(crate) fn start_default() -> Service {
@@ -114,11 +101,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn problem(&self) -> Problem {
-        assert!(
-            self.head.contains("content-type: application/problem+json"),
-            "{}",
-            self.head
-        );
+        assert!(self.head.contains("content-type: application/problem+json"), "{}", self.head);
         let problem: Problem = serde_json::from_str(&self.body).unwrap();
         assert_eq!(problem.status, self.status);
         problem
@@ -138,10 +121,8 @@ impl Service {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.talk(format!(
-            "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-        ))
-        .await
+        self.talk(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+            .await
     }
 
     pub(crate) fn post_head(&self, length: usize) -> String {
@@ -156,22 +137,13 @@ impl Service {
 /// Everything until the service closes. A reset fails: a client would have lost the answer.
 pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut bytes = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut bytes))
-        .await
-        .expect("an answer in time")
-        .unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer in time").unwrap();
     parse(&bytes)
 }
 
 pub(crate) fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
-    let (head, body) = text
-        .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no answer: {text:?}"));
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer {
-        status,
-        head: head.to_lowercase(),
-        body: body.into(),
-    }
+    Answer { status, head: head.to_lowercase(), body: body.into() }
 }

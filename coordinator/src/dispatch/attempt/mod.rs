@@ -71,15 +71,7 @@ pub(crate) async fn fresh(
     };
     match engine.store.claim(job, claim.clone()).await {
         Ok(Some(job)) => {
-            let mut attempt = Attempt {
-                engine,
-                job,
-                claim,
-                runner,
-                post,
-                taken: false,
-                stop,
-            };
+            let mut attempt = Attempt { engine, job, claim, runner, post, taken: false, stop };
             let end = attempt.give().await;
             attempt.conclude(end).await;
         }
@@ -106,18 +98,9 @@ pub(crate) async fn resumed(
     };
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
-    let mut attempt = Attempt {
-        engine,
-        taken: job.started_at.is_some(),
-        job,
-        claim,
-        runner,
-        post,
-        stop,
-    };
-    let end = attempt
-        .follow(Some("the coordinator was restarted".into()))
-        .await;
+    let mut attempt =
+        Attempt { engine, taken: job.started_at.is_some(), job, claim, runner, post, stop };
+    let end = attempt.follow(Some("the coordinator was restarted".into())).await;
     attempt.conclude(end).await;
 }
 
@@ -125,11 +108,6 @@ pub(crate) async fn resumed(
 fn drop_out(engine: &Arc<Engine>, job: Uuid, attempt: u32, why: &str) {
     tracing::error!(job_id = %job, attempt, why, "a job can't be run; its record is left as it is");
     let (reason, jitter) = (None, 0.0);
-    engine.apply(Event::Ended {
-        job,
-        attempt,
-        reason,
-        jitter,
-    });
+    engine.apply(Event::Ended { job, attempt, reason, jitter });
     engine.recorded(job);
 }

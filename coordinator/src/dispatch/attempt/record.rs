@@ -28,8 +28,7 @@ impl Attempt {
                 let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
                 let execution = self.claim.execution_id;
                 let reason = Some(Reason::RunnerLost);
-                self.record(Outcome::never_ran(Status::Failed, reason, message))
-                    .await;
+                self.record(Outcome::never_ran(Status::Failed, reason, message)).await;
                 engine.spawn(release::abandon(Arc::clone(&engine), runner, execution));
             }
         }
@@ -41,18 +40,10 @@ impl Attempt {
         let hold = |why: String, pause: Duration, busy| {
             let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
             let until = Timestamp(Timestamp::now().0.saturating_add(pause));
-            Event::Held {
-                runner: runner.clone(),
-                until,
-                busy,
-                why,
-            }
+            Event::Held { runner: runner.clone(), until, busy, why }
         };
         engine.apply(match why {
-            Untaken::Down(why) => Event::Down {
-                runner: runner.clone(),
-                why,
-            },
+            Untaken::Down(why) => Event::Down { runner: runner.clone(), why },
             Untaken::Full(why) => hold(why, FULL, true),
             Untaken::Strange(why) => hold(why, STRANGE, false),
         });
@@ -66,18 +57,8 @@ impl Attempt {
         let engine = &self.engine;
         let (id, attempt, reason) = (self.job.job_id, self.claim.attempt, outcome.reason);
         let jitter = rand::random();
-        let action = engine.apply(Event::Ended {
-            job: id,
-            attempt,
-            reason,
-            jitter,
-        });
-        if let Some(Action::Retry {
-            attempt: next,
-            not_before,
-            ..
-        }) = action
-        {
+        let action = engine.apply(Event::Ended { job: id, attempt, reason, jitter });
+        if let Some(Action::Retry { attempt: next, not_before, .. }) = action {
             engine.metrics.repeated(reason);
             tracing::info!(
                 job_id = %id,
@@ -87,9 +68,7 @@ impl Attempt {
                 "attempt failed, another follows"
             );
             let job = again(self.job, &self.runner, outcome, next);
-            engine
-                .persist(|| engine.store.retry(job.clone(), not_before))
-                .await;
+            engine.persist(|| engine.store.retry(job.clone(), not_before)).await;
         } else {
             self.job.runner = Some(self.runner.to_string());
             self.job.finish(outcome);
@@ -104,11 +83,7 @@ impl Attempt {
 /// The job as it waits for its next attempt.
 fn again(mut job: Job, runner: &RunnerName, mut outcome: Outcome, next: u32) -> Job {
     outcome.started_at = outcome.started_at.or(job.started_at);
-    job.attempts.push(Past {
-        attempt: job.attempt,
-        runner: Some(runner.to_string()),
-        outcome,
-    });
+    job.attempts.push(Past { attempt: job.attempt, runner: Some(runner.to_string()), outcome });
     job.attempt = next;
     job.status = Status::Pending;
     (job.runner, job.started_at, job.queue_ms) = (None, None, None);

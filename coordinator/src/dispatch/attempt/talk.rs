@@ -46,11 +46,7 @@ impl Attempt {
                 }
             };
             // A post that has been silent for a while has used up that much of the grace time.
-            let since = self
-                .post
-                .contact()
-                .silent_since
-                .unwrap_or_else(Instant::now);
+            let since = self.post.contact().silent_since.unwrap_or_else(Instant::now);
             let until = *give_up.get_or_insert(since + grace);
             if Instant::now() >= until && broken.is_some() {
                 let (runner, seconds) = (&self.runner, grace.as_secs_f64());
@@ -78,17 +74,9 @@ impl Attempt {
         let mut boot = self.claim.boot_id;
         let mut in_touch = false;
         if look_first {
-            match self
-                .engine
-                .client
-                .look(&self.runner, execution, max)
-                .await?
-            {
+            match self.engine.client.look(&self.runner, execution, max).await? {
                 Known::Ended(outcome) => {
-                    return Ok(End::Ended {
-                        outcome,
-                        held: true,
-                    });
+                    return Ok(End::Ended { outcome, held: true });
                 }
                 // It has it, whichever life it was claimed for.
                 Known::Running => {
@@ -106,11 +94,7 @@ impl Attempt {
             }
         }
         let body = self.body();
-        let taken = self
-            .engine
-            .client
-            .execute(&self.runner, body, boot, max)
-            .await;
+        let taken = self.engine.client.execute(&self.runner, body, boot, max).await;
         match taken.map_err(|error| Trouble::of(error, in_touch))? {
             Taken::Yes(lines) => {
                 self.taken = true;
@@ -215,9 +199,7 @@ impl Attempt {
         }
         start(&mut self.job, &self.runner, at);
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
-        self.engine
-            .metrics
-            .started(self.job.queue_ms.unwrap_or_default());
+        self.engine.metrics.started(self.job.queue_ms.unwrap_or_default());
         self.engine.apply(Event::Started { job, attempt, at });
         // Not waited for: it is for the lists, and for a restart.
         let engine = Arc::clone(&self.engine);
@@ -250,10 +232,7 @@ impl Trouble {
     }
 
     fn silent(why: &str) -> Self {
-        Self::Sent {
-            why: why.into(),
-            in_touch: true,
-        }
+        Self::Sent { why: why.into(), in_touch: true }
     }
 }
 

@@ -21,18 +21,11 @@ impl Bench {
     fn runner(&mut self, name: &str, health: RunnerHealth) -> Vec<Action> {
         let runner: RunnerName = name.into();
         self.apply(Event::Listed(runner.clone()));
-        self.apply(Event::Up {
-            runner,
-            health: Box::new(health),
-        })
+        self.apply(Event::Up { runner, health: Box::new(health) })
     }
 
     fn why(&self, id: u128) -> String {
-        self.0
-            .live(Uuid::from_u128(id))
-            .unwrap()
-            .pending_reason
-            .unwrap()
+        self.0.live(Uuid::from_u128(id)).unwrap().pending_reason.unwrap()
     }
 }
 
@@ -51,19 +44,10 @@ fn a_pending_job_says_exactly_why() {
     assert_eq!(bench.why(1), "no runner is known");
     let runner: RunnerName = "http://a:1".into();
     bench.apply(Event::Listed(runner.clone()));
-    assert_eq!(
-        bench.why(1),
-        "no runner answers: http://a:1: not reached yet"
-    );
+    assert_eq!(bench.why(1), "no runner answers: http://a:1: not reached yet");
     let why = "connection refused".to_owned();
-    bench.apply(Event::Down {
-        runner: runner.clone(),
-        why,
-    });
-    assert_eq!(
-        bench.why(1),
-        "no runner answers: http://a:1: connection refused"
-    );
+    bench.apply(Event::Down { runner: runner.clone(), why });
+    assert_eq!(bench.why(1), "no runner answers: http://a:1: connection refused");
 
     let mut draining = health(1, 1);
     draining.status = RunnerState::Draining;
@@ -73,10 +57,7 @@ fn a_pending_job_says_exactly_why() {
     bench.runner("http://a:1", health(1, 1));
     bench.apply(Event::Submitted(facts(2)));
     assert_eq!(bench.why(1), "is being handed to runner http://a:1");
-    assert_eq!(
-        bench.why(2),
-        "waits for a free slot: 1 of 1 taken on 1 runner"
-    );
+    assert_eq!(bench.why(2), "waits for a free slot: 1 of 1 taken on 1 runner");
 
     let mut host = facts(3);
     host.needs.network = Network::Host;
@@ -130,35 +111,17 @@ fn a_failed_cell_is_tried_elsewhere_first_at_no_cost() {
     let mut runners = vec!["a".to_owned()];
     for attempt in 1..=2 {
         let jitter = 0.0;
-        let actions = bench.apply(Event::Ended {
-            job,
-            attempt,
-            reason,
-            jitter,
-        });
+        let actions = bench.apply(Event::Ended { job, attempt, reason, jitter });
         assert!(matches!(actions[..], [Action::Retry { .. }]), "{actions:?}");
         bench.apply(Event::Recorded { job });
-        assert!(
-            bench
-                .why(1)
-                .contains(&format!("after attempt {attempt} failed"))
-        );
+        assert!(bench.why(1).contains(&format!("after attempt {attempt} failed")));
         let due = bench.0.next_due().unwrap();
         let actions = bench.0.apply(Event::Tick, due);
-        runners.extend(
-            given(&actions)
-                .iter()
-                .map(|(_, runner)| (*runner).to_owned()),
-        );
+        runners.extend(given(&actions).iter().map(|(_, runner)| (*runner).to_owned()));
     }
     assert_eq!(runners[..2], ["a", "b"]);
     assert_eq!(runners.len(), 3);
-    let end = Event::Ended {
-        job,
-        attempt: 3,
-        reason,
-        jitter: 0.0,
-    };
+    let end = Event::Ended { job, attempt: 3, reason, jitter: 0.0 };
     assert_eq!(bench.apply(end), [Action::Finish { job }]);
     let failed: u64 = bench.0.runners().iter().map(|r| r.failed_cells).sum();
     assert_eq!(failed, 3);
@@ -170,19 +133,11 @@ fn a_full_runner_is_left_alone_until_it_shows_a_slot() {
     bench.runner("a", health(1, 2));
     bench.apply(Event::Submitted(facts(1)));
     let (runner, why) = (RunnerName::from("a"), "has its slots taken".to_owned());
-    bench.apply(Event::Held {
-        runner,
-        until: Timestamp(5_000),
-        busy: true,
-        why,
-    });
+    bench.apply(Event::Held { runner, until: Timestamp(5_000), busy: true, why });
     let job = Uuid::from_u128(1);
     // Given out again at once it would go back and forth as fast as the wire.
     assert_eq!(bench.apply(Event::Returned { job, attempt: 1 }), []);
-    assert_eq!(
-        bench.why(1),
-        "waits for a free slot: 2 of 2 taken on 1 runner"
-    );
+    assert_eq!(bench.why(1), "waits for a free slot: 2 of 2 taken on 1 runner");
     let mut full = health(1, 2);
     full.slots.used = 2;
     assert_eq!(bench.runner("a", full), []);
@@ -196,14 +151,8 @@ fn one_runner_under_two_addresses_counts_once() {
     bench.runner("b", health(7, 1));
     assert_eq!(given(&bench.apply(Event::Submitted(facts(1)))), [(1, "a")]);
     assert_eq!(given(&bench.apply(Event::Submitted(facts(2)))), []);
-    assert_eq!(
-        bench.why(2),
-        "waits for a free slot: 1 of 1 taken on 1 runner"
-    );
-    let gone = Event::Down {
-        runner: "a".into(),
-        why: "gone".into(),
-    };
+    assert_eq!(bench.why(2), "waits for a free slot: 1 of 1 taken on 1 runner");
+    let gone = Event::Down { runner: "a".into(), why: "gone".into() };
     assert_eq!(given(&bench.apply(gone)), [(2, "b")]);
 }
 
@@ -217,10 +166,7 @@ fn what_no_runner_could_ever_hold_is_known() {
     let faults = bench.0.impossible(&needs);
     assert_eq!(faults.len(), 1);
     assert_eq!(faults[0].pointer, "/limits/cpus");
-    assert_eq!(
-        faults[0].detail,
-        "is above the 2 cores of the largest runner"
-    );
+    assert_eq!(faults[0].detail, "is above the 2 cores of the largest runner");
 
     // Each met by one of the two, both by none.
     let mut large = health(2, 1);
@@ -267,13 +213,7 @@ fn a_million_pending_jobs_are_cheap() {
     let mut scheduler = Scheduler::new(usize::MAX);
     let boxed = Box::new(health(1, 1));
     scheduler.apply(Event::Listed("a".into()), NOW);
-    scheduler.apply(
-        Event::Up {
-            runner: "a".into(),
-            health: boxed,
-        },
-        NOW,
-    );
+    scheduler.apply(Event::Up { runner: "a".into(), health: boxed }, NOW);
     for id in 0..1_000_000 {
         let mut facts = facts(id);
         facts.priority = i32::try_from(id % 201).unwrap() - 100;
@@ -282,12 +222,7 @@ fn a_million_pending_jobs_are_cheap() {
     }
     let mut job = Uuid::from_u128(0);
     for _ in 0..100_000 {
-        let ended = Event::Ended {
-            job,
-            attempt: 1,
-            reason: None,
-            jitter: 0.0,
-        };
+        let ended = Event::Ended { job, attempt: 1, reason: None, jitter: 0.0 };
         let actions = scheduler.apply(ended, NOW);
         scheduler.apply(Event::Recorded { job }, NOW);
         let next = actions.iter().find_map(|action| match action {

@@ -11,24 +11,13 @@ use super::{
 impl World {
     pub(super) fn step(&mut self, step: Step) {
         match step {
-            Step::Submit {
-                priority,
-                cpus,
-                retries,
-                network,
-            } => {
+            Step::Submit { priority, cpus, retries, network } => {
                 let mut facts = facts(self.jobs.len() as u128 + 1);
                 facts.priority = priority;
                 facts.needs.cpus = f64::from(cpus);
-                facts.needs.network = if network {
-                    Network::Host
-                } else {
-                    Network::None
-                };
+                facts.needs.network = if network { Network::Host } else { Network::None };
                 facts.retries = retries;
-                facts.retry_on = [Reason::RunnerLost, Reason::SandboxError]
-                    .into_iter()
-                    .collect();
+                facts.retry_on = [Reason::RunnerLost, Reason::SandboxError].into_iter().collect();
                 self.submit(facts);
             }
             Step::List(at) => {
@@ -44,13 +33,7 @@ impl World {
                 }
                 self.apply(Event::Unlisted(name(at)));
             }
-            Step::Up {
-                runner,
-                slots,
-                cpus,
-                network,
-                draining,
-            } => {
+            Step::Up { runner, slots, cpus, network, draining } => {
                 let mut health = health(runner as u128 + 1, slots);
                 health.cpus = f64::from(cpus);
                 health.network_host = network;
@@ -61,10 +44,7 @@ impl World {
             }
             Step::Down(at) => {
                 self.runners.get_mut(&name(at)).unwrap().up = false;
-                self.apply(Event::Down {
-                    runner: name(at),
-                    why: "refused".into(),
-                });
+                self.apply(Event::Down { runner: name(at), why: "refused".into() });
             }
             Step::Held(at) => {
                 let until = Timestamp(self.now.0 + 1_000);
@@ -72,22 +52,14 @@ impl World {
                 if model.listed {
                     model.held = Some(until);
                     let (runner, why) = (name(at), "is full".into());
-                    self.apply(Event::Held {
-                        runner,
-                        until,
-                        busy: true,
-                        why,
-                    });
+                    self.apply(Event::Held { runner, until, busy: true, why });
                 }
             }
             Step::Pass(millis) => self.pass(millis),
             Step::StoreFails(fails) => {
                 self.store_failed = fails;
-                let event = if fails {
-                    Event::StoreFailed("full".into())
-                } else {
-                    Event::StoreBack
-                };
+                let event =
+                    if fails { Event::StoreFailed("full".into()) } else { Event::StoreBack };
                 self.apply(event);
             }
             step => self.step_of_a_job(&step),
@@ -100,11 +72,7 @@ impl World {
             Step::Start(at) => {
                 if let Some(job) = self.pick(*at, out) {
                     let attempt = self.jobs[&job].facts.attempt;
-                    self.apply(Event::Started {
-                        job,
-                        attempt,
-                        at: self.now,
-                    });
+                    self.apply(Event::Started { job, attempt, at: self.now });
                     assert_eq!(self.scheduler.live(job).unwrap().pending_reason, None);
                 }
             }
@@ -112,11 +80,8 @@ impl World {
                 if let Some(job) = self.pick(*at, out) {
                     self.leave(job, true);
                     let model = self.jobs.get_mut(&job).unwrap();
-                    model.place = if model.cancelled {
-                        Place::Recording(None)
-                    } else {
-                        Place::Queued
-                    };
+                    model.place =
+                        if model.cancelled { Place::Recording(None) } else { Place::Queued };
                     let attempt = model.facts.attempt;
                     self.apply(Event::Returned { job, attempt });
                 }

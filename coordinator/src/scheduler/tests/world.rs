@@ -49,9 +49,7 @@ impl World {
         Self {
             scheduler: Scheduler::new(1_000),
             jobs: BTreeMap::new(),
-            runners: (0..4)
-                .map(|at| (name(at), ModelRunner::default()))
-                .collect(),
+            runners: (0..4).map(|at| (name(at), ModelRunner::default())).collect(),
             now: Timestamp(0),
             store_failed: false,
         }
@@ -64,11 +62,7 @@ impl World {
 
     pub(super) fn takes_work(&self, runner: &RunnerName) -> bool {
         let r = &self.runners[runner];
-        r.listed
-            && r.up
-            && r.health
-                .as_ref()
-                .is_some_and(|h| h.status == RunnerState::Ok)
+        r.listed && r.up && r.health.as_ref().is_some_and(|h| h.status == RunnerState::Ok)
     }
 
     pub(super) fn has_room(&self, runner: &RunnerName) -> bool {
@@ -87,23 +81,15 @@ impl World {
     pub(super) fn could(&self, job: &ModelJob, runner: &RunnerName) -> bool {
         let facts = &job.facts;
         let usable = |r: &RunnerName| self.takes_work(r) && self.holds(r, &facts.needs);
-        let elsewhere = || {
-            self.runners
-                .keys()
-                .any(|r| !facts.avoid.contains(r) && usable(r))
-        };
+        let elsewhere = || self.runners.keys().any(|r| !facts.avoid.contains(r) && usable(r));
         self.has_room(runner)
             && self.holds(runner, &facts.needs)
             && (!facts.avoid.contains(runner) || !elsewhere())
     }
 
     pub(super) fn pick(&self, at: prop::sample::Index, wanted: fn(&Place) -> bool) -> Option<Uuid> {
-        let ids: Vec<Uuid> = self
-            .jobs
-            .values()
-            .filter(|job| wanted(&job.place))
-            .map(|job| job.facts.id)
-            .collect();
+        let ids: Vec<Uuid> =
+            self.jobs.values().filter(|job| wanted(&job.place)).map(|job| job.facts.id).collect();
         (!ids.is_empty()).then(|| ids[at.index(ids.len())])
     }
 
@@ -117,11 +103,7 @@ impl World {
 
     pub(super) fn obey(&mut self, action: Action) {
         match action {
-            Action::Dispatch {
-                job,
-                attempt,
-                runner,
-            } => {
+            Action::Dispatch { job, attempt, runner } => {
                 let model = &self.jobs[&job];
                 assert_eq!(model.place, Place::Queued, "dispatched twice or too early");
                 assert_eq!(model.facts.attempt, attempt);
@@ -137,11 +119,7 @@ impl World {
             Action::Finish { job } | Action::Withdraw { job } => {
                 self.jobs.get_mut(&job).unwrap().place = Place::Recording(None);
             }
-            Action::Retry {
-                job,
-                attempt,
-                not_before,
-            } => {
+            Action::Retry { job, attempt, not_before } => {
                 let model = self.jobs.get_mut(&job).unwrap();
                 assert!(!model.cancelled, "a cancelled job goes on");
                 assert_eq!(attempt, model.facts.attempt + 1);
@@ -181,11 +159,7 @@ impl World {
         match model.place {
             Place::Recording(Some(due)) if !model.cancelled => {
                 model.facts.attempt += 1;
-                model.place = if due > self.now {
-                    Place::Delayed(due)
-                } else {
-                    Place::Queued
-                };
+                model.place = if due > self.now { Place::Delayed(due) } else { Place::Queued };
             }
             Place::Recording(Some(_)) => model.facts.attempt += 1,
             _ => model.place = Place::Over,
@@ -195,19 +169,12 @@ impl World {
 
     pub(super) fn end(&mut self, job: Uuid, reason: Option<Reason>) {
         let model = self.jobs.get_mut(&job).unwrap();
-        let Place::Out(runner) = model.place.clone() else {
-            unreachable!()
-        };
+        let Place::Out(runner) = model.place.clone() else { unreachable!() };
         let attempt = model.facts.attempt;
         let before = model.facts.clone();
         // Where it stands while the actions of this event come: the slot is free already.
         model.place = Place::Recording(None);
-        self.apply(Event::Ended {
-            job,
-            attempt,
-            reason,
-            jitter: 0.5,
-        });
+        self.apply(Event::Ended { job, attempt, reason, jitter: 0.5 });
         let model = self.jobs.get_mut(&job).unwrap();
         if matches!(model.place, Place::Recording(Some(_))) {
             model.facts.count(reason, Some(runner));
@@ -233,11 +200,7 @@ impl World {
 
     pub(super) fn submit(&mut self, facts: Facts) {
         assert!(self.scheduler.reserve(&facts));
-        let job = ModelJob {
-            facts: facts.clone(),
-            place: Place::Queued,
-            cancelled: false,
-        };
+        let job = ModelJob { facts: facts.clone(), place: Place::Queued, cancelled: false };
         self.jobs.insert(facts.id, job);
         self.apply(Event::Submitted(facts));
     }
@@ -254,17 +217,12 @@ impl World {
             model.held = None;
         }
         model.health = Some(health.clone());
-        self.apply(Event::Up {
-            runner,
-            health: Box::new(health),
-        });
+        self.apply(Event::Up { runner, health: Box::new(health) });
     }
 
     /// What the end of an attempt does to the model of its runner.
     pub(super) fn leave(&mut self, job: Uuid, untaken: bool) {
-        let Place::Out(runner) = self.jobs[&job].place.clone() else {
-            unreachable!()
-        };
+        let Place::Out(runner) = self.jobs[&job].place.clone() else { unreachable!() };
         let last = self.out_at(&runner) == 1;
         let model = self.runners.get_mut(&runner).unwrap();
         model.held = model.held.filter(|_| untaken);
@@ -279,20 +237,9 @@ impl World {
         for at in 0..4 {
             self.step(Step::List(at));
             let (slots, cpus, network, draining) = (4, 8, true, false);
-            self.step(Step::Up {
-                runner: at,
-                slots,
-                cpus,
-                network,
-                draining,
-            });
+            self.step(Step::Up { runner: at, slots, cpus, network, draining });
         }
-        while let Some(job) = self
-            .jobs
-            .values()
-            .find(|job| job.place != Place::Over)
-            .cloned()
-        {
+        while let Some(job) = self.jobs.values().find(|job| job.place != Place::Over).cloned() {
             match job.place {
                 Place::Out(_) => {
                     self.leave(job.facts.id, false);

@@ -61,18 +61,12 @@ impl Sqlite {
     }
 
     fn record_error(&self, source: serde_json::Error) -> StoreError {
-        StoreError::Record {
-            path: self.path.to_path_buf(),
-            source: Arc::new(source),
-        }
+        StoreError::Record { path: self.path.to_path_buf(), source: Arc::new(source) }
     }
 }
 
 fn file(path: &Path, source: io::Error) -> StoreError {
-    StoreError::File {
-        path: path.into(),
-        source: Arc::new(source),
-    }
+    StoreError::File { path: path.into(), source: Arc::new(source) }
 }
 
 /// Makes the file, readable by nobody else (it holds what users send), and locks a file beside it:
@@ -107,18 +101,13 @@ impl Store for Sqlite {
     fn submit(&self, job: Job, key: Option<Key>) -> Answer<'_, Submitted> {
         Box::pin(async move {
             let new = record::New::of(job).map_err(|e| self.record_error(e))?;
-            self.writer
-                .call(move |db| write::submit(db, &new, key.as_ref()))
-                .await
+            self.writer.call(move |db| write::submit(db, &new, key.as_ref())).await
         })
     }
 
     fn claim(&self, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
         Box::pin(async move {
-            let row = self
-                .writer
-                .call(move |db| write::claim(db, job, &claim))
-                .await?;
+            let row = self.writer.call(move |db| write::claim(db, job, &claim)).await?;
             let job = row.map(record::Row::into_job).transpose();
             job.map_err(|e| self.record_error(e))
         })
@@ -129,10 +118,7 @@ impl Store for Sqlite {
     }
 
     fn started(&self, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
-        Box::pin(
-            self.writer
-                .call(move |db| write::started(db, job, attempt, at)),
-        )
+        Box::pin(self.writer.call(move |db| write::started(db, job, attempt, at)))
     }
 
     fn request_cancel(&self, job: Uuid) -> Answer<'_, ()> {
@@ -142,18 +128,14 @@ impl Store for Sqlite {
     fn finish(&self, job: Job) -> Answer<'_, ()> {
         Box::pin(async move {
             let changed = record::Changed::of(job).map_err(|e| self.record_error(e))?;
-            self.writer
-                .call(move |db| write::finish(db, &changed))
-                .await
+            self.writer.call(move |db| write::finish(db, &changed)).await
         })
     }
 
     fn retry(&self, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
             let changed = record::Changed::of(job).map_err(|e| self.record_error(e))?;
-            self.writer
-                .call(move |db| write::retry(db, &changed, not_before))
-                .await
+            self.writer.call(move |db| write::retry(db, &changed, not_before)).await
         })
     }
 
@@ -166,10 +148,7 @@ impl Store for Sqlite {
     }
 
     fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
-        Box::pin(
-            self.readers
-                .call(move |db| read::find_key(db, &tenant, &key)),
-        )
+        Box::pin(self.readers.call(move |db| read::find_key(db, &tenant, &key)))
     }
 
     fn list(&self, query: Query) -> Answer<'_, Page> {
@@ -177,19 +156,13 @@ impl Store for Sqlite {
             let (rows, more) = self.readers.call(move |db| read::list(db, &query)).await?;
             let jobs = rows.into_iter().map(record::Row::into_job);
             let jobs = jobs.collect::<Result<_, _>>();
-            Ok(Page {
-                jobs: jobs.map_err(|e| self.record_error(e))?,
-                more,
-            })
+            Ok(Page { jobs: jobs.map_err(|e| self.record_error(e))?, more })
         })
     }
 
     fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
         Box::pin(async move {
-            let rows = self
-                .readers
-                .call(move |db| read::unfinished(db, after, limit))
-                .await?;
+            let rows = self.readers.call(move |db| read::unfinished(db, after, limit)).await?;
             let jobs = rows.into_iter().map(record::Row::into_unfinished);
             let jobs = jobs.collect::<Result<_, _>>();
             jobs.map_err(|e| self.record_error(e))
@@ -198,16 +171,11 @@ impl Store for Sqlite {
 
     fn expire(&self, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
         Box::pin(async move {
-            let over = self
-                .readers
-                .call(move |db| retention::over(db, keep, now))
-                .await?;
+            let over = self.readers.call(move |db| retention::over(db, keep, now)).await?;
             if over.is_empty() {
                 return Ok(0);
             }
-            self.writer
-                .call(move |db| retention::remove(db, &over).map(|()| over.len()))
-                .await
+            self.writer.call(move |db| retention::remove(db, &over).map(|()| over.len())).await
         })
     }
 

@@ -29,11 +29,7 @@ pub(super) struct Readers {
 
 impl Readers {
     pub(super) fn new(path: Arc<Path>) -> Self {
-        Self {
-            path,
-            turns: Semaphore::new(READERS),
-            idle: Arc::default(),
-        }
+        Self { path, turns: Semaphore::new(READERS), idle: Arc::default() }
     }
 
     /// Has `work` done on a thread where blocking is fine.
@@ -42,9 +38,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let closed = || StoreError::Closed {
-            path: self.path.to_path_buf(),
-        };
+        let closed = || StoreError::Closed { path: self.path.to_path_buf() };
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
         let (path, idle) = (self.path.clone(), self.idle.clone());
         let result = spawn_blocking(move || {
@@ -91,20 +85,15 @@ pub(super) fn key_of(
     key: &str,
 ) -> rusqlite::Result<Option<(Uuid, Digest)>> {
     db.prepare_cached("SELECT job_id, digest FROM keys WHERE tenant = ? AND key = ?")?
-        .query_row([tenant, key], |row| {
-            Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?))
-        })
+        .query_row([tenant, key], |row| Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?)))
         .optional()
 }
 
 /// A page, and whether more follows. Keyset: it costs the same wherever it starts, and jobs that
 /// come meanwhile shift nothing.
 pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Row>, bool)> {
-    let mut sql = String::from(concat!(
-        "SELECT ",
-        columns!("NULL", "NULL"),
-        " FROM jobs WHERE TRUE"
-    ));
+    let mut sql =
+        String::from(concat!("SELECT ", columns!("NULL", "NULL"), " FROM jobs WHERE TRUE"));
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
     if let Some(status) = query.status {
         sql.push_str(" AND jobs.status = ?");

@@ -93,10 +93,7 @@ pub(super) struct Changed {
 
 impl Changed {
     pub(super) fn of(mut job: Job) -> serde_json::Result<Self> {
-        let attempts = job
-            .attempts
-            .iter()
-            .map(|past| Streams::of_past(&past.outcome));
+        let attempts = job.attempts.iter().map(|past| Streams::of_past(&past.outcome));
         let outputs = Outputs {
             attempts: attempts.collect(),
             last: Streams {

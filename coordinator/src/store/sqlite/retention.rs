@@ -25,9 +25,7 @@ pub(super) fn over(db: &Connection, keep: Keep, now: Timestamp) -> rusqlite::Res
         "SELECT job_id FROM jobs WHERE finished_at IS NOT NULL AND (finished_at, job_id) <= (?, ?)
          ORDER BY finished_at, job_id LIMIT ?",
     )?
-    .query_map(params![finished_at, job_id, BATCH], |row| {
-        Ok(Uuid::from_bytes(row.get(0)?))
-    })?
+    .query_map(params![finished_at, job_id, BATCH], |row| Ok(Uuid::from_bytes(row.get(0)?)))?
     .collect()
 }
 

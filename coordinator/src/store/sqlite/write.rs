@@ -20,15 +20,9 @@ pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite:
     }
     let id = new.id.as_bytes();
     db.prepare_cached("INSERT INTO jobs (job_id, status, attempt, record) VALUES (?, ?, ?, ?)")?
-        .execute(params![
-            id,
-            Status::Pending.as_str(),
-            new.attempt,
-            new.record
-        ])?;
+        .execute(params![id, Status::Pending.as_str(), new.attempt, new.record])?;
     if let Some(stdin) = &new.stdin {
-        db.prepare_cached("INSERT INTO inputs VALUES (?, ?)")?
-            .execute(params![id, stdin])?;
+        db.prepare_cached("INSERT INTO inputs VALUES (?, ?)")?.execute(params![id, stdin])?;
     }
     for (name, value) in &new.labels {
         db.prepare_cached("INSERT INTO labels VALUES (?, ?, ?)")?
@@ -148,7 +142,6 @@ fn outputs(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
 }
 
 pub(super) fn probe(db: &Connection) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE probe SET count = count + 1")?
-        .execute([])?;
+    db.prepare_cached("UPDATE probe SET count = count + 1")?.execute([])?;
     Ok(())
 }

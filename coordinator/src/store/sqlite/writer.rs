@@ -69,11 +69,7 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store".into())
             .spawn(move || work(connection, calls, &of))?;
-        Ok(Self {
-            path,
-            queue: Some(queue),
-            thread: Some(thread),
-        })
+        Ok(Self { path, queue: Some(queue), thread: Some(thread) })
     }
 
     /// Calls that wait for the thread.
@@ -90,9 +86,7 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let closed = || StoreError::Closed {
-            path: self.path.to_path_buf(),
-        };
+        let closed = || StoreError::Closed { path: self.path.to_path_buf() };
         let (reply, answer) = oneshot::channel();
         let done = None;
         let call = Box::new(Call { work, done, reply });
