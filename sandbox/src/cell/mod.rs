@@ -72,9 +72,6 @@ pub(crate) fn run(plan: &Plan, stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
 
 /// Steps 2 to 4; comes back with the job's Landlock domain, where the kernel has one.
 fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fault> {
-    // Jobs are the first to go when the host runs out of memory, and their service the last.
-    // Written first: later the process is not dumpable, and its files in /proc are root's.
-    std::fs::write("/proc/self/oom_score_adj", "500").at(Step::Descriptors)?;
     let mut go = [0];
     match nix::unistd::read(control, &mut go).at(Step::Release)? {
         1 if go == [GO] => {}

@@ -131,6 +131,7 @@ fn clone(
         Cloned::Parent { pid, pidfd } => {
             let readied = (|| {
                 group.join(pid).at(Step::Join)?;
+                offer_to_oom_killer(pid).at(Step::Join)?;
                 map(pid, user).at(Step::Map)?;
                 nix::unistd::write(&control, &[GO]).at(Step::Release)
             })();
@@ -142,6 +143,12 @@ fn clone(
             Ok((pid, Handles { control, pidfd, pipes: stdio.ours }))
         }
     }
+}
+
+/// When the host runs out of memory, jobs go first and their service last. Written from here, since
+/// only with CAP_SYS_RESOURCE it also becomes the least that the job can set (proc_pid_oom_score_adj(5)).
+fn offer_to_oom_killer(pid: Pid) -> io::Result<()> {
+    std::fs::write(format!("/proc/{pid}/oom_score_adj"), "500")
 }
 
 /// Three pipes: the job's ends and ours.

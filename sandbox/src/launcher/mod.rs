@@ -62,7 +62,7 @@ const NEEDED: [Capability; 7] = [
     Capability::CAP_CHOWN,     // the job's ends of its pipes
     Capability::CAP_DAC_OVERRIDE, // cgroup folders and maps of another user
     Capability::CAP_KILL,      // cells run under other uids
-    Capability::CAP_SYS_PTRACE, // the maps of a process that is not dumpable
+    Capability::CAP_SYS_RESOURCE, // a job's oom_score_adj, for good
 ];
 
 /// The handle to the launcher process.
