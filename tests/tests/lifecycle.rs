@@ -284,3 +284,23 @@ fn a_full_runner_says_so() {
     let result = execute(&runner, &shell("sleep 60", &json!({}), 0.2));
     assert_eq!(verdict(&result), killed("timeout"));
 }
+
+#[test]
+fn launchers_that_start_at_once_do_not_remove_each_other() {
+    let _alone = alone();
+    for _ in 0..5 {
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let output = cloister_tests::run(&["run", "--", "true"]);
+                    assert_eq!(
+                        output.status.code(),
+                        Some(0),
+                        "{}",
+                        String::from_utf8_lossy(&output.stderr)
+                    );
+                });
+            }
+        });
+    }
+}

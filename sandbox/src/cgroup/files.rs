@@ -30,6 +30,11 @@ pub(crate) fn make_folder(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     open_folder(at, name)
 }
 
+/// Tells folders of one file system apart.
+pub(crate) fn inode(folder: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::fs::fstat(folder)?.st_ino)
+}
+
 /// Removes an empty folder.
 pub(crate) fn remove_folder(at: impl AsFd, name: &str) -> io::Result<()> {
     Ok(unlinkat(at, name, AtFlags::REMOVEDIR)?)

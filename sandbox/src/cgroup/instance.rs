@@ -18,7 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid, getpid, getppid},
 };
-use rustix::fs::{FlockOperation, flock, fstat};
+use rustix::fs::{FlockOperation, flock};
 
 use super::{
     Role, Version, files,
@@ -166,14 +166,8 @@ impl Instance {
             .map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
         remove_dead(&base, &path);
         let refused = |e: io::Error| format!("no cgroup can be made in {}: {e}", path.display());
-        let folder = files::make_folder(&base, name).map_err(refused)?;
+        let folder = make_locked(&base, name).map_err(refused)?;
         let instance = Self { version: hierarchy.version, roles, folder, base, name: name.into() };
-        flock(&instance.folder, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|e| refused(e.into()))?;
-        // Another launcher may have found the folder before it was locked, and removed it as dead.
-        if fstat(&instance.folder).map_or(0, |stat| stat.st_nlink) == 0 {
-            return Self::make(hierarchy, instance.roles, name);
-        }
         if let Err(reason) = instance.enable_for_jobs() {
             let _ = files::remove_folder(&instance.base, name);
             return Err(reason);
@@ -189,6 +183,26 @@ impl Instance {
         }
         Ok(())
     }
+}
+
+/// Makes a folder and locks it. In between another launcher may take it for a dead one's and remove
+/// it: then it is made again.
+fn make_locked(base: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    const TRIES: u32 = 100;
+    for _ in 0..TRIES {
+        let folder = match files::make_folder(base, name) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            made => made?,
+        };
+        // Waits for one that is removing it.
+        flock(&folder, FlockOperation::LockExclusive)?;
+        match files::open_folder(base, name) {
+            Ok(again) if files::inode(&again)? == files::inode(&folder)? => return Ok(folder),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Err(io::Error::other("other launchers keep removing it"))
 }
 
 /// Where this launcher's folder goes: below its own cgroup wherever that may have children.
