@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
-use cloister_api::{Output, Task, Timestamp};
+use cloister_api::{Network, Output, Task, Timestamp};
 use nix::errno::Errno;
 
 use super::{
@@ -14,11 +14,15 @@ use super::{
     verdict::{self, Cause, Exit, Records},
 };
 use crate::{
-    cgroup::Meter,
+    cgroup::{CPU_PERIOD_US, Meter, Shortage},
     error::Fault,
     sys::monotonic_ns,
-    wire::{Attached, Rlimits, Start, Status, frame, unframe},
+    wire::{Attached, CellId, Request, Rlimits, Sizes, Start, Status, frame, unframe},
 };
+
+/// How often what is left in a pipe is taken out at the end: twice what the largest one holds
+/// (`fs.pipe-max-size`, 1 MiB), and not for as long as somebody elsewhere might go on writing.
+const LAST_TURNS: usize = 32;
 
 /// The cell's own variables; a task's are added and win.
 const ENVIRONMENT: [(&str, &str); 4] = [
@@ -118,6 +122,37 @@ impl Cell {
             stderr: Capture::new(limit),
             shortage_until: 0,
         })
+    }
+
+    /// What the launcher is asked for.
+    pub(crate) fn request(&self, cell: CellId) -> Request {
+        let limits = &self.task.limits;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "validated to lie between 0.01 and the machine's cores"
+        )]
+        let cpu_quota_us = (limits.cpus * CPU_PERIOD_US as f64).round() as u64;
+        Request::Prepare {
+            cell,
+            sizes: Sizes {
+                cpu_quota_us,
+                memory: limits.memory.0,
+                pids: limits.pids,
+                disk: limits.disk.0,
+            },
+            host_network: self.task.network == Network::Host,
+            stdio: self.passed.is_some(),
+        }
+    }
+
+    /// Takes note that a shortage of memory was announced (cgroup v1), to be looked for until then.
+    pub(crate) fn note_shortage(&mut self, until: u64) {
+        if let Some(oom) = self.handles.as_ref().and_then(|handles| handles.oom.as_ref()) {
+            let _ = nix::unistd::read(oom, &mut [0; 8]);
+        }
+        self.shortage_until = until;
     }
 
     /// Notes why the cell is being killed, unless something else came first: then there is nothing
@@ -234,7 +269,11 @@ impl Cell {
     ) {
         self.listen();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            while self.capture(stream, sink, buffer) {}
+            for _ in 0..LAST_TURNS {
+                if !self.capture(stream, sink, buffer) {
+                    break;
+                }
+            }
         }
         let meter = self.handles.as_ref().map(|handles| &handles.meter);
         let records = Records {
@@ -243,7 +282,7 @@ impl Cell {
             exit: self.exit,
             fault: self.fault,
             not_executed: self.not_executed,
-            shortage: meter.map_or(crate::cgroup::Shortage::None, |meter| meter.shortage().0),
+            shortage: meter.map_or(Shortage::None, |meter| meter.shortage().0),
             usage: meter.map(Meter::usage).unwrap_or_default(),
             ended: monotonic_ns(),
         };

@@ -8,6 +8,7 @@
 //! - `cell`: what is known of one cell.
 //! - `streams`: feeding and capturing, bounded.
 //! - `timers`: one timerfd for all deadlines.
+//! - `watch`: the one epoll.
 //! - `verdict`: from records to a verdict; pure.
 
 mod cell;
@@ -15,6 +16,7 @@ mod streams;
 mod supervisor;
 mod timers;
 mod verdict;
+mod watch;
 
 use std::{
     os::fd::OwnedFd,

@@ -8,14 +8,9 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::Network;
 use nix::{
     errno::Errno,
-    sys::{
-        epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout},
-        eventfd::EventFd,
-        wait::waitpid,
-    },
+    sys::{eventfd::EventFd, wait::waitpid},
     unistd::Pid,
 };
 
@@ -25,13 +20,14 @@ use super::{
     streams,
     timers::{Alarm, Timers},
     verdict::Cause,
+    watch::{Event, Source, Watch},
 };
 use crate::{
-    cgroup::{CPU_PERIOD_US, Shortage},
+    cgroup::Shortage,
     error::{Context, Error, Fault, Step},
     launcher::Launcher,
     sys::monotonic_ns,
-    wire::{CellId, Reply, Request, Sizes, receive, send},
+    wire::{CellId, Reply, Request, receive, send},
 };
 
 /// How many cells are asked for at once. More wait here: were both sides to fill the socket, each
@@ -45,34 +41,6 @@ const CPU_READING: Duration = Duration::from_millis(10);
 const SHORTAGE_PATIENCE: Duration = Duration::from_millis(50);
 const SHORTAGE_READING: Duration = Duration::from_millis(1);
 
-/// What an event of epoll is about: a cell's number and one of these, in one word.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Source {
-    Control,
-    Pidfd,
-    Stdin,
-    Stdout,
-    Stderr,
-    Shortage,
-}
-
-const SOURCES: [Source; 6] = [
-    Source::Control,
-    Source::Pidfd,
-    Source::Stdin,
-    Source::Stdout,
-    Source::Stderr,
-    Source::Shortage,
-];
-/// Cell 0 is none: its numbers are the engine's own descriptors.
-const LAUNCHER: u64 = 0;
-const WAKE: u64 = 1;
-const TIMER: u64 = 2;
-
-fn token(cell: CellId, source: Source) -> u64 {
-    cell * 8 + source as u64
-}
-
 pub(crate) struct Supervisor {
     socket: OwnedFd,
     launcher: Pid,
@@ -83,7 +51,7 @@ pub(crate) struct Supervisor {
     count_by_rlimit: bool,
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
-    epoll: Epoll,
+    watch: Watch,
     timers: Timers,
     cells: HashMap<CellId, Cell>,
     /// Cells that are yet to be asked for, oldest first.
@@ -107,16 +75,9 @@ impl Supervisor {
         inbox: Receiver<Command>,
         wake: Arc<EventFd>,
     ) -> Result<Self, Error> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("making an epoll")?;
         let timers = Timers::new().context("making a timerfd")?;
-        let watch = |fd: &dyn AsFdDyn, data| {
-            epoll
-                .add(fd.fd(), EpollEvent::new(EpollFlags::EPOLLIN, data))
-                .context("watching a descriptor")
-        };
-        watch(&launcher.socket, LAUNCHER)?;
-        watch(&*wake, WAKE)?;
-        watch(&timers.fd, TIMER)?;
+        let watch = Watch::new([launcher.socket.as_fd(), wake.as_fd(), timers.fd.as_fd()])
+            .context("making an epoll")?;
         let not_enforced = launcher.host.not_enforced();
         #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 cores")]
         let cores = launcher.host.cores as f64;
@@ -128,7 +89,7 @@ impl Supervisor {
             launcher: launcher.pid,
             inbox,
             wake,
-            epoll,
+            watch,
             timers,
             cells: HashMap::new(),
             waiting: VecDeque::new(),
@@ -140,17 +101,15 @@ impl Supervisor {
 
     /// The thread's life.
     pub(crate) fn run(mut self, lost: impl FnOnce()) {
-        let mut events = [EpollEvent::empty(); 256];
+        let mut events = Vec::new();
         let next = loop {
             // Both fail only for descriptors that are not ours.
-            let armed = self.timers.arm();
-            let count = match armed.and_then(|()| self.epoll.wait(&mut events, EpollTimeout::NONE))
-            {
-                Ok(count) => count,
+            match self.timers.arm().and_then(|()| self.watch.wait(&mut events)) {
+                Ok(()) => {}
                 Err(Errno::EINTR) => continue,
                 Err(_) => break Next::Lost,
-            };
-            match self.handle(&events[..count]) {
+            }
+            match self.handle(&events) {
                 Next::Continue => {}
                 end => break end,
             }
@@ -168,19 +127,17 @@ impl Supervisor {
         }
     }
 
-    fn handle(&mut self, events: &[EpollEvent]) -> Next {
+    fn handle(&mut self, events: &[Event]) -> Next {
         for event in events {
-            let next = match event.data() {
-                LAUNCHER => self.hear_launcher(),
-                WAKE => self.obey(),
-                TIMER => {
+            let next = match *event {
+                Event::Launcher => self.hear_launcher(),
+                Event::Wake => self.obey(),
+                Event::Timer => {
                     self.timers.fired();
                     Next::Continue
                 }
-                data => {
-                    if let Some(source) = SOURCES.get((data % 8) as usize) {
-                        self.hear_cell(data / 8, *source);
-                    }
+                Event::Cell(cell, source) => {
+                    self.hear_cell(cell, source);
                     Next::Continue
                 }
             };
@@ -225,25 +182,11 @@ impl Supervisor {
             let Some(cell) = self.cells.get_mut(&id) else {
                 continue;
             };
-            let limits = &cell.task.limits;
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                clippy::cast_precision_loss,
-                reason = "validated to lie between 0.01 and the machine's cores"
-            )]
-            let cpu_quota_us = (limits.cpus * CPU_PERIOD_US as f64).round() as u64;
-            let request = Request::Prepare {
-                cell: id,
-                sizes: Sizes {
-                    cpu_quota_us,
-                    memory: limits.memory.0,
-                    pids: limits.pids,
-                    disk: limits.disk.0,
-                },
-                host_network: cell.task.network == Network::Host,
-                stdio: cell.passed.is_some(),
-            };
+            if cell.is_blamed() {
+                self.conclude(id);
+                continue;
+            }
+            let request = cell.request(id);
             let sent = send(&self.socket, &request, &borrow(cell.passed.as_ref()));
             cell.passed = None;
             match sent {
@@ -303,18 +246,7 @@ impl Supervisor {
             let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
             return;
         };
-        let epoll = &self.epoll;
-        let watch = |fd: Option<&OwnedFd>, source, flags| match fd {
-            Some(fd) => epoll.add(fd, EpollEvent::new(flags, token(id, source))),
-            None => Ok(()),
-        };
-        let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
-        let watched = watch(Some(&handles.control), Source::Control, both)
-            .and_then(|()| watch(Some(&handles.pidfd), Source::Pidfd, EpollFlags::EPOLLIN))
-            .and_then(|()| watch(handles.stdin.as_ref(), Source::Stdin, EpollFlags::EPOLLOUT))
-            .and_then(|()| watch(handles.stdout.as_ref(), Source::Stdout, EpollFlags::EPOLLIN))
-            .and_then(|()| watch(handles.stderr.as_ref(), Source::Stderr, EpollFlags::EPOLLIN))
-            .and_then(|()| watch(handles.oom.as_ref(), Source::Shortage, EpollFlags::EPOLLIN));
+        let watched = self.watch.add(id, &handles);
         cell.handles = Some(handles);
         if let Err(error) = watched {
             cell.fail(Fault::new(Step::Release, &error.into()));
@@ -335,10 +267,7 @@ impl Supervisor {
                 if cell.send_command()
                     && let Some(handles) = &cell.handles
                 {
-                    // All is sent: from here on only what comes back matters.
-                    let mut event =
-                        EpollEvent::new(EpollFlags::EPOLLIN, token(id, Source::Control));
-                    let _ = self.epoll.modify(&handles.control, &mut event);
+                    self.watch.only_listen(id, &handles.control);
                 }
                 if cell.listen() {
                     self.started(id);
@@ -349,11 +278,8 @@ impl Supervisor {
             Source::Stdout => drop(cell.capture(Stream::Stdout, &self.sink, &mut self.buffer)),
             Source::Stderr => drop(cell.capture(Stream::Stderr, &self.sink, &mut self.buffer)),
             Source::Shortage => {
-                if let Some(oom) = cell.handles.as_mut().and_then(|handles| handles.oom.take()) {
-                    drop(oom);
-                    cell.shortage_until = after(SHORTAGE_PATIENCE);
-                    self.look_for_shortage(id);
-                }
+                cell.note_shortage(after(SHORTAGE_PATIENCE));
+                self.look_for_shortage(id);
             }
         }
     }
@@ -425,6 +351,8 @@ impl Supervisor {
     }
 
     fn kill(&mut self, id: CellId, cause: Cause) {
+        // What it said before is heard first: a job that has ended is not killed for ending late.
+        self.hear_cell(id, Source::Control);
         if self.cells.get_mut(&id).is_some_and(|cell| cell.blame(cause)) {
             self.end(id);
         }
@@ -453,17 +381,6 @@ impl Supervisor {
         if existed {
             let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
         }
-    }
-}
-
-/// Lets the three kinds of descriptors be watched by one closure.
-trait AsFdDyn {
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_>;
-}
-
-impl<T: AsFd> AsFdDyn for T {
-    fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.as_fd()
     }
 }
 
