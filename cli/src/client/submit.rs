@@ -69,6 +69,9 @@ pub(crate) struct Submit {
     /// A label of your own; may be given again
     #[arg(long = "label", value_name = "NAME=VALUE", env = "CLOISTER_LABEL", value_parser = label)]
     labels: Vec<(String, String)>,
+    /// How much is kept of each of its streams [default: 1MiB]
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_OUTPUT")]
+    output: Option<ByteSize>,
     /// Read standard input to its end and give it to the job
     #[arg(long, env = "CLOISTER_STDIN")]
     stdin: bool,
@@ -148,6 +151,9 @@ impl Submit {
         };
         let mut task = Task::new(program);
         self.limits.apply(&mut task);
+        if let Some(output) = self.output {
+            task.limits.output = output;
+        }
         if self.stdin {
             task.stdin = read(stdin().lock())?;
         }
