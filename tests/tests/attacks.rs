@@ -130,6 +130,21 @@ print('keys', len(open('/proc/keys').read()))
 }
 
 #[test]
+fn what_tells_of_the_host_is_masked() {
+    let program = r"
+import os
+def mask(path):
+    try: return os.stat(path).st_rdev == os.makedev(1, 3)
+    except FileNotFoundError: return True
+print([p for p in ('kcore', 'keys', 'sysrq-trigger', 'timer_list') if not mask('/proc/' + p)])
+print([p for p in ('bus', 'fs', 'irq', 'sys')
+       if os.path.exists('/proc/' + p) and not os.statvfs('/proc/' + p).f_flag & os.ST_RDONLY])
+print([p for p in ('acpi', 'asound', 'driver', 'scsi') if os.path.exists('/proc/' + p) and os.listdir('/proc/' + p)])
+";
+    assert_eq!(attempt(program), "[]\n[]\n[]");
+}
+
+#[test]
 fn a_score_is_not_lowered() {
     let program = "import os
 print(open('/proc/self/oom_score_adj').read().strip())

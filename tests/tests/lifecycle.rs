@@ -181,6 +181,21 @@ fn when_the_launcher_is_killed_the_service_fails_loudly() {
 }
 
 #[test]
+fn when_the_launcher_is_killed_cells_end_even_if_the_service_hangs() {
+    let _alone = alone();
+    let runner = Service::runner(&["--slots", "8"]);
+    thread::scope(|scope| {
+        start_eight(scope, &runner, "98770");
+        let launcher = runner.launcher();
+        runner.signal(Signal::SIGSTOP);
+        kill(launcher, Signal::SIGKILL).unwrap();
+        let ended = census::gone("sleep 98770", Duration::from_secs(1));
+        runner.signal(Signal::SIGCONT);
+        assert!(ended, "{:?}", census::processes("sleep 98770"));
+    });
+}
+
+#[test]
 fn another_launcher_that_lives_is_left_alone() {
     let _alone = alone();
     let first = Service::runner(&[]);
