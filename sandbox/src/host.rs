@@ -31,6 +31,11 @@ impl Host {
         }
     }
 
+    /// Whether this holds.
+    pub(crate) fn enforces(&self, name: &str) -> bool {
+        self.enforcement.iter().any(|line| line.enforced && line.name == name)
+    }
+
     /// The names of what does not hold.
     pub fn not_enforced(&self) -> Vec<String> {
         self.enforcement.iter().filter(|e| !e.enforced).map(|e| e.name.clone()).collect()

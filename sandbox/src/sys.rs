@@ -12,14 +12,9 @@ use std::{
 };
 
 use nix::{
-    sys::socket::{
-        AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
-    },
+    sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
     unistd::Pid,
 };
-
-/// The most descriptors that one packet carries.
-const MAX_FDS: usize = 16;
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -28,29 +23,6 @@ fn check(result: libc::c_long) -> io::Result<libc::c_long> {
 /// A connected pair of close-on-exec sockets.
 pub(crate) fn socket_pair(kind: SockType) -> nix::Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
-}
-
-/// Receives bytes and the descriptors that came with them (close-on-exec).
-pub(crate) fn receive_with_fds(
-    socket: &OwnedFd,
-    buffer: &mut [u8],
-    flags: MsgFlags,
-) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; MAX_FDS]);
-    let mut iov = [io::IoSliceMut::new(buffer)];
-    let flags = flags | MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-    let mut fds = Vec::new();
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(raw) = control {
-            // SAFETY: the kernel installed these descriptors for this call; nobody else owns them.
-            fds.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-        }
-    }
-    if message.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a packet was cut short"));
-    }
-    Ok((message.bytes, fds))
 }
 
 /// Places the child in the cgroup of `clone_args.cgroup` (clone3(2)); libc's constant of that name
@@ -267,6 +239,32 @@ pub(crate) fn execute(program: &CStr, argv: &Strings, env: &Strings) -> io::Erro
 /// Sets a limit of this process, soft and hard (setrlimit(2)).
 pub(crate) fn limit(resource: nix::sys::resource::Resource, value: u64) -> io::Result<()> {
     Ok(nix::sys::resource::setrlimit(resource, value, value)?)
+}
+
+/// A child that has ended.
+pub(crate) struct Ended {
+    pub(crate) pid: Pid,
+    /// As in a shell: 128 and the signal's number where one ended it.
+    pub(crate) code: i32,
+    /// 0 where none did.
+    pub(crate) signal: i32,
+}
+
+/// Reaps a child that has ended, if there is one (waitpid(2)). nix's own function has no word for
+/// what a real-time signal ended, and reports an error after it has reaped.
+pub(crate) fn reap_any() -> Option<Ended> {
+    let mut status = 0;
+    // SAFETY: the kernel stores a number in `status`, which lives through the call.
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    if pid <= 0 {
+        return None;
+    }
+    let (code, signal) = if libc::WIFSIGNALED(status) {
+        (128 + libc::WTERMSIG(status), libc::WTERMSIG(status))
+    } else {
+        (libc::WEXITSTATUS(status), 0)
+    };
+    Some(Ended { pid: Pid::from_raw(pid), code, signal })
 }
 
 /// Gives every signal its default action and unblocks all, so that a program starts as it would from

@@ -6,15 +6,21 @@
 //! an environment: the launcher sees numbers only, and checks each against its own bounds.
 
 use std::{
-    io,
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd},
+    io::{self, ErrorKind},
+    mem::MaybeUninit,
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{cgroup::Version, error::Fault, sys};
+use crate::{cgroup::Record, error::Fault};
 
+/// The most descriptors that one packet carries.
+const MAX_FDS: usize = 16;
 /// The largest packet on the launcher's socket: a `Hello` with every remedy spelt out.
 const MAX_PACKET: usize = 64 << 10;
 
@@ -66,7 +72,7 @@ pub(crate) enum Reply {
 }
 
 /// Which descriptors follow the control socket and the pidfd of a `Ready`, in this order.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Attached {
     /// The service's ends of standard input, output and error.
     pub(crate) pipes: bool,
@@ -74,8 +80,8 @@ pub(crate) struct Attached {
     pub(crate) kill: bool,
     /// An eventfd that counts memory shortages (cgroup v1).
     pub(crate) oom: bool,
-    /// Folders of the cgroup: each of cpu, memory, pids and the v2 core, where there is one.
-    pub(crate) folders: [Option<Version>; 4],
+    /// Files of the cgroup in which the kernel counts.
+    pub(crate) records: Vec<Record>,
 }
 
 /// From the engine to a cell's PID 1: the one command of its life.
@@ -112,6 +118,14 @@ pub(crate) enum Status {
     Exited { code: i32, signal: i32, at: u64 },
 }
 
+/// What one packet brought.
+pub(crate) struct Packet<T> {
+    pub(crate) message: T,
+    pub(crate) fds: Vec<OwnedFd>,
+    /// Whether all its descriptors came: a process that may open no more gets only some of them.
+    pub(crate) whole: bool,
+}
+
 /// Sends one packet with descriptors.
 pub(crate) fn send<T: Serialize>(
     socket: &OwnedFd,
@@ -119,32 +133,45 @@ pub(crate) fn send<T: Serialize>(
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let bytes = postcard::to_stdvec(message).map_err(io::Error::other)?;
-    let raw: Vec<_> = fds.iter().map(AsRawFd::as_raw_fd).collect();
-    let rights = [ControlMessage::ScmRights(&raw)];
-    let control = if raw.is_empty() { &[][..] } else { &rights[..] };
-    let iov = [io::IoSlice::new(&bytes)];
-    sendmsg::<()>(socket.as_raw_fd(), &iov, control, MsgFlags::MSG_NOSIGNAL, None)?;
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(io::Error::other("more descriptors than a packet carries"));
+    }
+    sendmsg(socket, &[io::IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
 }
 
-/// Receives one packet with its descriptors; `None` when the peer is gone, `WouldBlock` when there
-/// is none and `wait` is false.
+/// Receives one packet with its descriptors (close-on-exec); `None` when the peer is gone,
+/// `WouldBlock` when there is none and `wait` is false.
 pub(crate) fn receive<T: DeserializeOwned>(
     socket: &OwnedFd,
     wait: bool,
-) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+) -> io::Result<Option<Packet<T>>> {
     let mut buffer = vec![0; MAX_PACKET];
-    let flags = if wait { MsgFlags::empty() } else { MsgFlags::MSG_DONTWAIT };
-    let (length, fds) = sys::receive_with_fds(socket, &mut buffer, flags)?;
-    if length == 0 {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut flags = RecvFlags::CMSG_CLOEXEC;
+    flags.set(RecvFlags::DONTWAIT, !wait);
+    let received = recvmsg(socket, &mut [io::IoSliceMut::new(&mut buffer)], &mut control, flags)?;
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            fds.extend(rights);
+        }
+    }
+    if received.bytes == 0 {
         return Ok(None);
     }
-    match postcard::take_from_bytes(&buffer[..length]) {
-        Ok((message, [])) => Ok(Some((message, fds))),
-        _ => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "a packet that this version does not know",
-        )),
+    let unknown =
+        || io::Error::new(ErrorKind::InvalidData, "a packet that this version does not know");
+    let bytes = buffer.get(..received.bytes).ok_or_else(unknown)?;
+    match postcard::take_from_bytes(bytes) {
+        Ok((message, [])) => {
+            let whole = !received.flags.contains(ReturnFlags::CTRUNC);
+            Ok(Some(Packet { message, fds, whole }))
+        }
+        _ => Err(unknown()),
     }
 }
 
@@ -201,7 +228,8 @@ mod tests {
 
     #[test]
     fn trailing_bytes_are_no_packet() {
-        let (ours, theirs) = sys::socket_pair(nix::sys::socket::SockType::SeqPacket).unwrap();
+        let (ours, theirs) =
+            crate::sys::socket_pair(nix::sys::socket::SockType::SeqPacket).unwrap();
         let mut bytes = postcard::to_stdvec(&Request::Kill { cell: 1 }).unwrap();
         bytes.push(0);
         nix::unistd::write(&ours, &bytes).unwrap();

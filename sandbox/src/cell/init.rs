@@ -17,7 +17,6 @@ use nix::{
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::{Pid, pipe2},
 };
@@ -129,18 +128,9 @@ fn launch(job: &Job, domain: Option<&OwnedFd>) -> Result<Launched, Fault> {
 }
 
 /// Reaps whatever has ended; comes back with the code and the signal of `main` if it is among them.
-/// As in a shell, 128 and the signal's number is the code of what a signal ended.
 fn reap(main: Pid) -> Option<(i32, i32)> {
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Exited(pid, code)) if pid == main => return Some((code, 0)),
-            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == main => {
-                let signal = signal as i32;
-                return Some((128 + signal, signal));
-            }
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return None,
-            // nix knows no real-time signals: the status of what one ended is an error to it.
-            Ok(_) | Err(_) => {}
-        }
-    }
+    std::iter::from_fn(sys::reap_any)
+        .filter(|ended| ended.pid == main)
+        .map(|ended| (ended.code, ended.signal))
+        .last()
 }

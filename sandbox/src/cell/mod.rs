@@ -87,15 +87,13 @@ fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fau
 /// Puts the job's descriptors at 0, 1, 2 and the line to the engine at 3, and closes all others:
 /// the launcher's, and those of other cells.
 fn descriptors(stdio: [&OwnedFd; 3], control: &OwnedFd) -> io::Result<()> {
-    // All sources are above 3 or in their place: 0, 1 and 2 are taken in every process of ours, so
-    // placing one never overwrites a source that is still needed, but for what stood at 3.
-    let control = control.as_fd().try_clone_to_owned()?;
-    let stdio = [&stdio[0], &stdio[1], &stdio[2]].map(|fd| fd.as_fd().try_clone_to_owned());
-    for (target, source) in (0..).zip(stdio) {
-        sys::place(source?.as_fd(), target)?;
+    // Copies above all targets, so that placing one never overwrites a source still to come.
+    let copy = |fd: &OwnedFd| rustix::io::fcntl_dupfd_cloexec(fd, CONTROL + 1);
+    let sources = [copy(stdio[0])?, copy(stdio[1])?, copy(stdio[2])?, copy(control)?];
+    for (target, source) in (0..).zip(&sources) {
+        sys::place(source.as_fd(), target)?;
     }
-    sys::place(control.as_fd(), CONTROL)?;
-    drop(control);
+    drop(sources);
     sys::close_from(CONTROL + 1)
 }
 

@@ -40,6 +40,11 @@ pub(crate) fn remove_folder(at: impl AsFd, name: &str) -> io::Result<()> {
     Ok(unlinkat(at, name, AtFlags::REMOVEDIR)?)
 }
 
+/// Opens a file for reading.
+pub(crate) fn open_for_reading(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
 /// Opens a file for writing.
 pub(crate) fn open_for_writing(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     Ok(openat(at, name, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?)
@@ -54,13 +59,7 @@ pub(crate) fn write(at: impl AsFd, name: &str, value: &dyn Display) -> io::Resul
 
 /// Reads a file as text.
 pub(crate) fn read(at: impl AsFd, name: &str) -> io::Result<String> {
-    let file = openat(at, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    io::read_to_string(std::fs::File::from(file))
-}
-
-/// Reads a file that holds one number; `max` is none.
-pub(crate) fn read_number(at: impl AsFd, name: &str) -> Option<u64> {
-    read(at, name).ok()?.trim().parse().ok()
+    io::read_to_string(std::fs::File::from(open_for_reading(at, name)?))
 }
 
 /// The number behind `key` in a file of `key number` lines.
@@ -68,7 +67,9 @@ pub(crate) fn keyed(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// The processes that stand in a folder.
+/// The processes that stand in a folder, as far as this PID namespace knows them: the kernel lists
+/// others as 0, which as an argument of kill(2) would mean ourselves.
 pub(crate) fn processes(at: impl AsFd) -> io::Result<Vec<i32>> {
-    Ok(read(at, "cgroup.procs")?.lines().filter_map(|line| line.parse().ok()).collect())
+    let text = read(at, "cgroup.procs")?;
+    Ok(text.lines().filter_map(|line| line.parse().ok()).filter(|pid| *pid > 0).collect())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     rc::Rc,
 };
 
@@ -12,7 +12,7 @@ use nix::{
 };
 
 use super::{
-    CPU_PERIOD_US, Role, Version, files,
+    CPU_PERIOD_US, Record, Role, Version, files,
     instance::{Cgroups, Instance},
 };
 use crate::wire::Sizes;
@@ -83,18 +83,22 @@ impl Group {
             return Ok(None);
         };
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let control = rustix::fs::openat(
-            folder,
-            "memory.oom_control",
-            rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC,
-            rustix::fs::Mode::empty(),
-        )?;
-        let pair = {
-            use std::os::fd::AsRawFd;
-            format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd())
-        };
+        let control = files::open_for_reading(folder, "memory.oom_control")?;
+        let pair = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
         files::write(folder, "cgroup.event_control", &pair)?;
         Ok(Some(event.into()))
+    }
+
+    /// The files in which the kernel counts, as many as this kernel has.
+    pub(crate) fn records(&self) -> Vec<(Record, OwnedFd)> {
+        let served = Role::ALL.into_iter().filter_map(|role| Some((role, self.serving(role)?)));
+        served
+            .flat_map(|(role, (version, folder))| {
+                let records = Record::of(role, version).iter();
+                records.map(move |record| (*record, files::open_for_reading(folder, record.file())))
+            })
+            .filter_map(|(record, file)| Some((record, file.ok()?)))
+            .collect()
     }
 
     /// Removes the folders, which must be empty of processes. Those that could not be removed are
@@ -137,7 +141,10 @@ fn limit(role: Role, version: Version, folder: BorrowedFd<'_>, sizes: &Sizes) ->
         // The sum of both may never be below memory alone: lower memory first.
         (Role::Memory, Version::V1) => {
             set("memory.limit_in_bytes", &sizes.memory)?;
-            optional(set("memory.memsw.limit_in_bytes", &sizes.memory))
+            optional(set("memory.memsw.limit_in_bytes", &sizes.memory))?;
+            // v1 counts what sockets hold apart, and not at all before a limit is set. It comes on
+            // top of the rest, so it is less.
+            optional(set("memory.kmem.tcp.limit_in_bytes", &(sizes.memory / 4)))
         }
     }
 }

@@ -56,8 +56,10 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     let path = own_path(membership, version, &controllers)?;
     // Where only a part of the hierarchy is mounted (a container that shares the host's cgroup
     // namespace), the path counts from further up than the mount does.
-    let inside = path.strip_prefix(unescape(root).as_str()).unwrap_or(path).trim_start_matches('/');
-    let own = if Path::new(inside).components().any(|c| c == std::path::Component::ParentDir) {
+    let path = Path::new(path);
+    let inside =
+        path.strip_prefix(unescape(root)).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    let own = if inside.components().any(|c| c == std::path::Component::ParentDir) {
         top.clone()
     } else {
         top.join(inside)
@@ -119,6 +121,13 @@ mod tests {
         let mounts = "30 24 0:24 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup rw";
         let found = parse(mounts, "0::/docker/abc/leaf\n");
         assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/leaf"));
+    }
+
+    #[test]
+    fn a_sibling_whose_name_begins_alike_is_not_inside() {
+        let mounts = "30 24 0:24 /docker/ab /sys/fs/cgroup rw - cgroup2 cgroup rw";
+        let found = parse(mounts, "0::/docker/abc/x\n");
+        assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/docker/abc/x"));
     }
 
     #[test]

@@ -81,6 +81,16 @@ impl Cgroups {
                 ),
             });
         }
+        let counted = instances.iter().any(|i| i.roles.contains(&Role::Core));
+        report.push(if counted {
+            holds("cpu_time", Version::V2.to_string())
+        } else {
+            lacks(
+                "cpu_time",
+                "no v2 hierarchy counts CPU time; only each process alone is limited",
+                DELEGATE,
+            )
+        });
         let mut cgroups = Self { instances, memory: physical_memory() };
         report.push(cgroups.swap_report());
         cgroups.limit_all_jobs();
@@ -125,7 +135,10 @@ impl Cgroups {
             Version::V1 => files::read(&instance.base, "memory.stat")
                 .ok()
                 .and_then(|text| files::keyed(&text, "hierarchical_memory_limit")),
-            Version::V2 => files::read_number(&instance.base, "memory.max"),
+            // The top has no such file, and no limit; elsewhere it may be "max".
+            Version::V2 => files::read(&instance.base, "memory.max")
+                .ok()
+                .and_then(|text| text.trim().parse().ok()),
         };
         let available = available.map_or(self.memory.0, |limit| limit.min(self.memory.0));
         let reserve = (available / 10).max(128 << 20);
@@ -218,7 +231,8 @@ fn base_for(hierarchy: &Hierarchy, roles: &[Role]) -> Result<PathBuf, String> {
     let inside = files::processes(&own).unwrap_or_default();
     let ours = [getpid().as_raw(), getppid().as_raw()];
     // In a cgroup namespace of one's own, as containers have, all that one sees is one's own.
-    let ours_alone = hierarchy.own == hierarchy.top || inside.iter().all(|pid| ours.contains(pid));
+    let ours_alone = inside.contains(&getpid().as_raw())
+        && (hierarchy.own == hierarchy.top || inside.iter().all(|pid| ours.contains(pid)));
     let base = if is_root(&hierarchy.own) {
         &hierarchy.own
     } else if ours_alone {
@@ -325,8 +339,10 @@ fn remove_when_empty(parent: &OwnedFd, name: &str, folder: &OwnedFd) -> io::Resu
     const TRIES: u32 = 400;
     let mut last = Ok(());
     for _ in 0..TRIES {
-        for pid in files::processes(folder).unwrap_or_default() {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        if files::write(folder, "cgroup.kill", &1).is_err() {
+            for pid in files::processes(folder).unwrap_or_default() {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
         }
         last = files::remove_folder(parent, name);
         match &last {

@@ -1,19 +1,77 @@
-//! Reads what a job used, and why it was killed, from its cgroup: by the folders' descriptors, with
-//! no right but to read.
+//! Reads what a job used, and why it was killed, from its cgroup's own counters.
+//!
+//! The launcher opens the files when it makes the cgroup, and hands them over: reading them takes no
+//! right, no path, and no further descriptor, so that a verdict does not depend on whether the
+//! service can open anything at the moment at which it is due.
 
 use std::os::fd::OwnedFd;
 
 use cloister_api::Usage;
+use serde::{Deserialize, Serialize};
 
-use super::{Role, Version, files};
+use super::{Role, Version, files::keyed};
+
+/// A file in which the kernel counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Record {
+    /// CPU time used: the v2 hierarchy counts it also where the cpu controller is on v1.
+    CpuV2,
+    /// How long the CPU limit held the job back.
+    ThrottlingV2,
+    ThrottlingV1,
+    /// How often memory ran out, and whom that killed.
+    MemoryEventsV2,
+    OomControlV1,
+    /// The most memory at once.
+    MemoryPeakV2,
+    MemoryPeakV1,
+    /// The same with swap.
+    MemoryAndSwapPeakV1,
+    /// The most processes at once.
+    PidsPeak,
+    /// Bytes read and written.
+    IoV2,
+}
+
+impl Record {
+    /// What there is to read of a role.
+    pub(crate) const fn of(role: Role, version: Version) -> &'static [Self] {
+        match (role, version) {
+            (Role::Core, _) => &[Self::CpuV2, Self::IoV2],
+            (Role::Cpu, Version::V2) => &[Self::ThrottlingV2],
+            (Role::Cpu, Version::V1) => &[Self::ThrottlingV1],
+            (Role::Memory, Version::V2) => &[Self::MemoryEventsV2, Self::MemoryPeakV2],
+            (Role::Memory, Version::V1) => {
+                &[Self::OomControlV1, Self::MemoryPeakV1, Self::MemoryAndSwapPeakV1]
+            }
+            (Role::Pids, _) => &[Self::PidsPeak],
+        }
+    }
+
+    /// The file's name. Not every kernel has each.
+    pub(crate) const fn file(self) -> &'static str {
+        match self {
+            Self::CpuV2 | Self::ThrottlingV2 | Self::ThrottlingV1 => "cpu.stat",
+            Self::MemoryEventsV2 => "memory.events",
+            Self::OomControlV1 => "memory.oom_control",
+            Self::MemoryPeakV2 => "memory.peak",
+            Self::MemoryPeakV1 => "memory.max_usage_in_bytes",
+            Self::MemoryAndSwapPeakV1 => "memory.memsw.max_usage_in_bytes",
+            Self::PidsPeak => "pids.peak",
+            Self::IoV2 => "io.stat",
+        }
+    }
+}
 
 /// Memory is charged in batches of 64 pages of 4 KiB (`MEMCG_CHARGE_BATCH`): a cgroup whose peak is
 /// nearer to its limit than that has met it.
 const V1_CHARGE: u64 = 64 * 4096;
 
-/// A job's cgroup as the engine sees it.
+/// A job's records.
 pub(crate) struct Meter {
-    folders: [Option<(Version, OwnedFd)>; 4],
+    records: Vec<(Record, OwnedFd)>,
+    /// The job's memory limit, bytes.
+    limit: u64,
 }
 
 /// Whose memory ran out, by the kernel's own count.
@@ -29,97 +87,86 @@ pub(crate) enum Shortage {
 }
 
 impl Meter {
-    /// The folders in the order of [`Role::ALL`].
-    pub(crate) fn new(folders: [Option<(Version, OwnedFd)>; 4]) -> Self {
-        Self { folders }
+    pub(crate) fn new(records: Vec<(Record, OwnedFd)>, limit: u64) -> Self {
+        Self { records, limit }
     }
 
-    fn folder(&self, role: Role) -> Option<(Version, &OwnedFd)> {
-        self.folders[role as usize].as_ref().map(|(version, folder)| (*version, folder))
+    fn text(&self, record: Record) -> Option<String> {
+        // More than any of them holds, but io.stat with dozens of devices, which then ends early.
+        let mut buffer = [0; 4096];
+        let (_, file) = self.records.iter().find(|(kind, _)| *kind == record)?;
+        let length = rustix::io::pread(file, &mut buffer, 0).ok()?;
+        String::from_utf8(buffer[..length].into()).ok()
     }
 
-    fn read(&self, role: Role, file: &str) -> Option<String> {
-        files::read(self.folder(role)?.1, file).ok()
+    fn number(&self, record: Record) -> Option<u64> {
+        self.text(record)?.trim().parse().ok()
     }
 
-    fn number(&self, role: Role, file: &str) -> Option<u64> {
-        files::read_number(self.folder(role)?.1, file)
-    }
-
-    /// CPU time used so far, microseconds. The v2 core counts it also where the cpu controller is
-    /// on v1.
+    /// CPU time used so far, microseconds.
     pub(crate) fn cpu_us(&self) -> Option<u64> {
-        files::keyed(&self.read(Role::Core, "cpu.stat")?, "usage_usec")
+        keyed(&self.text(Record::CpuV2)?, "usage_usec")
     }
 
-    /// How many processes the kernel killed for want of memory, and whose fault it was.
+    /// Whether CPU time is counted here at all.
+    pub(crate) fn counts_cpu(&self) -> bool {
+        self.records.iter().any(|(kind, _)| *kind == Record::CpuV2)
+    }
+
+    /// How many processes the kernel killed for want of memory.
+    fn oom_kills(&self) -> Option<u64> {
+        let text = self.text(Record::MemoryEventsV2).or_else(|| self.text(Record::OomControlV1))?;
+        keyed(&text, "oom_kill")
+    }
+
+    /// Whether somebody was killed for want of memory, and whose limit it was.
     ///
     /// On v2 `oom` counts how often this cgroup's own limit was hit without a way out, and `oom_kill`
-    /// the kills whosever limit it was. On v1 `failcnt` should count how often an allocation met this
-    /// cgroup's limit, and stays 0 on Linux 6.18: there the peak tells, which then stands at the
-    /// limit.
-    pub(crate) fn shortage(&self) -> (Shortage, Option<u64>) {
-        let Some((version, folder)) = self.folder(Role::Memory) else {
-            return (Shortage::None, None);
-        };
-        let (kills, own) = match version {
-            Version::V2 => {
-                let events = files::read(folder, "memory.events").unwrap_or_default();
-                let own = files::keyed(&events, "oom").is_some_and(|count| count > 0);
-                (files::keyed(&events, "oom_kill"), own)
+    /// the kills whosever limit it was. v1 has no such count (`failcnt` also counts what was met by
+    /// giving cache back, and stays 0 on Linux 6.18). There it was the job's own limit if the kernel
+    /// `announced` a shortage in this cgroup or one above it, and the peak stands at the limit.
+    pub(crate) fn shortage(&self, announced: bool) -> Shortage {
+        let own = || {
+            if let Some(events) = self.text(Record::MemoryEventsV2) {
+                return keyed(&events, "oom").is_some_and(|count| count > 0);
             }
-            Version::V1 => {
-                let control = files::read(folder, "memory.oom_control").unwrap_or_default();
-                let own = ["memory", "memory.memsw"].into_iter().any(|kind| {
-                    let number = |what: &str| files::read_number(folder, &format!("{kind}.{what}"));
-                    let peak = number("max_usage_in_bytes").unwrap_or(0);
-                    let limit = number("limit_in_bytes").unwrap_or(u64::MAX);
-                    number("failcnt").unwrap_or(0) > 0 || peak.saturating_add(V1_CHARGE) >= limit
-                });
-                (files::keyed(&control, "oom_kill"), own)
-            }
+            let peaks = [Record::MemoryPeakV1, Record::MemoryAndSwapPeakV1];
+            let at_limit = |peak: u64| peak.saturating_add(V1_CHARGE) >= self.limit;
+            announced && peaks.into_iter().filter_map(|peak| self.number(peak)).any(at_limit)
         };
-        let shortage = match (kills, own) {
-            (None | Some(0), _) => Shortage::None,
-            (Some(_), true) => Shortage::Own,
-            (Some(_), false) => Shortage::Foreign,
-        };
-        (shortage, kills)
+        match self.oom_kills() {
+            None | Some(0) => Shortage::None,
+            Some(_) if own() => Shortage::Own,
+            Some(_) => Shortage::Foreign,
+        }
     }
 
     /// All that the contract's `usage` names and this host counts.
     pub(crate) fn usage(&self) -> Usage {
-        let cpu = self.read(Role::Core, "cpu.stat").unwrap_or_default();
-        let ms = |key| files::keyed(&cpu, key).map(milliseconds);
-        let (peak, io) = match self.folder(Role::Memory) {
-            Some((Version::V1, _)) => (
-                self.number(Role::Memory, "memory.memsw.max_usage_in_bytes")
-                    .or_else(|| self.number(Role::Memory, "memory.max_usage_in_bytes")),
-                None,
-            ),
-            _ => (self.number(Role::Memory, "memory.peak"), self.read(Role::Core, "io.stat")),
-        };
+        let cpu = self.text(Record::CpuV2).unwrap_or_default();
+        let ms = |key| keyed(&cpu, key).map(milliseconds);
+        let throttled_us = self
+            .text(Record::ThrottlingV2)
+            .and_then(|text| keyed(&text, "throttled_usec"))
+            .or_else(|| {
+                keyed(&self.text(Record::ThrottlingV1)?, "throttled_time").map(|ns| ns / 1000)
+            });
+        let io = self.text(Record::IoV2);
         let io_sum = |key: &str| io.as_deref().map(|text| sum_of(text, key));
         Usage {
             cpu_ms: ms("usage_usec"),
             user_ms: ms("user_usec"),
             system_ms: ms("system_usec"),
-            throttled_ms: self.throttled_us().map(milliseconds),
-            memory_peak_bytes: peak,
+            throttled_ms: throttled_us.map(milliseconds),
+            memory_peak_bytes: self
+                .number(Record::MemoryPeakV2)
+                .or_else(|| self.number(Record::MemoryAndSwapPeakV1))
+                .or_else(|| self.number(Record::MemoryPeakV1)),
             // PID 1 of the cell is ours.
-            pids_peak: self.number(Role::Pids, "pids.peak").map(|peak| peak.saturating_sub(1)),
-            oom_kills: self.shortage().1,
+            pids_peak: self.number(Record::PidsPeak).map(|peak| peak.saturating_sub(1)),
+            oom_kills: self.oom_kills(),
             io_read_bytes: io_sum("rbytes"),
             io_write_bytes: io_sum("wbytes"),
-        }
-    }
-
-    fn throttled_us(&self) -> Option<u64> {
-        let (version, folder) = self.folder(Role::Cpu)?;
-        let stat = files::read(folder, "cpu.stat").ok()?;
-        match version {
-            Version::V2 => files::keyed(&stat, "throttled_usec"),
-            Version::V1 => files::keyed(&stat, "throttled_time").map(|ns| ns / 1000),
         }
     }
 }
@@ -139,11 +186,47 @@ fn sum_of(text: &str, key: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    /// A meter over files that say this.
+    fn meter(records: &[(Record, &str)], limit: u64) -> Meter {
+        let records = records.iter().map(|(record, text)| {
+            let memory =
+                nix::sys::memfd::memfd_create(c"record", nix::sys::memfd::MFdFlags::empty());
+            let mut file = std::fs::File::from(memory.unwrap());
+            file.write_all(text.as_bytes()).unwrap();
+            (*record, file.into())
+        });
+        Meter::new(records.collect(), limit)
+    }
 
     #[test]
     fn io_is_summed_over_devices() {
         let text = "8:0 rbytes=10 wbytes=1 rios=2\n8:16 rbytes=5 wbytes=0 rios=1\n";
-        assert_eq!((sum_of(text, "rbytes"), sum_of(text, "wbytes")), (15, 1));
+        let usage = meter(&[(Record::IoV2, text)], 0).usage();
+        assert_eq!((usage.io_read_bytes, usage.io_write_bytes), (Some(15), Some(1)));
+        assert_eq!(usage.cpu_ms, None);
+    }
+
+    #[test]
+    fn on_v2_the_kernel_says_whose_limit_it_was() {
+        let of = |text| meter(&[(Record::MemoryEventsV2, text)], 0).shortage(false);
+        assert_eq!(of("low 0\nmax 3\noom 1\noom_kill 2\n"), Shortage::Own);
+        assert_eq!(of("max 0\noom 0\noom_kill 1\n"), Shortage::Foreign);
+        assert_eq!(of("max 9\noom 1\noom_kill 0\n"), Shortage::None);
+    }
+
+    #[test]
+    fn on_v1_it_was_announced_and_the_peak_stands_at_the_limit() {
+        let of = |peak, announced| {
+            let control = "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n";
+            let records = [(Record::OomControlV1, control), (Record::MemoryPeakV1, peak)];
+            meter(&records, 64 << 20).shortage(announced)
+        };
+        assert_eq!(of("67108864\n", true), Shortage::Own);
+        assert_eq!(of("67108864\n", false), Shortage::Foreign);
+        assert_eq!(of("1048576\n", true), Shortage::Foreign);
     }
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use group::Group;
 pub(crate) use instance::Cgroups;
-pub(crate) use meter::{Meter, Shortage};
+pub(crate) use meter::{Meter, Record, Shortage};
 
 /// CPU bandwidth is given out in periods of this length (`cpu.max`, `cpu.cfs_period_us`).
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;

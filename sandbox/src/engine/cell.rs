@@ -1,15 +1,17 @@
 //! What the engine knows of one cell, and what it can do to it.
 
 use std::{
-    io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::Duration,
 };
 
 use cloister_api::{Network, Output, Task, Timestamp};
 use nix::errno::Errno;
 
 use super::{
-    Observer, Stdio, Stream,
+    Observer, Stream,
+    command::Load,
+    handles::Handles,
     streams::{Capture, Feed, Flow},
     verdict::{self, Cause, Exit, Records},
 };
@@ -17,58 +19,12 @@ use crate::{
     cgroup::{CPU_PERIOD_US, Meter, Shortage},
     error::Fault,
     sys::monotonic_ns,
-    wire::{Attached, CellId, Request, Rlimits, Sizes, Start, Status, frame, unframe},
+    wire::{CellId, Request, Sizes, Status, unframe},
 };
 
 /// How often what is left in a pipe is taken out at the end: twice what the largest one holds
 /// (`fs.pipe-max-size`, 1 MiB), and not for as long as somebody elsewhere might go on writing.
 const LAST_TURNS: usize = 32;
-
-/// The cell's own variables; a task's are added and win.
-const ENVIRONMENT: [(&str, &str); 4] = [
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
-    ("HOME", "/job"),
-    ("USER", "job"),
-    ("LANG", "C.UTF-8"),
-];
-
-/// Descriptors of a cell that exists.
-pub(crate) struct Handles {
-    pub(crate) control: OwnedFd,
-    pub(crate) pidfd: OwnedFd,
-    pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) stdout: Option<OwnedFd>,
-    pub(crate) stderr: Option<OwnedFd>,
-    kill: Option<OwnedFd>,
-    pub(crate) oom: Option<OwnedFd>,
-    pub(crate) meter: Meter,
-}
-
-impl Handles {
-    /// Sorts what came with a `Ready`.
-    pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>) -> io::Result<Self> {
-        let missing = || io::Error::from(io::ErrorKind::InvalidData);
-        let mut fds = fds.into_iter();
-        let mut next = |there: bool| {
-            if there { fds.next().map(Some).ok_or_else(missing) } else { Ok(None) }
-        };
-        let control = next(true)?.ok_or_else(missing)?;
-        let pidfd = next(true)?.ok_or_else(missing)?;
-        let [stdin, stdout, stderr] =
-            [next(attached.pipes)?, next(attached.pipes)?, next(attached.pipes)?];
-        let (kill, oom) = (next(attached.kill)?, next(attached.oom)?);
-        let mut folders = [const { None }; 4];
-        for (folder, version) in folders.iter_mut().zip(attached.folders) {
-            *folder = version.zip(next(version.is_some())?);
-        }
-        for fd in
-            [Some(&control), stdin.as_ref(), stdout.as_ref(), stderr.as_ref()].into_iter().flatten()
-        {
-            rustix::io::ioctl_fionbio(fd, true)?;
-        }
-        Ok(Self { control, pidfd, stdin, stdout, stderr, kill, oom, meter: Meter::new(folders) })
-    }
-}
 
 /// One cell, from the request for it to its end.
 pub(crate) struct Cell {
@@ -88,40 +44,30 @@ pub(crate) struct Cell {
     stdin: Feed,
     stdout: Capture,
     stderr: Capture,
-    /// Until when a shortage that was announced is looked for (cgroup v1).
-    pub(crate) shortage_until: u64,
+    /// When a shortage of memory was announced last (cgroup v1), `CLOCK_MONOTONIC` nanoseconds.
+    announced: Option<u64>,
 }
 
 impl Cell {
-    pub(crate) fn new(
-        task: Task,
-        stdio: Stdio,
-        observer: Box<dyn Observer>,
-        count_by_rlimit: bool,
-    ) -> io::Result<Self> {
-        let outgoing = Feed::new(frame(&start(&task, count_by_rlimit))?);
-        let (input, passed) = match stdio {
-            Stdio::Captured => (task.stdin.bytes(), None),
-            Stdio::Passed(fds) => (Vec::new(), Some(fds)),
-        };
+    pub(crate) fn new(task: Task, load: Load, observer: Box<dyn Observer>) -> Self {
         let limit = task.limits.output.0;
-        Ok(Self {
+        Self {
             task,
             observer: Some(observer),
-            passed,
+            passed: load.passed,
             handles: None,
             cause: None,
             started: None,
             exit: None,
             fault: None,
             not_executed: false,
-            outgoing,
+            outgoing: Feed::new(load.command),
             incoming: Vec::new(),
-            stdin: Feed::new(input),
+            stdin: Feed::new(load.input),
             stdout: Capture::new(limit),
             stderr: Capture::new(limit),
-            shortage_until: 0,
-        })
+            announced: None,
+        }
     }
 
     /// What the launcher is asked for.
@@ -147,12 +93,23 @@ impl Cell {
         }
     }
 
-    /// Takes note that a shortage of memory was announced (cgroup v1), to be looked for until then.
-    pub(crate) fn note_shortage(&mut self, until: u64) {
-        if let Some(oom) = self.handles.as_ref().and_then(|handles| handles.oom.as_ref()) {
-            let _ = nix::unistd::read(oom, &mut [0; 8]);
+    /// Takes note of it if a shortage of memory was announced (cgroup v1).
+    pub(crate) fn hear_shortage(&mut self) {
+        let oom = self.handles.as_ref().and_then(|handles| handles.oom.as_ref());
+        if oom.is_some_and(|oom| nix::unistd::read(oom, &mut [0; 8]).is_ok()) {
+            self.announced = Some(monotonic_ns());
         }
-        self.shortage_until = until;
+    }
+
+    /// How long ago that was.
+    pub(crate) fn shortage_age(&self) -> Option<Duration> {
+        self.announced.map(|at| Duration::from_nanos(monotonic_ns().saturating_sub(at)))
+    }
+
+    /// Whether somebody was killed for want of memory.
+    pub(crate) fn shortage(&self) -> Shortage {
+        let meter = self.handles.as_ref().map(|handles| &handles.meter);
+        meter.map_or(Shortage::None, |meter| meter.shortage(self.announced.is_some()))
     }
 
     /// Notes why the cell is being killed, unless something else came first: then there is nothing
@@ -223,9 +180,10 @@ impl Cell {
         !before && self.started.is_some()
     }
 
-    /// When the command was executed, `CLOCK_MONOTONIC` nanoseconds.
-    pub(crate) fn started_at(&self) -> Option<u64> {
-        self.started.map(|(at, _)| at)
+    /// When its time is over, `CLOCK_MONOTONIC` nanoseconds; none before the command was executed.
+    pub(crate) fn deadline(&self) -> Option<u64> {
+        let timeout = u64::try_from(self.task.timeout.0.as_nanos()).unwrap_or(u64::MAX);
+        self.started.map(|(at, _)| at.saturating_add(timeout))
     }
 
     /// Feeds standard input, and closes it when all is fed.
@@ -268,6 +226,7 @@ impl Cell {
         not_enforced: Vec<String>,
     ) {
         self.listen();
+        self.hear_shortage();
         for stream in [Stream::Stdout, Stream::Stderr] {
             for _ in 0..LAST_TURNS {
                 if !self.capture(stream, sink, buffer) {
@@ -278,11 +237,12 @@ impl Cell {
         let meter = self.handles.as_ref().map(|handles| &handles.meter);
         let records = Records {
             cause: self.cause,
+            deadline: self.deadline(),
             started: self.started,
             exit: self.exit,
             fault: self.fault,
             not_executed: self.not_executed,
-            shortage: meter.map_or(Shortage::None, |meter| meter.shortage().0),
+            shortage: self.shortage(),
             usage: meter.map(Meter::usage).unwrap_or_default(),
             ended: monotonic_ns(),
         };
@@ -304,27 +264,4 @@ impl Cell {
 /// The passed descriptors, for a `Prepare`.
 pub(crate) fn borrow(passed: Option<&[OwnedFd; 3]>) -> Vec<BorrowedFd<'_>> {
     passed.into_iter().flatten().map(AsFd::as_fd).collect()
-}
-
-fn start(task: &Task, count_by_rlimit: bool) -> Start {
-    let limits = &task.limits;
-    let own = ENVIRONMENT.iter().filter(|(name, _)| !task.env.contains_key(*name));
-    let env = own
-        .map(|(name, value)| format!("{name}={value}"))
-        .chain(task.env.iter().map(|(name, value)| format!("{name}={value}")))
-        .collect();
-    let rlimits = Rlimits {
-        open_files: limits.open_files,
-        // Against huge sparse files. A page more than the file system holds, so that whoever fills
-        // that up is told so (ENOSPC) and not killed (SIGXFSZ).
-        file_size: limits.disk.0 + 4096,
-        // A second behind the engine's own timer, for one process alone.
-        cpu: limits.cpu_time.map(|time| time.0.as_secs() + 2),
-        // PID 1 of the cell has the same user.
-        processes: count_by_rlimit.then_some(limits.pids + 1),
-    };
-    // A relative folder counts from the cell's own.
-    let cwd =
-        if task.cwd.starts_with('/') { task.cwd.clone() } else { format!("/job/{}", task.cwd) };
-    Start { argv: task.program.argv(), env, cwd, rlimits }
 }

@@ -5,13 +5,16 @@
 //! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
 //!
 //! - `supervisor`: the thread's loop, and what each event means.
-//! - `cell`: what is known of one cell.
+//! - `command`: what goes into a cell; `handles`: what the engine holds of it; `cell`: what is known
+//!   of it.
 //! - `streams`: feeding and capturing, bounded.
 //! - `timers`: one timerfd for all deadlines.
 //! - `watch`: the one epoll.
 //! - `verdict`: from records to a verdict; pure.
 
 mod cell;
+mod command;
+mod handles;
 mod streams;
 mod supervisor;
 mod timers;
@@ -74,8 +77,8 @@ pub trait Observer: Send {
 
 /// What the thread is told.
 enum Command {
-    Run { cell: CellId, task: Box<Task>, stdio: Stdio, observer: Box<dyn Observer> },
-    Cancel { cell: CellId },
+    Run(CellId, Box<cell::Cell>),
+    Cancel(CellId),
     Stop,
 }
 
@@ -122,7 +125,13 @@ impl Engine {
     /// be made.
     pub fn run(&self, task: Task, stdio: Stdio, observer: Box<dyn Observer>) -> Ticket {
         let cell = self.0.next.fetch_add(1, Ordering::Relaxed);
-        self.tell(Command::Run { cell, task: Box::new(task), stdio, observer });
+        match command::Load::new(&task, stdio, &self.0.host) {
+            Ok(load) => {
+                let made = cell::Cell::new(task, load, observer);
+                self.tell(Command::Run(cell, Box::new(made)));
+            }
+            Err(error) => observer.ended(verdict::not_laid_out(&error)),
+        }
         Ticket { cell, engine: self.clone() }
     }
 
@@ -137,11 +146,10 @@ impl Engine {
     }
 
     fn tell(&self, command: Command) {
-        // A thread that is gone drops the command, and with it the observer: after `stop`, or after
-        // the launcher was lost, which `lost` reported.
+        // After `stop`, or after the launcher was lost, which `lost` reported, nobody listens.
         if let Err(refused) = self.0.commands.send(command) {
-            if let Command::Run { observer, .. } = refused.0 {
-                observer.ended(verdict::launcher_gone(false));
+            if let Command::Run(_, cell) = refused.0 {
+                cell.lose();
             }
             return;
         }
@@ -159,6 +167,6 @@ pub struct Ticket {
 impl Ticket {
     /// Ends the job. Its outcome says `cancelled`, unless it had ended before.
     pub fn cancel(&self) {
-        self.engine.tell(Command::Cancel { cell: self.cell });
+        self.engine.tell(Command::Cancel(self.cell));
     }
 }

@@ -16,7 +16,8 @@ use nix::{
 
 use super::{
     Command, Stream,
-    cell::{Cell, Handles, borrow},
+    cell::{Cell, borrow},
+    handles::Handles,
     streams,
     timers::{Alarm, Timers},
     verdict::Cause,
@@ -37,8 +38,8 @@ const MAX_PREPARING: usize = 64;
 const LAUNCH_PATIENCE: Duration = Duration::from_secs(20);
 /// The least time between two readings of the CPU time used.
 const CPU_READING: Duration = Duration::from_millis(10);
-/// On v1 the kernel announces a shortage some milliseconds before it counts its kill.
-const SHORTAGE_PATIENCE: Duration = Duration::from_millis(50);
+/// How long a kill is looked for after a shortage was announced (cgroup v1), and how soon first.
+const SHORTAGE_PATIENCE: Duration = Duration::from_secs(10);
 const SHORTAGE_READING: Duration = Duration::from_millis(1);
 
 pub(crate) struct Supervisor {
@@ -47,8 +48,6 @@ pub(crate) struct Supervisor {
     not_enforced: Vec<String>,
     /// The host's cores: no job uses its CPU time faster than on all of them.
     cores: f64,
-    /// Whether processes are counted by `RLIMIT_NPROC`, for want of a cgroup.
-    count_by_rlimit: bool,
     inbox: Receiver<Command>,
     wake: Arc<EventFd>,
     watch: Watch,
@@ -83,7 +82,6 @@ impl Supervisor {
         let cores = launcher.host.cores as f64;
         Ok(Self {
             cores,
-            count_by_rlimit: not_enforced.iter().any(|name| name == "pids"),
             not_enforced,
             socket: launcher.socket,
             launcher: launcher.pid,
@@ -156,16 +154,11 @@ impl Supervisor {
         let _ = self.wake.read();
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Run { cell, task, stdio, observer } => {
-                    match Cell::new(*task, stdio, observer, self.count_by_rlimit) {
-                        Ok(made) => {
-                            self.cells.insert(cell, made);
-                            self.waiting.push_back(cell);
-                        }
-                        Err(error) => tracing::error!(%error, "a command could not be laid out"),
-                    }
+                Command::Run(id, cell) => {
+                    self.cells.insert(id, *cell);
+                    self.waiting.push_back(id);
                 }
-                Command::Cancel { cell } => self.kill(cell, Cause::Cancelled),
+                Command::Cancel(id) => self.kill(id, Cause::Cancelled),
                 Command::Stop => return Next::Stop,
             }
         }
@@ -204,34 +197,34 @@ impl Supervisor {
 
     fn hear_launcher(&mut self) -> Next {
         loop {
-            match receive::<Reply>(&self.socket, false) {
-                Ok(Some((Reply::Ready { cell, attached }, fds))) => {
-                    self.preparing = self.preparing.saturating_sub(1);
-                    match Handles::sort(attached, fds) {
-                        Ok(handles) => self.adopt(cell, handles),
-                        Err(error) => self.never_came(cell, Fault::new(Step::Release, &error)),
-                    }
-                }
-                Ok(Some((Reply::Failed { cell, fault }, _))) => {
-                    self.preparing = self.preparing.saturating_sub(1);
-                    self.never_came(cell, fault);
-                }
-                Ok(Some((Reply::Hello(_) | Reply::Unfit(_), _))) => {}
+            let packet = match receive::<Reply>(&self.socket, false) {
+                Ok(Some(packet)) => packet,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.prepare_waiting();
                     return Next::Continue;
                 }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                // Out of descriptors, most likely: the cell that came with it is found by its timer.
-                Err(error) if error.kind() == ErrorKind::InvalidData => {
-                    self.preparing = self.preparing.saturating_sub(1);
-                    tracing::error!(%error, "a cell was made and could not be taken over");
-                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Ok(None) | Err(_) => return Next::Lost,
+            };
+            self.preparing = self.preparing.saturating_sub(1);
+            match packet.message {
+                Reply::Ready { cell, attached } => {
+                    let memory = self.cells.get(&cell).map_or(0, |cell| cell.task.limits.memory.0);
+                    match Handles::sort(attached, packet.fds, memory) {
+                        Ok(handles) if packet.whole => self.adopt(cell, handles),
+                        // What came is closed again; with its control socket the cell ends.
+                        _ => {
+                            self.never_came(cell, Fault { step: Step::Adopt, errno: libc::EMFILE });
+                        }
+                    }
+                }
+                Reply::Failed { cell, fault } => self.never_came(cell, fault),
+                Reply::Hello(_) | Reply::Unfit(_) => {}
             }
         }
     }
 
+    /// A cell will not come, or came in part.
     fn never_came(&mut self, id: CellId, fault: Fault) {
         if let Some(cell) = self.cells.get_mut(&id) {
             cell.fail(fault);
@@ -242,8 +235,7 @@ impl Supervisor {
     /// Takes a new cell over: watches it and sends it its command.
     fn adopt(&mut self, id: CellId, handles: Handles) {
         let Some(cell) = self.cells.get_mut(&id) else {
-            // Given up meanwhile: with its control socket closed here, its PID 1 ends.
-            let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
+            // Given up and released meanwhile.
             return;
         };
         let watched = self.watch.add(id, &handles);
@@ -278,20 +270,23 @@ impl Supervisor {
             Source::Stdout => drop(cell.capture(Stream::Stdout, &self.sink, &mut self.buffer)),
             Source::Stderr => drop(cell.capture(Stream::Stderr, &self.sink, &mut self.buffer)),
             Source::Shortage => {
-                cell.note_shortage(after(SHORTAGE_PATIENCE));
+                cell.hear_shortage();
                 self.look_for_shortage(id);
             }
         }
     }
 
-    /// The command was executed: from now on its time counts.
+    /// The command was executed: from now on its time counts, and its output is heard.
     fn started(&mut self, id: CellId) {
-        let Some(cell) = self.cells.get(&id) else {
+        let Some(cell) = self.cells.get_mut(&id) else { return };
+        let (Some(deadline), Some(handles)) = (cell.deadline(), &cell.handles) else { return };
+        if let Err(error) = self.watch.add_streams(id, handles) {
+            cell.fail(Fault::new(Step::Adopt, &error.into()));
+            self.end(id);
             return;
-        };
-        let Some(at) = cell.started_at() else { return };
+        }
         self.timers.unset(id, Alarm::Launch);
-        self.timers.set(id, Alarm::Deadline, at.saturating_add(nanoseconds(cell.task.timeout.0)));
+        self.timers.set(id, Alarm::Deadline, deadline);
         self.watch_cpu_time(id);
     }
 
@@ -322,27 +317,30 @@ impl Supervisor {
         let (Some(limit), Some(handles)) = (cell.task.limits.cpu_time, &cell.handles) else {
             return;
         };
-        let Some(used) = handles.meter.cpu_us() else {
+        if !handles.meter.counts_cpu() {
             return;
-        };
-        let left = limit.0.saturating_sub(Duration::from_micros(used));
-        if left.is_zero() {
+        }
+        // What can't be read now is read again: it is never taken for nothing used.
+        let used = handles.meter.cpu_us().map(Duration::from_micros);
+        let left = used.map(|used| limit.0.saturating_sub(used));
+        if left.is_some_and(|left| left.is_zero()) {
             self.kill(id, Cause::CpuTime);
         } else {
             let pace = cell.task.limits.cpus.min(self.cores);
-            self.timers.set(id, Alarm::CpuTime, after(left.div_f64(pace).max(CPU_READING)));
+            let earliest = left.unwrap_or_default().div_f64(pace);
+            self.timers.set(id, Alarm::CpuTime, after(earliest.max(CPU_READING)));
         }
     }
 
-    /// cgroup v1 kills one process where v2 kills the group: once a kill is counted, the rest follows.
+    /// cgroup v1 kills one process where v2 kills the group: once a kill is counted, the rest
+    /// follows. The kernel announces a shortage before it counts the kill, by some milliseconds or, if
+    /// many run short at once, by more: it is looked for at growing intervals.
     fn look_for_shortage(&mut self, id: CellId) {
-        let Some(cell) = self.cells.get(&id) else {
-            return;
-        };
-        let Some(handles) = &cell.handles else { return };
-        match handles.meter.shortage().0 {
-            Shortage::None if monotonic_ns() < cell.shortage_until => {
-                self.timers.set(id, Alarm::Shortage, after(SHORTAGE_READING));
+        let Some(cell) = self.cells.get(&id) else { return };
+        let Some(age) = cell.shortage_age() else { return };
+        match cell.shortage() {
+            Shortage::None if age < SHORTAGE_PATIENCE => {
+                self.timers.set(id, Alarm::Shortage, after((age / 4).max(SHORTAGE_READING)));
             }
             // It was met by giving memory back.
             Shortage::None => {}
@@ -373,14 +371,10 @@ impl Supervisor {
     /// lets the launcher take away what is left.
     fn conclude(&mut self, id: CellId) {
         self.timers.clear(id);
-        let Some(cell) = self.cells.remove(&id) else {
-            return;
-        };
-        let existed = cell.handles.is_some();
+        let Some(cell) = self.cells.remove(&id) else { return };
         cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
-        if existed {
-            let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
-        }
+        // Also of one that never came here: it may still be made, or have been made in part.
+        let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Exit {
 pub(crate) struct Records {
     /// The first kill that the engine made, if it made one.
     pub(crate) cause: Option<Cause>,
+    /// When its time was over: `CLOCK_MONOTONIC` nanoseconds.
+    pub(crate) deadline: Option<u64>,
     /// When the command was executed: `CLOCK_MONOTONIC` nanoseconds, and the wall clock.
     pub(crate) started: Option<(u64, Timestamp)>,
     pub(crate) exit: Option<Exit>,
@@ -60,7 +62,11 @@ enum End {
 }
 
 fn end(records: &Records) -> End {
-    match (records.cause, records.shortage) {
+    // A timer that fired while the news of the job's own end was still on its way killed nobody.
+    let in_time =
+        matches!((records.exit, records.deadline), (Some(exit), Some(by)) if exit.at <= by);
+    let cause = records.cause.filter(|cause| !(in_time && *cause == Cause::Timeout));
+    match (cause, records.shortage) {
         (Some(Cause::Cancelled), _) => return End::Cancelled,
         (Some(Cause::Timeout), _) => return End::Killed(Reason::Timeout),
         (Some(Cause::CpuTime), _) => return End::Killed(Reason::CpuTime),
@@ -158,6 +164,12 @@ pub(crate) fn outcome(
     .with_output(stdout, stderr)
 }
 
+/// The outcome of a job whose command could not be laid out for its cell.
+pub(crate) fn not_laid_out(error: &std::io::Error) -> Outcome {
+    let message = format!("the command could not be laid out: {error}");
+    Outcome::never_ran(Status::Failed, Some(Reason::SandboxError), message)
+}
+
 /// The outcome of a job whose launcher is gone, and every cell with it.
 pub(crate) fn launcher_gone(started: bool) -> Outcome {
     let (reason, message) = if started {
@@ -223,6 +235,7 @@ mod tests {
     fn records() -> Records {
         Records {
             cause: None,
+            deadline: Some(3_500_000),
             started: Some((1_000_000, Timestamp(0))),
             exit: Some(Exit { code: 0, signal: 0, at: 3_500_000 }),
             fault: None,
@@ -274,6 +287,14 @@ mod tests {
             assert_eq!(outcome.reason, Some(reason));
             assert_eq!((outcome.exit_code, outcome.signal), (Some(137), Some(9)));
         }
+    }
+
+    #[test]
+    fn a_timer_that_fired_after_the_end_decides_nothing() {
+        let cause = Some(Cause::Timeout);
+        assert_eq!(judge(Records { cause, ..records() }).status, Status::Completed);
+        let late = judge(Records { cause, deadline: Some(3_499_999), ..records() });
+        assert_eq!(late.reason, Some(Reason::Timeout));
     }
 
     #[test]

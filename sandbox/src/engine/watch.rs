@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::cell::Handles;
+use super::handles::Handles;
 use crate::wire::CellId;
 
 /// Which descriptor of a cell.
@@ -64,17 +64,36 @@ impl Watch {
         Ok(Self(epoll))
     }
 
-    /// Watches a cell until its descriptors are closed.
+    /// Watches a new cell, until its descriptors are closed.
     pub(crate) fn add(&self, cell: CellId, handles: &Handles) -> nix::Result<()> {
         let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
-        let wanted: [(Option<&OwnedFd>, Source, EpollFlags); 6] = [
-            (Some(&handles.control), Source::Control, both),
-            (Some(&handles.pidfd), Source::Pidfd, EpollFlags::EPOLLIN),
-            (handles.stdin.as_ref(), Source::Stdin, EpollFlags::EPOLLOUT),
-            (handles.stdout.as_ref(), Source::Stdout, EpollFlags::EPOLLIN),
-            (handles.stderr.as_ref(), Source::Stderr, EpollFlags::EPOLLIN),
-            (handles.oom.as_ref(), Source::Shortage, EpollFlags::EPOLLIN),
-        ];
+        self.watch(
+            cell,
+            [
+                (Some(&handles.control), Source::Control, both),
+                (Some(&handles.pidfd), Source::Pidfd, EpollFlags::EPOLLIN),
+                (handles.oom.as_ref(), Source::Shortage, EpollFlags::EPOLLIN),
+            ],
+        )
+    }
+
+    /// Watches its streams too: only once it has started, so that nobody hears of output before that.
+    pub(crate) fn add_streams(&self, cell: CellId, handles: &Handles) -> nix::Result<()> {
+        self.watch(
+            cell,
+            [
+                (handles.stdin.as_ref(), Source::Stdin, EpollFlags::EPOLLOUT),
+                (handles.stdout.as_ref(), Source::Stdout, EpollFlags::EPOLLIN),
+                (handles.stderr.as_ref(), Source::Stderr, EpollFlags::EPOLLIN),
+            ],
+        )
+    }
+
+    fn watch(
+        &self,
+        cell: CellId,
+        wanted: [(Option<&OwnedFd>, Source, EpollFlags); 3],
+    ) -> nix::Result<()> {
         for (fd, source, flags) in wanted {
             if let Some(fd) = fd {
                 self.0.add(fd, EpollEvent::new(flags, number(cell, source)))?;

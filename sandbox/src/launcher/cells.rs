@@ -18,7 +18,7 @@ use nix::{
 use super::identity::{Users, map};
 use crate::{
     cell,
-    cgroup::{Cgroups, Group, Role},
+    cgroup::{Cgroups, Group},
     error::{At, Fault, Step},
     sys::{self, Cloned},
     wire::{Attached, CellId, Reply, Sizes, send},
@@ -177,16 +177,15 @@ fn announce(
     oom: Option<&OwnedFd>,
 ) -> io::Result<()> {
     let kill = group.kill_switch();
-    let serving = Role::ALL.map(|role| group.serving(role));
+    let (records, files): (Vec<_>, Vec<_>) = group.records().into_iter().unzip();
     let attached = Attached {
         pipes: handles.pipes.is_some(),
         kill: kill.is_some(),
         oom: oom.is_some(),
-        folders: serving.map(|served| served.map(|(version, _)| version)),
+        records,
     };
     let mut fds: Vec<BorrowedFd<'_>> = vec![handles.control.as_fd(), handles.pidfd.as_fd()];
     fds.extend(handles.pipes.iter().flatten().map(AsFd::as_fd));
-    fds.extend(kill.iter().chain(oom).map(AsFd::as_fd));
-    fds.extend(serving.into_iter().flatten().map(|(_, folder)| folder));
+    fds.extend(kill.iter().chain(oom).chain(&files).map(AsFd::as_fd));
     send(socket, &Reply::Ready { cell, attached }, &fds)
 }

@@ -13,7 +13,7 @@ mod root;
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd, RawFd},
     path::PathBuf,
 };
 
@@ -35,7 +35,7 @@ use crate::{
     error::{Context, Error, Fault, Step},
     host::{Host, holds, lacks},
     sys::{self, Forked},
-    wire::{CellId, Reply, Request, Sizes, receive, send},
+    wire::{CellId, Packet, Reply, Request, Sizes, receive, send},
 };
 
 use identity::Users;
@@ -65,6 +65,9 @@ const NEEDED: [Capability; 7] = [
     Capability::CAP_SYS_RESOURCE, // a job's oom_score_adj, for good
 ];
 
+/// The launcher's end of its socket, behind the standard streams.
+const SOCKET: RawFd = 3;
+
 /// The handle to the launcher process.
 #[derive(Debug)]
 pub struct Launcher {
@@ -93,20 +96,21 @@ impl Launcher {
         let forked = unsafe { sys::fork() }.context("forking the launcher")?;
         match forked {
             Forked::Child => {
-                drop(ours);
-                run(config, &exposed, &theirs);
+                // Sockets that already listen, above all, are not the launcher's business.
+                match keep_only(theirs) {
+                    Ok(socket) => run(config, &exposed, &socket),
+                    Err(_) => sys::exit_now(1),
+                }
                 sys::exit_now(0)
             }
             Forked::Parent(pid) => {
                 drop(theirs);
-                let reason = match receive(&ours, true) {
-                    Ok(Some((Reply::Hello(host), _))) => match serde_json::from_str(&host) {
-                        Ok(host) => {
-                            return Ok(Self { socket: ours, pid, host });
-                        }
+                let reason = match receive(&ours, true).map(|packet| packet.map(|p| p.message)) {
+                    Ok(Some(Reply::Hello(host))) => match serde_json::from_str(&host) {
+                        Ok(host) => return Ok(Self { socket: ours, pid, host }),
                         Err(error) => error.to_string(),
                     },
-                    Ok(Some((Reply::Unfit(reason), _))) => reason,
+                    Ok(Some(Reply::Unfit(reason))) => reason,
                     Ok(_) => "it ended before it could say why".into(),
                     Err(error) => error.to_string(),
                 };
@@ -126,6 +130,19 @@ impl Launcher {
     pub fn pid(&self) -> i32 {
         self.pid.as_raw()
     }
+}
+
+/// Closes everything but the standard streams and this socket, which has a new number.
+fn keep_only(socket: OwnedFd) -> io::Result<OwnedFd> {
+    sys::place(socket.as_fd(), SOCKET)?;
+    // Its old number is among those that are closed now.
+    std::mem::forget(socket);
+    sys::close_from(SOCKET + 1)?;
+    // SAFETY: it was put there, and nobody else uses that number.
+    #[allow(unsafe_code)]
+    let socket = unsafe { sys::adopt(SOCKET) };
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(socket)
 }
 
 /// The launcher's whole life.
@@ -221,15 +238,15 @@ impl State {
         loop {
             match receive::<Request>(socket, queue.is_empty()) {
                 // A kill does not wait behind launches.
-                Ok(Some((Request::Kill { cell }, _))) => {
+                Ok(Some(Packet { message: Request::Kill { cell }, .. })) => {
                     if let Some(cell) = self.cells.get(&cell) {
                         cell.kill();
                     }
                 }
-                Ok(Some(request)) => queue.push_back(request),
+                Ok(Some(packet)) => queue.push_back(packet),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if let Some((request, fds)) = queue.pop_front() {
-                        self.answer(socket, &request, fds);
+                    if let Some(packet) = queue.pop_front() {
+                        self.answer(socket, &packet.message, packet.fds);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -331,6 +348,8 @@ fn seccomp_report() -> Enforcement {
     }
 }
 
+/// Before ABI 6 a domain does not keep signals and abstract sockets in; the namespaces do, but for
+/// the abstract sockets of jobs that have the host's network.
 fn landlock_report() -> Enforcement {
     match sys::landlock_abi() {
         0 => lacks(

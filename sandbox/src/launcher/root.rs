@@ -64,6 +64,15 @@ pub(crate) fn check_exposed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
                     "every cell has a {covered} of its own; move the folder elsewhere"
                 )));
             }
+            if path == Path::new("/etc") {
+                return Err(refuse("cells have a made one; expose what they need of it".into()));
+            }
+            // Inside of it a link could lead anywhere while the root is laid out.
+            if let Some(outer) =
+                paths.iter().find(|outer| *outer != path && path.starts_with(outer))
+            {
+                return Err(refuse(format!("{} shows it already", outer.display())));
+            }
             fs::metadata(path).map_err(|e| refuse(e.to_string()))?;
             Ok(path.clone())
         })

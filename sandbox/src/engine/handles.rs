@@ -1,0 +1,42 @@
+//! The descriptors of a cell that exists, as they come from the launcher.
+
+use std::{
+    io::{self, ErrorKind},
+    os::fd::OwnedFd,
+};
+
+use crate::{cgroup::Meter, wire::Attached};
+
+/// What the engine holds of a cell.
+pub(crate) struct Handles {
+    pub(crate) control: OwnedFd,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+    pub(crate) kill: Option<OwnedFd>,
+    pub(crate) oom: Option<OwnedFd>,
+    pub(crate) meter: Meter,
+}
+
+impl Handles {
+    /// Sorts what came with a `Ready`, of a job with this memory limit.
+    pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>, memory: u64) -> io::Result<Self> {
+        let mut fds = fds.into_iter();
+        let mut next = || fds.next().ok_or_else(|| io::Error::from(ErrorKind::InvalidData));
+        let (control, pidfd) = (next()?, next()?);
+        let (mut stdin, mut stdout, mut stderr) = (None, None, None);
+        if attached.pipes {
+            (stdin, stdout, stderr) = (Some(next()?), Some(next()?), Some(next()?));
+        }
+        let kill = attached.kill.then(&mut next).transpose()?;
+        let oom = attached.oom.then(&mut next).transpose()?;
+        let records = attached.records.into_iter().map(|record| Ok((record, next()?)));
+        let meter = Meter::new(records.collect::<io::Result<_>>()?, memory);
+        let ours = [Some(&control), stdin.as_ref(), stdout.as_ref(), stderr.as_ref()];
+        for fd in ours.into_iter().flatten() {
+            rustix::io::ioctl_fionbio(fd, true)?;
+        }
+        Ok(Self { control, pidfd, stdin, stdout, stderr, kill, oom, meter })
+    }
+}
