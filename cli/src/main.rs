@@ -12,7 +12,7 @@ mod trial;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
 
 /// Run commands in cells of their own: fresh namespaces, a cgroup, a seccomp filter, Landlock.
 #[derive(Parser)]
@@ -46,9 +46,23 @@ enum Command {
     List(client::List),
 }
 
+/// An environment variable that is set to nothing is not set: that is what `${X:-}` of a compose file
+/// makes of one that nobody gave.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let empty = arg
+                .get_env()
+                .is_some_and(|name| std::env::var_os(name).is_some_and(|v| v.is_empty()));
+            if empty { arg.env(Resettable::Reset) } else { arg }
+        })
+        .mut_subcommands(without_empty_variables)
+}
+
 fn main() -> ExitCode {
     // Nothing here may start a thread: the launcher is forked from this process as it is.
-    let result = match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&without_empty_variables(Cli::command()).get_matches());
+    let result = match cli.unwrap_or_else(|error| error.exit()).command {
         Command::Up(args) => service::up(&args),
         Command::Coordinator(args) => service::coordinator(&args),
         Command::Runner(args) => service::runner(&args),

@@ -3,16 +3,23 @@
 use std::{
     fs::File,
     io::{self, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::PathBuf,
     process::ExitCode,
-    sync::mpsc::channel,
+    sync::{
+        Arc,
+        atomic::{AtomicI32, Ordering},
+        mpsc::channel,
+    },
 };
 
 use anyhow::{Context, bail};
 use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Status, Task};
 use cloister_sandbox::{Config, Engine, Host, Launcher, Stdio};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::{
+    signal::{SigSet, Signal},
+    stat::{SFlag, fstat},
+};
 
 use crate::{exit, limits::LimitArgs, log, trial::Teller};
 
@@ -21,13 +28,13 @@ pub(crate) struct Args {
     #[command(flatten)]
     limits: LimitArgs,
     /// One more host folder that the cell sees, read-only; may be given again
-    #[arg(long, value_name = "PATH", env = "CLOISTER_EXPOSE", value_delimiter = ',')]
+    #[arg(long, value_name = "PATH", env = "CLOISTER_EXPOSE")]
     expose: Vec<PathBuf>,
     /// Write the result to this file, as JSON
     #[arg(long, value_name = "FILE", env = "CLOISTER_REPORT")]
     report: Option<PathBuf>,
     /// Go on where this host can't enforce everything
-    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED")]
+    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED", value_parser = clap::builder::BoolishValueParser::new())]
     allow_degraded: bool,
     /// The command and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
@@ -38,11 +45,12 @@ pub(crate) struct Args {
 pub(crate) fn main(args: Args) -> ExitCode {
     log::for_command();
     match run(args) {
-        Ok(outcome) => {
+        Ok((outcome, signal)) => {
             if let Some(message) = told(&outcome) {
                 eprintln!("cloister: {message}");
             }
-            ExitCode::from(exit::code(outcome.reason, outcome.exit_code))
+            let cancelled = (outcome.status == Status::Cancelled).then_some(128 + signal);
+            ExitCode::from(exit::code(outcome.reason, cancelled.or(outcome.exit_code)))
         }
         Err(error) => {
             eprintln!("cloister: {error:#}");
@@ -51,7 +59,8 @@ pub(crate) fn main(args: Args) -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<Outcome> {
+/// The outcome, and the signal that was passed on to us, if one was.
+fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
     let mut task = Task::new(Program::Argv(args.command));
     args.limits.apply(&mut task);
     let report = args
@@ -69,17 +78,21 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     let launcher = Launcher::fork(&config)?;
     let host = launcher.host();
     let missing = host.not_enforced();
-    if !missing.is_empty() && !args.allow_degraded {
-        bail!(
-            "this host cannot enforce {}; `cloister check` says why, and --allow-degraded runs it all the same",
-            missing.join(", ")
-        );
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        if !args.allow_degraded {
+            bail!(
+                "this host cannot enforce {missing}; `cloister check` says why, and --allow-degraded \
+                 runs it all the same"
+            );
+        }
+        eprintln!("cloister: not enforced here: {missing}");
     }
     let task = validated(task, host)?;
     let stdio = Stdio::Passed([
-        io::stdin().as_fd().try_clone_to_owned()?,
-        io::stdout().as_fd().try_clone_to_owned()?,
-        io::stderr().as_fd().try_clone_to_owned()?,
+        passed(io::stdin().as_fd(), "standard input")?,
+        passed(io::stdout().as_fd(), "standard output")?,
+        passed(io::stderr().as_fd(), "standard error")?,
     ]);
 
     // Blocked before the engine's thread is made, which inherits that: one thread waits for them.
@@ -88,9 +101,14 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
     let engine = Engine::start(launcher, || {})?;
     let (teller, told) = channel();
     let ticket = engine.run(task, stdio, Box::new(Teller(teller)));
-    std::thread::spawn(move || {
-        while signals.wait().is_ok() {
-            ticket.cancel();
+    let received = Arc::new(AtomicI32::new(0));
+    std::thread::spawn({
+        let received = Arc::clone(&received);
+        move || {
+            while let Ok(signal) = signals.wait() {
+                received.store(signal as i32, Ordering::Relaxed);
+                ticket.cancel();
+            }
         }
     });
     let outcome = told.recv().context("the engine ended without a result")?;
@@ -99,7 +117,16 @@ fn run(args: Args) -> anyhow::Result<Outcome> {
         serde_json::to_writer_pretty(&mut file, &outcome)?;
         file.write_all(b"\n").context("the report cannot be written")?;
     }
-    Ok(outcome)
+    Ok((outcome, received.load(Ordering::Relaxed)))
+}
+
+/// One of our own streams, for the job. Through a folder it could find its way to others of the host.
+fn passed(fd: BorrowedFd<'_>, name: &str) -> anyhow::Result<OwnedFd> {
+    let kind = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
+    if kind == SFlag::S_IFDIR {
+        bail!("{name} is a folder, which a cell is not given; expose it instead");
+    }
+    Ok(fd.try_clone_to_owned()?)
 }
 
 /// The same ranges hold as for a request by HTTP, with this machine's own as the upper ones.
@@ -111,7 +138,22 @@ fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
     let request =
         ExecuteRequest { task, execution_id: None, attempt: None, epoch: None, lease: None };
     let checked = ExecuteRequest::parse(&serde_json::to_vec(&request)?, &bounds);
-    checked.map(|request| request.task).map_err(|problem| anyhow::anyhow!(problem.detail))
+    checked.map(|request| request.task).map_err(|problem| {
+        let faults = problem
+            .errors
+            .iter()
+            .map(|fault| format!("{} {}", option(&fault.pointer), fault.detail));
+        anyhow::anyhow!(faults.collect::<Vec<_>>().join("; "))
+    })
+}
+
+/// The option that stands for a field of a request.
+fn option(pointer: &str) -> String {
+    let field = pointer.trim_start_matches("/limits").trim_start_matches('/');
+    match field.split('/').next().unwrap_or_default() {
+        "argv" | "command" => "COMMAND".into(),
+        field => format!("--{}", field.replace('_', "-")),
+    }
 }
 
 /// What a person should hear: not how the command itself chose to end, which it told by itself.

@@ -19,7 +19,8 @@ impl Observer for Teller {
 /// Makes a cell, runs `true` in it and takes it away.
 pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
     let (teller, told) = channel();
-    let task = Task::new(Program::Command("true".into()));
+    let mut task = Task::new(Program::Command("true".into()));
+    task.limits.open_files = task.limits.open_files.min(engine.host().open_files);
     engine.run(task, Stdio::Captured, Box::new(Teller(teller)));
     let outcome = told.recv().context("the engine ended without a word")?;
     if outcome.status == Status::Completed {

@@ -37,6 +37,14 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// A folder can't be the store's.
+    #[error("the store cannot be kept in {}: {reason}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
     /// Something that the contract promises does not hold on this host.
     #[error(
         "this host cannot enforce what cells promise: {0}; see `cloister check`, or accept it with --allow-degraded"

@@ -40,4 +40,4 @@ pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
-pub use privilege::{Confined, SERVICE_UID, drop_privileges, private_folder};
+pub use privilege::{Confined, SERVICE_UID, drop_privileges, private_store};

@@ -2,7 +2,9 @@
 //! keeps what making cells needs.
 
 use std::{
+    ffi::OsStr,
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -25,41 +27,75 @@ pub const SERVICE_UID: u32 = 61_840;
 #[derive(Clone, Copy, Debug)]
 pub struct Confined(());
 
-/// Makes `folder` a place that [`drop_privileges`]' user can use, even below a private home: it is
-/// handed to that user, and shown, in this process's own mount namespace, at the path that comes
-/// back. Without privileges the folder is used where it is.
-pub fn private_folder(folder: &Path, user: u32) -> Result<PathBuf, Error> {
+/// Makes the folder of `store` a place that [`drop_privileges`]' user can use, even below a private
+/// home, and comes back with the store's path as this process will see it: the folder is handed to
+/// that user, and shown in this process's own mount namespace. Without privileges it is used where it
+/// is.
+///
+/// # Errors
+/// Also when the folder holds what belongs to somebody else: it is not given away, nor anything in it
+/// but the store's own files.
+pub fn private_store(store: &Path, user: u32) -> Result<PathBuf, Error> {
+    let name = store
+        .file_name()
+        .ok_or_else(|| Error::Folder { path: store.into(), reason: "it names no file".into() })?;
+    let folder = match store.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
     std::fs::create_dir_all(folder).context(format!("making the folder {}", folder.display()))?;
     let folder = folder.canonicalize().context(format!("resolving {}", folder.display()))?;
     if !Uid::effective().is_root() {
-        return Ok(folder);
+        return Ok(folder.join(name));
     }
-    let shown = Path::new("/mnt/data");
-    hand_over(&folder, user).context(format!("handing {} to uid {user}", folder.display()))?;
+    hand_over(&folder, name, user)?;
+    if !caps::has_cap(None, CapSet::Effective, caps::Capability::CAP_SYS_ADMIN).unwrap_or(false) {
+        // Root of a container that may not mount: then its folders are no private homes either.
+        return Ok(folder.join(name));
+    }
     let data = mounts::clone(&folder, mounts::NOSUID | mounts::NODEV | mounts::NOEXEC, true)
         .context(format!("cloning {}", folder.display()))?;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     crate::sys::set_mount_attributes(rustix::fs::CWD, c"/", 0, libc::MS_PRIVATE, true)
         .context("making the mounts private")?;
-    let over =
-        mounts::new("tmpfs", &[("size", "4096"), ("mode", "0755")], mounts::NOSUID | mounts::NODEV)
-            .context("making a tmpfs")?;
+    let attributes = mounts::NOSUID | mounts::NODEV;
+    let over = mounts::new("tmpfs", &[("size", "4096"), ("mode", "0755")], attributes)
+        .context("making a tmpfs")?;
     mounts::attach(&over, "/mnt").context("covering /mnt")?;
+    let shown = Path::new("/mnt/data");
     std::fs::create_dir(shown).context("making /mnt/data")?;
-    mounts::attach(&data, shown).context(format!("showing {} at /mnt/data", folder.display()))?;
-    Ok(shown.into())
+    mounts::attach(&data, shown).context(format!(
+        "showing {} at {}",
+        folder.display(),
+        shown.display()
+    ))?;
+    Ok(shown.join(name))
 }
 
-/// The folder and what is directly in it: a store's files.
-fn hand_over(folder: &Path, user: u32) -> io::Result<()> {
-    let (uid, gid) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
-    chown(folder, uid, gid)?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        // A link could point anywhere: root would give that away.
-        if entry.file_type()?.is_file() {
-            chown(&entry.path(), uid, gid)?;
+/// Gives the folder and the store's files in it to `user`, if nobody else's is in there.
+fn hand_over(folder: &Path, name: &OsStr, user: u32) -> Result<(), Error> {
+    let failed = || format!("handing {} to uid {user}", folder.display());
+    let owner = std::fs::metadata(folder).context(failed())?.uid();
+    let mut own = Vec::new();
+    for entry in std::fs::read_dir(folder).context(failed())? {
+        let entry = entry.context(failed())?;
+        let is_store = entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes());
+        // A link could point anywhere.
+        if is_store && entry.file_type().context(failed())?.is_file() {
+            own.push(entry.path());
+        } else if owner != user {
+            return Err(Error::Folder {
+                path: folder.into(),
+                reason: format!(
+                    "it belongs to uid {owner} and holds other files; give the store a folder of its \
+                     own, or name that user by --service-uid"
+                ),
+            });
         }
+    }
+    let (uid, gid) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
+    for path in own.iter().map(PathBuf::as_path).chain([folder]) {
+        chown(path, uid, gid).context(failed())?;
     }
     Ok(())
 }

@@ -71,6 +71,16 @@ impl Service {
         Self::start("runner", listen, None, args)
     }
 
+    /// `cloister runner` that may open only so many files.
+    pub fn runner_with_descriptors(count: u32, args: &[&str]) -> Self {
+        let listen = free_port().to_string();
+        // The shell becomes the program, so that its process is the service.
+        let line = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(line).arg(cloister());
+        Self::launch(command, "runner", &listen, None, args)
+    }
+
     /// `cloister up` on free ports, with a store of its own.
     pub fn up(args: &[&str]) -> Self {
         Self::start("up", &free_port().to_string(), None, args)
@@ -92,10 +102,19 @@ impl Service {
     }
 
     fn start(kind: &str, listen: &str, data: Option<&Path>, args: &[&str]) -> Self {
+        Self::launch(Command::new(cloister()), kind, listen, data, args)
+    }
+
+    fn launch(
+        mut command: Command,
+        kind: &str,
+        listen: &str,
+        data: Option<&Path>,
+        args: &[&str],
+    ) -> Self {
         let own = scratch_dir(kind);
         let data = data.map_or_else(|| own.join("data"), Path::to_owned);
         let log = own.join("log");
-        let mut command = Command::new(cloister());
         command.arg(kind).arg("--listen").arg(listen).args(args);
         let mut runner = None;
         match kind {

@@ -245,3 +245,47 @@ fn the_first_process_can_not_be_stopped_to_cheat_the_clock() {
     let result = execute(&Service::runner(&[]), &python(program, &json!({}), 1.0));
     assert_eq!(result["reason"], "timeout", "{result}");
 }
+
+#[test]
+fn what_sockets_hold_is_memory_too() {
+    // Queued and never read: 48 MiB would be a lie in a job of 16 MiB.
+    let program = r"
+import socket
+server = socket.create_server(('127.0.0.1', 0), backlog=128)
+kept, total = [], 0
+try:
+    for _ in range(64):
+        a = socket.create_connection(server.getsockname()); b, _ = server.accept(); kept += [a, b]
+        a.setblocking(False)
+        try:
+            while total < 256 << 20: total += a.send(bytes(1 << 16))
+        except BlockingIOError: pass
+except OSError: pass
+print(total)
+";
+    let limits = json!({ "memory": "16MiB" });
+    let result = execute(&Service::runner(&[]), &python(program, &limits, 30.0));
+    if verdict(&result) == COMPLETED {
+        let queued: u64 = result["stdout"].as_str().unwrap().trim().parse().unwrap();
+        assert!(queued < 48 << 20, "{queued} bytes are queued: {result}");
+    } else {
+        assert!(
+            ["out_of_memory", "timeout"].contains(&result["reason"].as_str().unwrap()),
+            "{result}"
+        );
+    }
+}
+
+#[test]
+fn sockets_take_no_programs() {
+    // SO_ATTACH_FILTER, SO_ATTACH_BPF and the reuseport ones: kernel memory that no limit counts.
+    let program = r"
+import ctypes, errno, socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+code = ctypes.create_string_buffer(struct.pack('HBBI', 6, 0, 0, 0xffff))
+for option in (26, 50, 51, 52):
+    try: s.setsockopt(socket.SOL_SOCKET, option, struct.pack('HxxxxxxQ', 1, ctypes.addressof(code))); print('attached')
+    except OSError as e: print(errno.errorcode[e.errno])
+";
+    assert_eq!(attempt(program), "EPERM\nEPERM\nEPERM\nEPERM");
+}

@@ -105,7 +105,7 @@ fn ctrl_c_ends_the_job_and_all_of_it() {
         std::thread::sleep(Duration::from_millis(10));
     }
     kill(pid, Signal::SIGINT).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(137));
+    assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(census::gone("sleep 98766", Duration::from_secs(1)));
 }
 

@@ -319,3 +319,38 @@ fn launchers_that_start_at_once_do_not_remove_each_other() {
         });
     }
 }
+
+#[test]
+fn a_service_without_descriptors_loses_no_verdict() {
+    let _alone = alone();
+    let runner = Service::runner_with_descriptors(300, &["--slots", "4"]);
+    let address = runner.client().base().trim_start_matches("http://").to_owned();
+    thread::scope(|scope| {
+        // A job that must be ended by a reading of its CPU time, started before it gets tight.
+        let task = shell("while :; do :; done", &json!({ "cpu_time": 0.7 }), 60.0);
+        let runner = &runner;
+        let busy = scope.spawn(move || execute(runner, &task));
+        let until = Instant::now() + Duration::from_secs(30);
+        while census::processes("while :; do :; done").is_empty() {
+            assert!(Instant::now() < until, "the job does not start");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let idle: Vec<_> =
+            (0..400).map_while(|_| std::net::TcpStream::connect(&address).ok()).collect();
+        assert!(idle.len() > 100, "{} connections", idle.len());
+        assert_eq!(verdict(&busy.join().unwrap()), killed("cpu_time"));
+        drop(idle);
+    });
+    // It goes on, whatever it had to refuse.
+    let until = Instant::now() + Duration::from_secs(30);
+    loop {
+        let body = json!({ "command": "echo ok" }).to_string();
+        let headers = [("content-type", "application/json")];
+        let answer = runner.client().try_post("/execute", &headers, body.as_bytes());
+        if answer.is_ok_and(|r| r.status == 200 && r.json()["stdout"] == "ok\n") {
+            break;
+        }
+        assert!(Instant::now() < until, "it does not recover\n{}", runner.log());
+        thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -457,3 +457,63 @@ fn many_jobs_all_come_out_right() {
         }
     });
 }
+
+#[test]
+fn a_folder_of_somebody_else_is_not_taken() {
+    let folder = scratch_dir("foreign");
+    fs::write(folder.join("mine"), "x").unwrap();
+    let store = format!("sqlite:{}/a.db", folder.display());
+    let output = cloister_tests::run(&[
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        &store,
+        "--runner-url",
+        "http://127.0.0.1:1",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("holds other files"), "{said}");
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(folder.join("mine")).unwrap()), 0);
+    assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::metadata(&folder).unwrap()), 0);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn what_outlasts_the_grace_time_is_told_as_that() {
+    let mut up = Service::up(&["--slots", "1", "--grace", "500ms"]);
+    let job = up
+        .client()
+        .post("/jobs", &json!({ "command": "echo begun; sleep 98771", "timeout": 600 }))
+        .json();
+    let id = job["job_id"].as_str().unwrap().to_owned();
+    until(up.client(), &id, |job| job["status"] == "running");
+    let began = Instant::now();
+    up.signal(Signal::SIGTERM);
+    assert!(up.wait(Duration::from_secs(5)).success());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(census::gone("sleep 98771", Duration::from_secs(1)));
+    let kept = up.data().to_owned();
+    let again = Service::up_again(&kept, &["--slots", "1"]);
+    let job = again.client().get(&format!("/jobs/{id}")).json();
+    assert_eq!((&job["reason"], &job["exit_code"]), (&json!("runner_lost"), &json!(137)), "{job}");
+    assert_eq!(job["stdout"], "begun\n");
+}
+
+#[test]
+fn a_stream_begins_with_the_start() {
+    let up = Service::up(&["--slots", "2"]);
+    let runner = up.runner_client();
+    let headers = [("content-type", "application/json"), ("accept", "application/x-ndjson")];
+    for _ in 0..30 {
+        let answer =
+            runner.post_with("/execute", &headers, br#"{"command": "echo a; echo b >&2; exit 1"}"#);
+        let events: Vec<Value> =
+            answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(events[0]["event"], "started", "{events:?}");
+        assert_eq!(events.last().unwrap()["event"], "result", "{events:?}");
+        assert!(events.iter().enumerate().all(|(i, event)| event["seq"] == i), "{events:?}");
+        assert_eq!(events.len(), 4, "{events:?}");
+    }
+}

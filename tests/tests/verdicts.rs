@@ -34,6 +34,33 @@ fn a_signal_is_told_by_its_number() {
 }
 
 #[test]
+fn a_real_time_signal_is_a_signal_too() {
+    let runner = runner();
+    for signal in [34, 40, 64] {
+        let program = format!("import os; os.kill(os.getpid(), {signal})");
+        let result = execute(&runner, &python(&program, &json!({}), 20.0));
+        assert_eq!(verdict(&result), ("failed", Some("signal"), Some(128 + signal), Some(signal)));
+    }
+}
+
+#[test]
+fn an_end_that_came_first_is_told_as_that() {
+    let runner = runner();
+    // Ends that come about when the time is over, before and after: what is told must fit.
+    for i in 0..40 {
+        let timeout = 0.05 + f64::from(i) / 10_000.0;
+        let result = execute(&runner, &shell("sleep 0.05", &json!({}), timeout));
+        let ran = result["runtime_ms"].as_f64().unwrap();
+        match result["reason"].as_str() {
+            Some(reason) => {
+                assert!(reason == "timeout" && ran >= timeout * 1000.0, "{timeout}: {result}")
+            }
+            None => assert_eq!(verdict(&result), COMPLETED, "{result}"),
+        }
+    }
+}
+
+#[test]
 fn a_timeout_ends_a_job_when_it_says() {
     let runner = runner();
     let began = Instant::now();

@@ -10,19 +10,24 @@ mod args;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use cloister_runner::Lost;
-use cloister_sandbox::{Engine, Launcher, drop_privileges, private_folder};
+use cloister_sandbox::{Engine, Launcher, drop_privileges, private_store};
 use cloister_web::{Secret, Shutdown, check_exposure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{log, trial::trial};
 
 pub(crate) use args::{Coordinator, Runner, Up};
+
+/// How much longer the coordinator of an `up` waits than its runner: for recording what the runner
+/// killed in the end.
+const RECORDING: Duration = Duration::from_secs(5);
 
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
@@ -35,13 +40,14 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
 
     let runner_token = args.runner_token_file.as_deref().map(Secret::from_file).transpose()?;
     let mut coordinator = args.queue.config(&args.common);
+    coordinator.drain_grace += RECORDING;
     let mut runner = args.cells.config(&args.common);
     coordinator.tokens = args.common.tokens()?;
     coordinator.runner_urls = vec![format!("http://{}", reachable(runner_address))];
     coordinator.runner_token.clone_from(&runner_token);
     runner.tokens = runner_token.into_iter().collect();
-    let data = private_folder(&args.data, args.common.service_uid)?;
-    coordinator.store = format!("sqlite:{}", data.join("cloister.db").display());
+    let database = private_store(&args.data.join("cloister.db"), args.common.service_uid)?;
+    coordinator.store = format!("sqlite:{}", database.display());
     drop_privileges(args.common.service_uid)?;
 
     let (engine, lost) = engine(launcher)?;
@@ -49,25 +55,19 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     runtime()?.block_on(async {
         let front = Shutdown::new();
         front.on_signals()?;
-        // The runner serves for as long as the coordinator waits for jobs.
-        let back = Shutdown::new();
-        tokio::spawn({
-            let (front, back) = (front.clone(), back.clone());
-            async move {
-                front.ended().await;
-                back.end();
-            }
-        });
+        // Both drain at once: what outlasts the grace time is killed by the runner, and the
+        // coordinator hears of that and records it.
+        let back = front.clone();
         let coordinating = async {
             let result = cloister_coordinator::serve(coordinator, listener, front.clone()).await;
-            back.drain();
             result.context("the coordinator failed")
         };
         let running = async {
-            let result =
-                cloister_runner::serve(runner, engine, lost, runner_listener, back.clone()).await;
-            // Without a runner there is nothing to wait for.
-            front.end();
+            let result = cloister_runner::serve(runner, engine, lost, runner_listener, back).await;
+            if result.is_err() {
+                // Without a runner there is nothing to wait for.
+                front.end();
+            }
             result.context("the runner failed")
         };
         let (coordinated, ran) = tokio::join!(coordinating, running);
@@ -149,23 +149,17 @@ fn store(url: &str, user: u32) -> anyhow::Result<String> {
     let Some(path) = url.strip_prefix("sqlite:") else {
         bail!("the store {url:?} is not known; write sqlite:PATH");
     };
-    let path = Path::new(path);
-    let name = path.file_name().with_context(|| format!("the store {url:?} names no file"))?;
-    let folder = match path.parent() {
-        Some(folder) if folder != Path::new("") => folder.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    Ok(format!("sqlite:{}", private_folder(&folder, user)?.join(name).display()))
+    Ok(format!("sqlite:{}", private_store(Path::new(path), user)?.display()))
 }
 
 /// An option wins, then `CLOISTER_RUNNER_URL`, then `RUNNER_URL`.
 fn runner_urls(given: &[String]) -> anyhow::Result<Vec<String>> {
-    let urls: Vec<String> = if given.is_empty() {
-        let plain = std::env::var("RUNNER_URL").unwrap_or_default();
-        plain.split(',').map(str::trim).filter(|url| !url.is_empty()).map(String::from).collect()
-    } else {
-        given.to_vec()
+    let plain = std::env::var("RUNNER_URL").unwrap_or_default();
+    let named = |urls: &mut dyn Iterator<Item = &str>| {
+        urls.map(str::trim).filter(|url| !url.is_empty()).map(String::from).collect::<Vec<_>>()
     };
+    let given = named(&mut given.iter().map(String::as_str));
+    let urls = if given.is_empty() { named(&mut plain.split(',')) } else { given };
     if urls.is_empty() {
         bail!("no runner is named; give --runner-url http://HOST:8080, or set RUNNER_URL");
     }
