@@ -67,7 +67,14 @@ impl FromStr for Seconds {
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}s", self.0.as_secs_f64())
+        let seconds = self.0.as_secs();
+        let whole =
+            |unit| self.0.subsec_nanos() == 0 && seconds > 0 && seconds.is_multiple_of(unit);
+        match () {
+            () if whole(3600) => write!(f, "{}h", seconds / 3600),
+            () if whole(60) => write!(f, "{}m", seconds / 60),
+            () => write!(f, "{}s", self.0.as_secs_f64()),
+        }
     }
 }
 
@@ -108,6 +115,13 @@ mod tests {
         for json in ["-1", "1e300", "null", "true", "[]"] {
             let value = serde_json::from_str(json).unwrap();
             assert!(Seconds::from_json(&value).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn people_read_the_largest_unit_that_is_exact() {
+        for text in ["1h", "2m", "90s", "0.5s", "30s", "0s", "25h"] {
+            assert_eq!(text.parse::<Seconds>().unwrap().to_string(), text);
         }
     }
 

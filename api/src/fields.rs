@@ -63,6 +63,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A field without a default, read by `parse` also where it is `null`.
+    pub(crate) fn read_whatever<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&'a Value) -> Result<T, String>,
+    ) -> Option<T> {
+        self.known.push(name);
+        parse(self.map.get(name)?).map_err(|detail| self.fault(name, detail)).ok()
+    }
+
     /// A field read by `parse`, whose error becomes the fault.
     pub(crate) fn read<T>(
         &mut self,
@@ -151,9 +161,16 @@ pub(crate) fn text(value: &Value) -> Result<String, String> {
     Ok(text.into())
 }
 
+/// What is said to `32.0` and `1e3`.
+pub(crate) const NOT_WHOLE: &str =
+    "must be a whole number, written without a fraction and without an exponent";
+
 /// A whole number in a range.
 pub(crate) fn integer(value: &Value, range: std::ops::RangeInclusive<i64>) -> Result<i64, String> {
     let (low, high) = (range.start(), range.end());
+    if value.is_f64() {
+        return Err(format!("{NOT_WHOLE}, from {low} to {high}"));
+    }
     value
         .as_i64()
         .filter(|n| range.contains(n))

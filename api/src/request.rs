@@ -7,8 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    Bounds, FieldProblem, Problem, Reason, Seconds, Task,
+    Bounds, Problem, Reason, Seconds, Task,
     fields::{Fields, escape, integer, text},
+    json,
     limits::positive_duration,
 };
 
@@ -98,15 +99,14 @@ impl ExecuteRequest {
                 .read("attempt", |v| integer(v, 1..=i64::from(u32::MAX)))
                 .and_then(|n| u32::try_from(n).ok()),
             epoch: fields.read("epoch", |v| integer(v, 0..=i64::MAX)).map(i64::unsigned_abs),
-            lease: fields.read("lease", |v| positive_duration(v, Seconds::new(24 * 3600))),
+            lease: fields.read("lease", |v| positive_duration(v, Seconds::new(24 * 3600), "")),
         })
     }
 }
 
 /// Reads a body as one JSON object whose fields `read` asks for.
 fn parse<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, Problem> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| body_problem(&error))?;
-    let mut faults = Vec::new();
+    let (value, mut faults) = json::read(body)?;
     let result = Fields::of(&value, "", &mut faults).map(|mut fields| {
         let result = read(&mut fields);
         fields.finish();
@@ -116,16 +116,6 @@ fn parse<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, P
         Some(result) if faults.is_empty() => Ok(result),
         _ => Err(Problem::invalid(faults)),
     }
-}
-
-/// What is wrong with a body that is no JSON at all.
-pub fn body_problem(error: &serde_json::Error) -> Problem {
-    let detail = if error.is_eof() {
-        format!("the body ends in the middle of its JSON ({error})")
-    } else {
-        format!("the body is not valid JSON: {error}")
-    };
-    Problem::invalid(vec![FieldProblem { pointer: String::new(), detail }])
 }
 
 fn reasons(value: &Value) -> Result<Vec<Reason>, String> {
@@ -222,6 +212,11 @@ mod tests {
             (r#"{"command": ""}"#, "/command"),
             (r#"{"command": 7}"#, "/command"),
             (r#"{"command": null}"#, "/command"),
+            (r#"{"argv": null}"#, "/argv"),
+            (r#"{"command": "a", "command": "b"}"#, "/command"),
+            (r#"{"command": "a", "limits": {"pids": 1, "pids": 2}}"#, "/limits/pids"),
+            (r#"{"command": "a", "env": {"A": "1", "A": "1"}}"#, "/env/A"),
+            ("", ""),
             (r#"{"command": "a\u0000b"}"#, "/command"),
             (r#"{"argv": []}"#, "/argv"),
             (r#"{"argv": [""]}"#, "/argv"),
@@ -258,6 +253,44 @@ mod tests {
             let found = faults(body);
             assert_eq!(found.len(), 1, "{body}: {found:?}");
             assert_eq!(found[0].0, pointer, "{body}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_default_is_not_told_to_be_left_out() {
+        for body in [r#"{"command": null}"#, r#"{"argv": null}"#] {
+            let found = faults(body);
+            assert!(!found[0].1.contains("default"), "{found:?}");
+        }
+        assert!(faults(r#"{"command": "a", "cwd": null}"#)[0].1.contains("default"));
+    }
+
+    #[test]
+    fn more_arguments_than_the_kernel_takes_are_refused_where_most_of_them_are() {
+        let long = |count: usize| vec!["x".repeat(100_000 - 9); count];
+        let vars = |count: usize| {
+            let vars = long(count).into_iter().enumerate();
+            vars.map(|(i, v)| (format!("V{i}"), v)).collect::<BTreeMap<_, _>>()
+        };
+        let parse = |body: serde_json::Value| {
+            JobRequest::parse(body.to_string().as_bytes(), &Bounds::default())
+        };
+        assert!(parse(serde_json::json!({"argv": long(20)})).is_ok());
+        assert!(parse(serde_json::json!({"command": "a", "env": vars(20)})).is_ok());
+        for (body, pointer) in [
+            (serde_json::json!({"argv": long(22)}), "/argv"),
+            (serde_json::json!({"argv": vec![""; 300_000]}), "/argv"),
+            (serde_json::json!({"command": "a", "env": vars(21)}), "/env"),
+            (serde_json::json!({"argv": long(12), "env": vars(10)}), "/argv"),
+        ] {
+            let mut body = body;
+            if let Some(first) = body.pointer_mut("/argv/0") {
+                *first = "a".into();
+            }
+            let problem = parse(body).unwrap_err();
+            assert_eq!(problem.errors.len(), 1);
+            assert_eq!(problem.errors[0].pointer, pointer);
+            assert!(problem.detail.contains("stdin"), "{}", problem.detail);
         }
     }
 

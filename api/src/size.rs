@@ -8,6 +8,11 @@ use serde_json::Value;
 const UNITS: [(&str, u64); 4] =
     [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
+/// A size is rounded to a unit of which it holds so many,
+const SOME: u64 = 1000;
+/// unless it is exact with fewer digits than this has.
+const FEW: u64 = 100_000;
+
 /// A number of bytes. In JSON a whole number, or read from text with a binary unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -77,13 +82,17 @@ fn binary_unit_for(unit: &str) -> Option<&'static str> {
 }
 
 impl fmt::Display for ByteSize {
+    /// For people, and such that it can be typed back: in the largest unit that is exact, or where
+    /// that takes many digits, rounded down to about four of them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match UNITS
-            .iter()
-            .rev()
-            .find(|(_, scale)| self.0 >= *scale && self.0.is_multiple_of(*scale))
-        {
-            Some((unit, scale)) => write!(f, "{}{unit}", self.0 / scale),
+        let in_largest = |fits: &dyn Fn(u64) -> bool| {
+            let unit = UNITS.iter().rev().find(|(_, scale)| fits(*scale))?;
+            Some((unit.0, self.0 / unit.1))
+        };
+        let exact = in_largest(&|scale| self.0 >= scale && self.0.is_multiple_of(scale));
+        let short = exact.filter(|(_, count)| *count < FEW);
+        match short.or_else(|| in_largest(&|scale| self.0 / scale >= SOME)) {
+            Some((unit, count)) => write!(f, "{count}{unit}"),
             None => write!(f, "{} bytes", self.0),
         }
     }
@@ -109,6 +118,24 @@ mod tests {
             ("1GiB", 1 << 30),
         ] {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
+        }
+    }
+
+    #[test]
+    fn people_read_few_digits_and_can_type_them_back() {
+        for (bytes, text) in [
+            (0, "0 bytes"),
+            (1000, "1000 bytes"),
+            (4096, "4KiB"),
+            (5000, "5000 bytes"),
+            (1536 << 20, "1536MiB"),
+            (1 << 44, "16TiB"),
+            (33_554_432_123, "32000MiB"),
+            (33_554_428 << 10, "32767MiB"),
+        ] {
+            assert_eq!(ByteSize(bytes).to_string(), text);
+            let typed = text.trim_end_matches(" bytes").parse::<ByteSize>().unwrap();
+            assert!(typed.0 <= bytes && typed.0 >= bytes - bytes / 1000, "{text}");
         }
     }
 

@@ -15,6 +15,13 @@ use crate::{
 /// The kernel takes no single argument or variable of more than 32 pages, its NUL included
 /// (`MAX_ARG_STRLEN`, execve(2)).
 const MAX_ARGUMENT: usize = 32 * 4096 - 1;
+/// All arguments and variables together may be a quarter of the stack's limit, which is 8 MiB by
+/// default (execve(2)).
+const MAX_ARGUMENTS: usize = 2 << 20;
+/// Of which the program's path and the cell's own variables take a part.
+const OWN_ARGUMENTS: usize = 4096;
+/// What a string takes beside its bytes: its NUL, and the pointer to it.
+const STRING: usize = 9;
 
 /// The program: a line for the shell, or its arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,15 +124,19 @@ impl Task {
     pub(crate) fn read(fields: &mut Fields<'_>, max: &Bounds) -> Self {
         let program = read_program(fields);
         let task = Self::new(program);
+        let env = read_env(fields);
+        fit_together(fields, &task.program, &env);
         Self {
             timeout: fields
-                .read("timeout", |v| positive_duration(v, max.timeout))
-                .unwrap_or(task.timeout),
+                .read("timeout", |v| positive_duration(v, max.timeout, "--max-timeout"))
+                .unwrap_or_else(|| task.timeout.min(max.timeout)),
             stdin: read_stdin(fields),
-            env: read_env(fields),
+            env,
             cwd: fields.read("cwd", path).unwrap_or(task.cwd),
             network: fields.read("network", network).unwrap_or_default(),
-            limits: fields.object("limits", |inner| Limits::read(inner, max)).unwrap_or_default(),
+            limits: fields
+                .object("limits", |inner| Limits::read(inner, max))
+                .unwrap_or_else(|| Limits::within(max)),
             program: task.program,
         }
     }
@@ -134,8 +145,8 @@ impl Task {
 fn read_program(fields: &mut Fields<'_>) -> Program {
     let both = fields.has("command") && fields.has("argv");
     let neither = !fields.has("command") && !fields.has("argv");
-    let command = fields.read("command", argument);
-    let argv = fields.read("argv", arguments);
+    let command = fields.read_whatever("command", argument);
+    let argv = fields.read_whatever("argv", arguments);
     if both {
         fields.fault("argv", "stands beside command; send exactly one of the two");
     } else if neither {
@@ -161,6 +172,26 @@ fn fits(argument: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Refuses what the kernel would: more arguments and variables than it takes together. Told at the
+/// one that takes most of it.
+fn fit_together(fields: &mut Fields<'_>, program: &Program, env: &BTreeMap<String, String>) {
+    let argv: usize = program.argv().iter().map(|argument| argument.len() + STRING).sum();
+    let env: usize = env.iter().map(|(name, value)| name.len() + 1 + value.len() + STRING).sum();
+    if argv + env <= MAX_ARGUMENTS - OWN_ARGUMENTS {
+        return;
+    }
+    let name = match program {
+        _ if env > argv => "env",
+        Program::Command(_) => "command",
+        Program::Argv(_) => "argv",
+    };
+    fields.fault(
+        name,
+        "is too long: the kernel takes no more than 2 MiB of arguments and environment together; \
+         send it as stdin",
+    );
 }
 
 fn arguments(value: &Value) -> Result<Vec<String>, String> {

@@ -1,15 +1,19 @@
 //! The options that say what a job may use, shared by `run` and `submit`.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
-use cloister_api::{ByteSize, Limits, Network, Seconds};
+use cloister_api::{ByteSize, Limits, Network, Program, Seconds};
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// A duration or a size is read by the same rules as in JSON.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Wall clock, from exec: 5s, 500ms, 2m or a number of seconds
-    #[arg(long, value_name = "TIME", env = "CLOISTER_TIMEOUT", default_value = "30s")]
-    timeout: Seconds,
+    /// Wall clock, from exec: 5s, 500ms, 2m or a number of seconds [default: 30s]
+    #[arg(long, value_name = "TIME", env = "CLOISTER_TIMEOUT")]
+    timeout: Option<Seconds>,
     /// Cores, as bandwidth: 0.5 is half a core
     #[arg(long, value_name = "CORES", env = "CLOISTER_CPUS")]
     cpus: Option<f64>,
@@ -43,7 +47,7 @@ impl LimitArgs {
     /// Puts them into a task; what was not given keeps its default.
     pub(crate) fn apply(&self, task: &mut cloister_api::Task) {
         let default = Limits::default();
-        task.timeout = self.timeout;
+        task.timeout = self.timeout.unwrap_or(task.timeout);
         task.network = self.network;
         task.env.extend(self.env.iter().cloned());
         if let Some(cwd) = &self.cwd {
@@ -59,6 +63,44 @@ impl LimitArgs {
             output: default.output,
         };
     }
+}
+
+impl LimitArgs {
+    /// A request for `program` with what was given and nothing else: the defaults are for those to
+    /// fill in who know an operator's maxima and what their machine has.
+    pub(crate) fn request(&self, program: &Program) -> serde_json::Result<Map<String, Value>> {
+        let mut limits = Map::new();
+        put(&mut limits, "cpus", self.cpus.as_ref())?;
+        put(&mut limits, "memory", self.memory.as_ref())?;
+        put(&mut limits, "pids", self.pids.as_ref())?;
+        put(&mut limits, "disk", self.disk.as_ref())?;
+        put(&mut limits, "cpu_time", self.cpu_time.as_ref())?;
+        put(&mut limits, "open_files", self.open_files.as_ref())?;
+        let env: BTreeMap<_, _> = self.env.iter().cloned().collect();
+        let mut request = Map::new();
+        match program {
+            Program::Command(line) => put(&mut request, "command", Some(line))?,
+            Program::Argv(argv) => put(&mut request, "argv", Some(argv))?,
+        }
+        put(&mut request, "timeout", self.timeout.as_ref())?;
+        put(&mut request, "env", (!env.is_empty()).then_some(&env))?;
+        put(&mut request, "cwd", self.cwd.as_ref())?;
+        put(&mut request, "network", Some(&self.network))?;
+        put(&mut request, "limits", Some(&limits))?;
+        Ok(request)
+    }
+}
+
+/// Puts a field into a request, where there is one.
+pub(crate) fn put<T: Serialize>(
+    request: &mut Map<String, Value>,
+    name: &str,
+    value: Option<&T>,
+) -> serde_json::Result<()> {
+    if let Some(value) = value {
+        request.insert(name.into(), serde_json::to_value(value)?);
+    }
+    Ok(())
 }
 
 fn network(text: &str) -> Result<Network, String> {

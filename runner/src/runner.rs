@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Limits, Network, Problem, Task};
+use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Network, Problem, Task};
 use cloister_sandbox::Host;
 use cloister_web::{BodyReader, Shutdown};
 use tokio::time::Instant;
@@ -69,7 +69,7 @@ impl Runner {
 
     /// Reads what is to be run, within what this machine can give.
     pub(crate) fn parse(&self, body: &[u8]) -> Result<ExecuteRequest, Problem> {
-        let mut request = ExecuteRequest::parse(body, &self.bounds)?;
+        let request = ExecuteRequest::parse(body, &self.bounds)?;
         if request.task.network == Network::Host && !self.cells.host().network_host {
             return Err(Problem::invalid(vec![FieldProblem {
                 pointer: "/network".into(),
@@ -78,11 +78,6 @@ impl Runner {
                     .into(),
             }]));
         }
-        // What was asked is within the bounds; a default may be beyond what a small machine has.
-        let Limits { cpus, memory, open_files, .. } = &mut request.task.limits;
-        *cpus = cpus.min(self.bounds.cpus);
-        *memory = (*memory).min(self.bounds.memory);
-        *open_files = (*open_files).min(self.bounds.open_files);
         Ok(request)
     }
 

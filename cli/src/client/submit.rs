@@ -8,8 +8,9 @@ use std::{
 use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use clap::Args;
-use cloister_api::{ByteSize, Job, JobRequest, Program, Reason, Stdin, Task};
+use cloister_api::{ByteSize, Job, Program, Reason, Stdin};
 use hyper::header::HeaderValue;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
@@ -21,7 +22,10 @@ use super::{
     terminal::Progress,
     until,
 };
-use crate::{exit, limits::LimitArgs};
+use crate::{
+    exit,
+    limits::{LimitArgs, put},
+};
 
 /// More than any coordinator should take; it keeps a pipe without an end from filling our memory.
 const MAX_STDIN: ByteSize = ByteSize::mib(256);
@@ -144,32 +148,31 @@ impl Submit {
         }
     }
 
-    fn request(&self) -> anyhow::Result<JobRequest> {
+    fn request(&self) -> anyhow::Result<Map<String, Value>> {
         let program = match &self.program.command {
             Some(line) => Program::Command(line.clone()),
             None => Program::Argv(self.program.argv.clone()),
         };
-        let mut task = Task::new(program);
-        self.limits.apply(&mut task);
-        if let Some(output) = self.output {
-            task.limits.output = output;
-        }
-        if self.stdin {
-            task.stdin = read(stdin().lock())?;
-        }
         let mut labels = BTreeMap::new();
         for (name, value) in &self.labels {
             if labels.insert(name.clone(), value.clone()).is_some() {
                 bail!("the label {name:?} is given more than once");
             }
         }
-        Ok(JobRequest {
-            task,
-            priority: self.priority,
-            retries: self.retries,
-            retry_on: self.retry_on.clone(),
-            labels,
-        })
+        let mut request = self.limits.request(&program)?;
+        if let Some(Value::Object(limits)) = request.get_mut("limits") {
+            put(limits, "output", self.output.as_ref())?;
+        }
+        if self.stdin {
+            let Stdin { stdin, stdin_base64 } = read(stdin().lock())?;
+            put(&mut request, "stdin", stdin.as_ref())?;
+            put(&mut request, "stdin_base64", stdin_base64.as_ref())?;
+        }
+        put(&mut request, "priority", Some(&self.priority))?;
+        put(&mut request, "retries", Some(&self.retries))?;
+        put(&mut request, "retry_on", Some(&self.retry_on))?;
+        put(&mut request, "labels", (!labels.is_empty()).then_some(&labels))?;
+        Ok(request)
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct Maxima {
     /// The most that is kept of each of its streams
     #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_OUTPUT")]
     max_output: Option<ByteSize>,
-    /// The most CPU time
+    /// The most CPU time; jobs that name no limit get it [default: none]
     #[arg(long, value_name = "TIME", env = "CLOISTER_MAX_CPU_TIME")]
     max_cpu_time: Option<Seconds>,
     /// The most open files of a process (at most the runner's own hard limit)
@@ -45,10 +45,11 @@ impl Maxima {
             timeout: self.max_timeout,
             cpus: self.max_cpus.unwrap_or(widest.cpus),
             memory: self.max_memory.unwrap_or(widest.memory),
-            pids: self.max_pids.unwrap_or(widest.pids),
+            // A cgroup takes no more than the widest.
+            pids: self.max_pids.map_or(widest.pids, |max| max.min(widest.pids)),
             disk: self.max_disk.unwrap_or(widest.disk),
             output: self.max_output.unwrap_or(widest.output),
-            cpu_time: self.max_cpu_time.unwrap_or(widest.cpu_time),
+            cpu_time: self.max_cpu_time,
             open_files: self.max_open_files.unwrap_or(widest.open_files),
         }
     }

@@ -77,6 +77,23 @@ fn what_is_sent_is_what_a_coordinator_takes() {
     assert_eq!(read.task.program, cloister_api::Program::Command("a | b".into()));
 }
 
+#[test]
+fn what_was_not_given_is_the_coordinators_to_fill_in() {
+    let fake = with_jobs(vec![pending("true")]);
+    fake.run(&["submit", "--pids", "8", "--output", "64KiB", "--", "true"]);
+    let body = fake.seen()[0].json();
+    assert_eq!(body["limits"], json!({"pids": 8, "output": 65_536}));
+    assert_eq!((body.get("timeout"), body.get("cwd"), body.get("env")), (None, None, None));
+    // Where an operator allows less than the defaults, it is a job of the most that it may be.
+    let max = cloister_api::Bounds {
+        timeout: cloister_api::Seconds::new(5),
+        memory: cloister_api::ByteSize::mib(64),
+        ..cloister_api::Bounds::default()
+    };
+    let task = cloister_api::JobRequest::parse(&fake.seen()[0].body, &max).unwrap().task;
+    assert_eq!((task.timeout, task.limits.memory), (max.timeout, max.memory));
+}
+
 fn with_stdin(fake: &Fake, input: &[u8]) -> Output {
     let mut command = fake.client(&["submit", "--stdin", "--", "cat"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

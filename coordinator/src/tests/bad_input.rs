@@ -1,5 +1,6 @@
 //! Bad input: each gets its error, promptly, and the service goes on.
 
+use cloister_api::{Bounds, ByteSize, Seconds};
 use cloister_web::Secret;
 use http::Method;
 use serde_json::json;
@@ -43,6 +44,24 @@ async fn bodies_without_sense_are_refused_with_the_place() {
     text.post("/jobs", &json!({"command": "a"})).await.expect(415);
     client.submit("still here").await;
     assert_eq!(client.get("/jobs").await.body["jobs"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn maxima_hold_for_what_was_left_out_and_are_echoed() {
+    let mut config = config(&[]);
+    config.bounds = Bounds {
+        timeout: Seconds::new(5),
+        memory: ByteSize::mib(64),
+        cpu_time: Some(Seconds::new(2)),
+        ..Bounds::default()
+    };
+    let coordinator = Coordinator::start(config).await;
+    let job = coordinator.client.post("/jobs", &json!({"command": "a"})).await.expect(201).body;
+    assert_eq!((&job["timeout"], &job["limits"]["memory"]), (&json!(5), &json!(64 << 20)));
+    assert_eq!(job["limits"]["cpu_time"], 2);
+    let beyond = json!({"command": "a", "timeout": "6s"});
+    let refused = coordinator.client.post("/jobs", &beyond).await.expect(400);
+    assert!(refused.text.contains("maximum of 5s (--max-timeout)"), "{}", refused.text);
 }
 
 #[tokio::test]

@@ -141,10 +141,10 @@ async fn what_the_machine_cannot_give_is_refused() {
     }
     assert_eq!(bench.call("POST", "/execute?wait=1", &task().to_string()).await.status, 400);
     assert!(bench.no_job());
-    // A default is not asked for, and is cut to what there is.
+    // A default is not asked for, and is cut to what there is and what is allowed.
     let call = bench.execute(&task());
     let job = bench.job().await;
-    assert_eq!(job.task.limits.open_files, 512);
+    assert_eq!((job.task.limits.open_files, job.task.limits.pids), (512, 100));
     job.complete();
     assert_eq!(call.await.unwrap().status, 200);
 }
