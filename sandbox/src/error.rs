@@ -45,11 +45,6 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
-    /// Something that the contract promises does not hold on this host.
-    #[error(
-        "this host cannot enforce what cells promise: {0}; see `cloister check`, or accept it with --allow-degraded"
-    )]
-    Degraded(String),
 }
 
 impl Error {

@@ -1,0 +1,262 @@
+//! The launcher's own life: setting itself up, answering, and taking everything down.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+};
+
+use caps::{CapSet, Capability};
+use cloister_api::Enforcement;
+use nix::sys::{
+    resource::{Resource, getrlimit},
+    signal::{SigHandler, Signal, signal},
+};
+
+use super::{
+    Config, cells,
+    identity::{self, Users},
+    root,
+};
+use crate::{
+    cell,
+    cgroup::{Cgroups, Group},
+    error::{Context, Error, Fault, Step},
+    host::{Host, holds, lacks},
+    sys,
+    wire::{CellId, Packet, Reply, Request, Sizes, receive, send},
+};
+
+/// The capabilities that making cells needs, of all that root has.
+const NEEDED: [Capability; 7] = [
+    // Mounts, namespaces of another user, cgroup.event_control.
+    Capability::CAP_SYS_ADMIN,
+    // The id maps.
+    Capability::CAP_SETUID,
+    Capability::CAP_SETGID,
+    // The job's ends of its pipes.
+    Capability::CAP_CHOWN,
+    // Cgroup folders and maps of another user.
+    Capability::CAP_DAC_OVERRIDE,
+    // Cells run under other uids.
+    Capability::CAP_KILL,
+    // A job's oom_score_adj, for good.
+    Capability::CAP_SYS_RESOURCE,
+];
+
+/// The launcher's whole life.
+pub(super) fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
+    let mut state = match State::set_up(config, exposed) {
+        Ok((state, host)) => {
+            let host = serde_json::to_string(&host).map_err(io::Error::other);
+            if host.and_then(|host| send(socket, &Reply::Hello(host), &[])).is_err() {
+                state.cgroups.remove();
+                return;
+            }
+            state
+        }
+        Err(error) => {
+            let _ = send(socket, &Reply::Unfit(crate::error::chain(&error)), &[]);
+            return;
+        }
+    };
+    state.serve(socket);
+    state.tear_down();
+}
+
+struct State {
+    cgroups: Cgroups,
+    users: Users,
+    network_host: bool,
+    max_cells: usize,
+    cells: HashMap<CellId, cells::Cell>,
+    /// Cgroups that were still busy when their cell was released.
+    stale: Vec<Group>,
+}
+
+impl State {
+    fn set_up(config: &Config, exposed: &[PathBuf]) -> Result<(Self, Host), Error> {
+        // Ctrl-C reaches a terminal's whole process group, and a service manager signals every
+        // process: when to end is for the service to say, by closing the socket.
+        nix::unistd::setsid().context("starting a session")?;
+        for each in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGPIPE] {
+            // SAFETY: ignoring a signal runs no handler.
+            #[allow(unsafe_code)]
+            unsafe { signal(each, SigHandler::SigIgn) }.context("ignoring signals")?;
+        }
+        let (_, open_files) =
+            getrlimit(Resource::RLIMIT_NOFILE).context("reading RLIMIT_NOFILE")?;
+        nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, open_files, open_files)
+            .context("raising RLIMIT_NOFILE")?;
+
+        let privileged =
+            caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
+        // Before the user namespace: it moves processes, and asks who we are outside.
+        let (cgroups, mut enforcement) = Cgroups::set_up();
+        if !privileged {
+            identity::enter_user_namespace().map_err(|source| Error::Os {
+                action: "making a user namespace (allow it with `sysctl user.max_user_namespaces=15000`, on \
+                         Ubuntu also `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or start as root)"
+                    .into(),
+                source,
+            })?;
+        }
+        let users = Users::find(privileged).context("reading this process's id maps")?;
+        root::enter(exposed, config.network_host)?;
+        sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
+        if privileged {
+            nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
+            keep_only_needed()
+                .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
+        }
+        enforcement.insert(0, users.report());
+        enforcement.push(seccomp_report());
+        enforcement.push(landlock_report());
+        let host = Host {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            memory: cgroups.memory,
+            open_files,
+            network_host: config.network_host,
+            enforcement,
+        };
+        let max_cells = if config.max_cells == 0 { usize::MAX } else { config.max_cells };
+        let state = Self {
+            cgroups,
+            users,
+            network_host: config.network_host,
+            max_cells,
+            cells: HashMap::new(),
+            stale: Vec::new(),
+        };
+        Ok((state, host))
+    }
+
+    /// Answers requests until the service is gone.
+    fn serve(&mut self, socket: &OwnedFd) {
+        let mut queue = VecDeque::new();
+        loop {
+            match receive::<Request>(socket, queue.is_empty()) {
+                // A kill does not wait behind launches.
+                Ok(Some(Packet { message: Request::Kill { cell }, .. })) => {
+                    if let Some(cell) = self.cells.get(&cell) {
+                        cell.kill();
+                    }
+                }
+                Ok(Some(packet)) => queue.push_back(packet),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if let Some(packet) = queue.pop_front() {
+                        self.answer(socket, &packet.message, packet.fds);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    tracing::warn!(%error, "the launcher was sent nonsense, and ignores it");
+                }
+                // The service is gone.
+                Ok(None) | Err(_) => return,
+            }
+        }
+    }
+
+    fn answer(&mut self, socket: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) {
+        match *request {
+            Request::Kill { .. } => unreachable!("kills are done when they arrive"),
+            Request::Release { cell } => {
+                if let Some(cell) = self.cells.remove(&cell) {
+                    // It reports its end before it is gone, and may have been killed meanwhile: but
+                    // a cell that lives on must not stall everybody else's.
+                    cell.kill();
+                    self.stale.extend(cell.release());
+                }
+                self.stale.retain_mut(|group| group.remove().is_err());
+            }
+            Request::Prepare { cell, sizes, host_network, stdio } => {
+                let passed = <[OwnedFd; 3]>::try_from(fds).ok().filter(|_| stdio);
+                let made = self
+                    .check(cell, &sizes, host_network, stdio == passed.is_some())
+                    .and_then(|()| {
+                        let user =
+                            self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
+                        let what = (cell, &sizes, host_network);
+                        cells::prepare(&self.cgroups, &self.users, user, what, passed, socket)
+                    });
+                match made {
+                    Ok(made) => drop(self.cells.insert(cell, made)),
+                    // If the service is gone too, the loop notices.
+                    Err(fault) => drop(send(socket, &Reply::Failed { cell, fault }, &[])),
+                }
+            }
+        }
+    }
+
+    /// The launcher does not trust the service: a request that no job could cause is refused.
+    fn check(
+        &self,
+        cell: CellId,
+        sizes: &Sizes,
+        host_network: bool,
+        stdio: bool,
+    ) -> Result<(), Fault> {
+        let sound = stdio
+            && !self.cells.contains_key(&cell)
+            && self.cells.len() < self.max_cells
+            && (self.network_host || !host_network)
+            && sizes.disk >= 4096
+            && sizes.memory >= 1 << 20
+            && sizes.cpu_quota_us >= 1000
+            && (1..1 << 22).contains(&sizes.pids);
+        if sound { Ok(()) } else { Err(Fault { step: Step::Refuse, errno: libc::EPERM }) }
+    }
+
+    fn tear_down(&mut self) {
+        for cell in self.cells.values() {
+            cell.kill();
+        }
+        for (_, cell) in self.cells.drain() {
+            self.stale.extend(cell.release());
+        }
+        self.stale.retain_mut(|group| group.remove().is_err());
+        self.cgroups.remove();
+    }
+}
+
+/// Gives up every capability that making cells does not need.
+fn keep_only_needed() -> Result<(), caps::errors::CapsError> {
+    let needed: caps::CapsHashSet = NEEDED.into_iter().collect();
+    for capability in caps::all() {
+        if !needed.contains(&capability) && caps::has_cap(None, CapSet::Bounding, capability)? {
+            caps::drop(None, CapSet::Bounding, capability)?;
+        }
+    }
+    let had = caps::read(None, CapSet::Permitted)?;
+    let kept = had.intersection(&needed).copied().collect();
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    caps::clear(None, CapSet::Inheritable)
+}
+
+fn seccomp_report() -> Enforcement {
+    if std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
+        holds("seccomp", format!("default deny, {} instructions", cell::FILTER_LENGTH))
+    } else {
+        lacks(
+            "seccomp",
+            "the kernel has no seccomp filters",
+            "use a kernel with CONFIG_SECCOMP_FILTER",
+        )
+    }
+}
+
+/// Before ABI 6 a domain does not keep signals and abstract sockets in; the namespaces do, but for
+/// the abstract sockets of jobs that have the host's network.
+fn landlock_report() -> Enforcement {
+    match sys::landlock_abi() {
+        0 => lacks(
+            "landlock",
+            "the kernel has no Landlock",
+            "boot Linux 5.13 or newer with landlock in lsm=",
+        ),
+        abi => holds("landlock", format!("ABI {abi}")),
+    }
+}
