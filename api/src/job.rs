@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{JobRequest, Outcome, Output, Reason, Status, Timestamp, Usage};
+use crate::{JobRequest, Outcome, Reason, Status, Timestamp, Usage};
 
 /// An attempt that came before the present one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -125,7 +125,6 @@ impl Job {
 
     /// The job as it is after its present attempt ended so.
     pub fn finish(&mut self, outcome: Outcome) {
-        let ran = outcome.started_at.is_some();
         self.status = outcome.status;
         self.reason = outcome.reason;
         self.message = outcome.message;
@@ -137,13 +136,13 @@ impl Job {
         self.finished_at = Some(outcome.finished_at);
         self.runtime_ms = outcome.runtime_ms;
         self.not_enforced = outcome.not_enforced;
-        self.usage = ran.then_some(outcome.usage);
-        self.stdout = ran.then_some(outcome.stdout);
+        self.usage = outcome.usage;
+        self.stdout = outcome.stdout;
         self.stdout_base64 = outcome.stdout_base64;
-        self.stdout_truncated = ran.then_some(outcome.stdout_truncated);
-        self.stderr = ran.then_some(outcome.stderr);
+        self.stdout_truncated = outcome.stdout_truncated;
+        self.stderr = outcome.stderr;
         self.stderr_base64 = outcome.stderr_base64;
-        self.stderr_truncated = ran.then_some(outcome.stderr_truncated);
+        self.stderr_truncated = outcome.stderr_truncated;
     }
 
     /// The job without what may be large, as it stands in a list.
@@ -153,8 +152,7 @@ impl Job {
         (self.stderr, self.stderr_base64) = (None, None);
         self.request.task.stdin = crate::Stdin::default();
         for past in &mut self.attempts {
-            let empty = Output::default;
-            past.outcome = past.outcome.clone().with_output(empty(), empty());
+            past.outcome = past.outcome.clone().without_output();
         }
         self
     }
@@ -168,4 +166,30 @@ pub struct JobList {
     /// Where the next page starts; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Output, Program, Task};
+
+    #[test]
+    fn a_job_shows_what_its_attempt_showed() {
+        let request = JobRequest::new(Task::new(Program::Argv(vec!["nosuch".into()])));
+        let mut job = Job::new(Uuid::from_u128(1), Timestamp(0), request);
+        // A program that is not there was tried, and was never started.
+        let outcome = Outcome {
+            exit_code: Some(127),
+            usage: Some(Usage::default()),
+            ..Outcome::never_ran(Status::Failed, Some(Reason::ExitCode), "not found")
+        };
+        let outcome = outcome.with_output(Output::default(), Output::default());
+        job.finish(outcome.clone());
+        let (job, outcome) = (serde_json::to_value(&job), serde_json::to_value(&outcome));
+        let (job, outcome) = (job.unwrap(), outcome.unwrap());
+        for (name, value) in outcome.as_object().unwrap() {
+            assert_eq!(&job[name], value, "{name}");
+        }
+        assert_eq!((&job["stdout"], &job["usage"]), (&"".into(), &serde_json::json!({})));
+    }
 }

@@ -177,34 +177,36 @@ pub struct Outcome {
     /// From exec to exit, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ms: Option<f64>,
-    /// What was kept of standard output, as text.
-    #[serde(default)]
-    pub stdout: String,
+    /// What was kept of standard output, as text; absent where no command was tried, or where its
+    /// streams were passed through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout: Option<String>,
     /// The exact bytes, where they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stdout_base64: Option<String>,
     /// Whether more was written than kept.
-    #[serde(default)]
-    pub stdout_truncated: bool,
-    /// What was kept of standard error, as text.
-    #[serde(default)]
-    pub stderr: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stdout_truncated: Option<bool>,
+    /// What was kept of standard error, as text; absent where no command was tried, or where its
+    /// streams were passed through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr: Option<String>,
     /// The exact bytes, where they are not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_base64: Option<String>,
     /// Whether more was written than kept.
-    #[serde(default)]
-    pub stderr_truncated: bool,
-    /// What its cgroup counted.
-    #[serde(default)]
-    pub usage: Usage,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stderr_truncated: Option<bool>,
+    /// What its cgroup counted; absent where there was no cell, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Limits and isolations that this host did not enforce; absent where all held.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_enforced: Vec<String>,
 }
 
 impl Outcome {
-    /// An attempt that ran no command.
+    /// An attempt that tried no command, or of which nothing more is known.
     pub fn never_ran(status: Status, reason: Option<Reason>, message: impl Into<String>) -> Self {
         Self {
             status,
@@ -215,13 +217,13 @@ impl Outcome {
             started_at: None,
             finished_at: Timestamp::now(),
             runtime_ms: None,
-            stdout: String::new(),
+            stdout: None,
             stdout_base64: None,
-            stdout_truncated: false,
-            stderr: String::new(),
+            stdout_truncated: None,
+            stderr: None,
             stderr_base64: None,
-            stderr_truncated: false,
-            usage: Usage::default(),
+            stderr_truncated: None,
+            usage: None,
             not_enforced: Vec::new(),
         }
     }
@@ -237,9 +239,44 @@ impl Outcome {
     #[must_use]
     pub fn with_output(mut self, stdout: Output, stderr: Output) -> Self {
         (self.stdout, self.stdout_base64, self.stdout_truncated) =
-            (stdout.text, stdout.base64, stdout.truncated);
+            (Some(stdout.text), stdout.base64, Some(stdout.truncated));
         (self.stderr, self.stderr_base64, self.stderr_truncated) =
-            (stderr.text, stderr.base64, stderr.truncated);
+            (Some(stderr.text), stderr.base64, Some(stderr.truncated));
         self
+    }
+
+    /// The same without what may be large.
+    #[must_use]
+    pub fn without_output(mut self) -> Self {
+        (self.stdout, self.stdout_base64) = (None, None);
+        (self.stderr, self.stderr_base64) = (None, None);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_absent() {
+        let lost = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
+        let json = serde_json::to_value(&lost).unwrap();
+        for absent in ["stdout", "stderr", "stdout_truncated", "stderr_truncated", "usage"] {
+            assert_eq!(json.get(absent), None, "{json}");
+        }
+        assert_eq!(serde_json::from_value::<Outcome>(json).unwrap(), lost);
+        let tried = lost.with_output(Output::default(), Output::new(vec![0xff], true));
+        let json = serde_json::to_value(&tried).unwrap();
+        assert_eq!((&json["stdout"], &json["stdout_truncated"]), (&"".into(), &false.into()));
+        assert_eq!(
+            (&json["stderr_base64"], &json["stderr_truncated"]),
+            (&"/w==".into(), &true.into())
+        );
+        let bare = tried.without_output();
+        assert_eq!(
+            (bare.stderr, bare.stderr_base64, bare.stderr_truncated),
+            (None, None, Some(true))
+        );
     }
 }

@@ -26,6 +26,6 @@ pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
     if outcome.status == Status::Completed {
         return Ok(());
     }
-    let words = [outcome.message.unwrap_or_default(), outcome.stderr];
+    let words = [outcome.message.unwrap_or_default(), outcome.stderr.unwrap_or_default()];
     anyhow::bail!("{}", words.join(" ").trim())
 }

@@ -97,9 +97,9 @@ impl Execution {
     pub(crate) fn size(&self) -> usize {
         let state = self.state.borrow();
         let outcome = state.outcome.as_ref().map_or(0, |outcome| {
+            let texts = [&outcome.stdout, &outcome.stderr];
             let base64 = [&outcome.stdout_base64, &outcome.stderr_base64];
-            let base64: usize = base64.into_iter().flatten().map(String::len).sum();
-            outcome.stdout.len() + outcome.stderr.len() + base64
+            texts.into_iter().chain(base64).flatten().map(String::len).sum()
         });
         outcome + state.log.as_ref().map_or(0, Log::size)
     }

@@ -14,7 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cloister_api::{Kind, Outcome, Output, RunnerState, Status, Timestamp};
+use cloister_api::{Kind, Outcome, RunnerState, Status, Timestamp};
 use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
 use futures_util::stream;
 use serde::Serialize;
@@ -151,7 +151,7 @@ async fn end(
     let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
     if let Some(outcome) = entry.execution.outcome() {
         runner.kept.remove(id);
-        let verdict = Outcome::clone(&outcome).with_output(Output::default(), Output::default());
+        let verdict = Outcome::clone(&outcome).without_output();
         return Ok((StatusCode::OK, Json(verdict).into_response()));
     }
     entry.execution.cancel(None);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_api::{Outcome, Reason, Status};
+use cloister_api::{Outcome, Reason, Status, Usage};
 use prometheus::{
     Counter, Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
     Opts, Registry, core::Collector,
@@ -205,7 +205,12 @@ impl Metrics {
         if let Some(runtime) = outcome.runtime_ms {
             self.runtime.observe(runtime / 1000.0);
         }
-        let usage = &outcome.usage;
+        if let Some(usage) = &outcome.usage {
+            self.used(usage);
+        }
+    }
+
+    fn used(&self, usage: &Usage) {
         if let Some(cpu) = usage.cpu_ms {
             self.cpu.inc_by(cpu.max(0.0) / 1000.0);
             self.job_cpu.observe(cpu / 1000.0);

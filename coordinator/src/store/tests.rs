@@ -4,7 +4,7 @@ mod keeping;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
-use cloister_api::{JobRequest, Outcome, Past, Program, Stdin, Task};
+use cloister_api::{JobRequest, Outcome, Output, Past, Program, Stdin, Task};
 use futures_util::future::join_all;
 
 use super::*;
@@ -42,9 +42,8 @@ fn ended(mut job: Job, at: i64) -> Job {
     let mut outcome = Outcome::never_ran(Status::Completed, None, "done");
     outcome.started_at = Some(Timestamp(at));
     outcome.finished_at = Timestamp(at);
-    outcome.stdout = "out\u{fffd}".into();
-    outcome.stdout_base64 = Some("b3V0/w==".into());
-    outcome.stderr_truncated = true;
+    let outcome =
+        outcome.with_output(Output::new(b"out\xff".into(), false), Output::new(vec![], true));
     job.runner = Some("http://a".into());
     job.finish(outcome);
     job
@@ -134,7 +133,7 @@ async fn a_retry_keeps_what_the_earlier_attempt_printed() {
     store.submit(first.clone(), None).await.unwrap();
     store.claim(first.job_id, claim(1)).await.unwrap();
     let mut outcome = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
-    outcome.stdout = "half".into();
+    outcome.stdout = Some("half".into());
     let mut second = first.clone();
     second.attempt = 2;
     second.attempts.push(Past { attempt: 1, runner: Some("http://a".into()), outcome });

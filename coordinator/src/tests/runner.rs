@@ -19,8 +19,8 @@ use axum::{
     routing::{get, post},
 };
 use cloister_api::{
-    Bounds, ByteSize, Event, ExecuteRequest, Kind, Outcome, Program, Reason, RunnerHealth,
-    RunnerState, Slots, Status, Timestamp,
+    Bounds, ByteSize, Event, ExecuteRequest, Kind, Outcome, Output, Program, Reason, RunnerHealth,
+    RunnerState, Slots, Status, Timestamp, Usage,
 };
 use cloister_web::{Rejection, ServerLimits, Shutdown, serve};
 use futures_util::stream;
@@ -229,9 +229,8 @@ pub(super) fn exited(code: i32, stdout: &str) -> Outcome {
     outcome.exit_code = Some(code);
     outcome.started_at = Some(Timestamp::now());
     outcome.runtime_ms = Some(1.5);
-    outcome.stdout = stdout.into();
-    outcome.usage.cpu_ms = Some(1.0);
-    outcome
+    outcome.usage = Some(Usage { cpu_ms: Some(1.0), ..Usage::default() });
+    outcome.with_output(Output::new(stdout.into(), false), Output::default())
 }
 
 fn at_once(command: &str, mood: Mood) -> Option<Outcome> {

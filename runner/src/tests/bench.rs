@@ -117,13 +117,13 @@ pub(super) fn completed(stdout: &str) -> Outcome {
         exit_code: Some(0),
         started_at: Some(Timestamp(1000)),
         runtime_ms: Some(12.5),
-        usage: Usage {
+        usage: Some(Usage {
             cpu_ms: Some(500.0),
             throttled_ms: Some(250.0),
             memory_peak_bytes: Some(2 << 20),
             oom_kills: Some(0),
             ..Usage::default()
-        },
+        }),
         ..Outcome::never_ran(Status::Completed, None, "")
     }
     .with_output(Output::new(stdout.into(), false), Output::default())

@@ -58,6 +58,7 @@ async fn a_cell_that_was_never_made_streams_its_result_alone() {
     assert_eq!(events.len(), 1);
     assert_eq!((&events[0]["event"], &events[0]["seq"]), (&json!("result"), &json!(0)));
     assert_eq!(events[0]["reason"], "sandbox_error");
+    assert_eq!((events[0].get("stdout"), events[0].get("usage")), (None, None));
 }
 
 #[tokio::test]

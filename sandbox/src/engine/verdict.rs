@@ -99,7 +99,10 @@ pub(crate) fn outcome(
     stderr: Output,
     not_enforced: Vec<String>,
 ) -> Outcome {
-    let (status, reason, message, exit_code, signal) = match end(&records) {
+    let end = end(&records);
+    // Whether a command was executed, or at least tried: else there is nothing to tell of it.
+    let tried = records.started.is_some() || matches!(end, End::NotExecuted(_));
+    let (status, reason, message, exit_code, signal) = match end {
         End::Cancelled if records.started.is_some() => (
             Status::Cancelled,
             None,
@@ -151,17 +154,17 @@ pub(crate) fn outcome(
     };
     let stopped = records.exit.map_or(records.ended, |exit| exit.at);
     let runtime_ms = records.started.map(|(at, _)| milliseconds(stopped.saturating_sub(at)));
-    Outcome {
+    let outcome = Outcome {
         exit_code,
         signal,
         started_at: records.started.map(|(_, wall)| wall),
         runtime_ms,
-        usage: records.usage,
+        usage: tried.then_some(records.usage),
         not_enforced,
         ..Outcome::never_ran(status, reason, "")
     }
-    .with_message(message)
-    .with_output(stdout, stderr)
+    .with_message(message);
+    if tried { outcome.with_output(stdout, stderr) } else { outcome }
 }
 
 /// The outcome of a job whose command could not be laid out for its cell.
@@ -320,6 +323,7 @@ mod tests {
             outcome.message.unwrap(),
             "\"nosuch\" could not be executed: no such file or directory"
         );
+        assert_eq!((outcome.stdout.as_deref(), outcome.usage), (Some(""), Some(Usage::default())));
         let outcome = judge(fault(Step::Exec, libc::EACCES));
         assert_eq!((outcome.reason, outcome.exit_code), (Some(Reason::ExitCode), Some(126)));
     }
@@ -330,6 +334,7 @@ mod tests {
         let outcome = judge(Records { started: None, exit: None, fault, ..records() });
         assert_eq!(outcome.reason, Some(Reason::SandboxError));
         assert_eq!((outcome.exit_code, outcome.runtime_ms), (None, None));
+        assert_eq!((outcome.stdout, outcome.usage), (None, None));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Jobs as rows: a record that is listed, what the job reads, and what it printed, apart.
 
-use cloister_api::{Job, Outcome, Output, Status, Stdin, Timestamp};
+use cloister_api::{Job, Outcome, Status, Stdin, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::super::{Claim, Unfinished};
 
-/// What one attempt printed.
+/// What one attempt printed, where that is known.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Streams {
@@ -14,36 +14,33 @@ struct Streams {
     stdout: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stdout_base64: Option<String>,
-    stdout_truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stdout_truncated: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stderr_base64: Option<String>,
-    stderr_truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stderr_truncated: Option<bool>,
 }
 
 impl Streams {
     fn of_past(outcome: &Outcome) -> Self {
         Self {
-            stdout: Some(outcome.stdout.clone()),
+            stdout: outcome.stdout.clone(),
             stdout_base64: outcome.stdout_base64.clone(),
             stdout_truncated: outcome.stdout_truncated,
-            stderr: Some(outcome.stderr.clone()),
+            stderr: outcome.stderr.clone(),
             stderr_base64: outcome.stderr_base64.clone(),
             stderr_truncated: outcome.stderr_truncated,
         }
     }
 
-    fn into_outputs(self) -> (Output, Output) {
-        let output = |text: Option<String>, base64, truncated| Output {
-            text: text.unwrap_or_default(),
-            base64,
-            truncated,
-        };
-        (
-            output(self.stdout, self.stdout_base64, self.stdout_truncated),
-            output(self.stderr, self.stderr_base64, self.stderr_truncated),
-        )
+    fn put_into(self, outcome: &mut Outcome) {
+        (outcome.stdout, outcome.stdout_base64) = (self.stdout, self.stdout_base64);
+        (outcome.stderr, outcome.stderr_base64) = (self.stderr, self.stderr_base64);
+        outcome.stdout_truncated = self.stdout_truncated;
+        outcome.stderr_truncated = self.stderr_truncated;
     }
 }
 
@@ -99,10 +96,10 @@ impl Changed {
             last: Streams {
                 stdout: job.stdout.take(),
                 stdout_base64: job.stdout_base64.take(),
-                stdout_truncated: job.stdout_truncated.unwrap_or_default(),
+                stdout_truncated: job.stdout_truncated,
                 stderr: job.stderr.take(),
                 stderr_base64: job.stderr_base64.take(),
-                stderr_truncated: job.stderr_truncated.unwrap_or_default(),
+                stderr_truncated: job.stderr_truncated,
             },
         };
         Ok(Self {
@@ -192,8 +189,7 @@ impl Row {
             (job.stdout, job.stdout_base64) = (last.stdout, last.stdout_base64);
             (job.stderr, job.stderr_base64) = (last.stderr, last.stderr_base64);
             for (past, streams) in job.attempts.iter_mut().zip(attempts) {
-                let (stdout, stderr) = streams.into_outputs();
-                past.outcome = past.outcome.clone().with_output(stdout, stderr);
+                streams.put_into(&mut past.outcome);
             }
         }
         Ok(job)

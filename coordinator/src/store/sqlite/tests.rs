@@ -1,6 +1,8 @@
 //! What only the embedded store promises: group commit, and recovery from a full disk.
 
-use cloister_api::{Job, JobRequest, Program, Task, Timestamp};
+use cloister_api::{
+    Job, JobRequest, Outcome, Past, Program, Reason, Status, Task, Timestamp, Usage,
+};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 
@@ -64,4 +66,39 @@ async fn a_full_disk_is_told_and_passes() {
     store.probe().await.unwrap();
     store.submit(large.clone(), None).await.unwrap();
     assert!(store.get(large.job_id).await.unwrap().is_some());
+}
+
+/// Before streams and usage could be absent they were always written, empty where nothing was known.
+#[tokio::test]
+async fn records_of_an_earlier_version_are_read() {
+    let folder = Folder::new();
+    let store = open(&folder);
+    let mut job = job();
+    let outcome = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
+    job.attempts.push(Past { attempt: 1, runner: None, outcome });
+    job.attempt = 2;
+    store.submit(job.clone(), None).await.unwrap();
+    let mut record = serde_json::to_value(&job).unwrap();
+    let past = &mut record["attempts"][0];
+    for (name, empty) in [("stdout", "".into()), ("stdout_truncated", false.into())] {
+        past[name] = empty;
+    }
+    past["usage"] = serde_json::json!({"cpu_ms": 1.0});
+    let outputs = serde_json::json!({
+        "last": {"stdout_truncated": false, "stderr_truncated": false},
+        "attempts": [{"stdout": "half", "stdout_truncated": true, "stderr": "", "stderr_truncated": false}],
+    });
+    let (record, outputs) = (record.to_string(), outputs.to_string());
+    let id = job.job_id;
+    let written = store.writer.call(move |db| {
+        db.execute("UPDATE jobs SET record = ?", [record.clone()])?;
+        db.execute("INSERT INTO outputs VALUES (?, ?)", (id.as_bytes(), outputs.clone()))
+    });
+    written.await.unwrap();
+    let read = store.get(id).await.unwrap().unwrap();
+    let past = &read.attempts[0].outcome;
+    assert_eq!((past.stdout.as_deref(), past.stdout_truncated), (Some("half"), Some(true)));
+    assert_eq!((past.stderr.as_deref(), past.stderr_truncated), (Some(""), Some(false)));
+    assert_eq!(past.usage, Some(Usage { cpu_ms: Some(1.0), ..Usage::default() }));
+    assert_eq!((read.stdout, read.stdout_truncated), (None, None));
 }
