@@ -17,9 +17,45 @@ struct State {
     started: Option<Timestamp>,
     /// Only where somebody may want to read it.
     log: Option<Log>,
-    /// What a platform's own cancellation is to be told as.
-    why: Option<&'static str>,
+    /// Who asked for its end, if anybody did.
+    why: Option<Why>,
     outcome: Option<Arc<Outcome>>,
+}
+
+/// Why an execution is to end before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// Whoever owns it asked for it.
+    Asked,
+    /// Whoever owns it, and no one else could come for its result, closed the connection.
+    CallerGone,
+    /// Its coordinator was not heard of in time.
+    LeaseOver,
+    /// The runner was stopped, and the grace time is over.
+    Stopped,
+}
+
+impl Why {
+    /// Tells a cancelled cell's end as what it was. Only an owner cancels: to the owner of a job
+    /// that the runner killed for a reason of its own, the runner was lost, and another can have it.
+    fn tell(self, outcome: &mut Outcome) {
+        let (lost, message) = match self {
+            Self::Asked => return,
+            Self::CallerGone => (false, "its caller closed the connection"),
+            Self::LeaseOver => (
+                true,
+                "its coordinator did not renew the lease in time, and the job was killed before it had ended",
+            ),
+            Self::Stopped => {
+                (true, "the runner was stopped, and the job was killed before it had ended")
+            }
+        };
+        outcome.message = Some(message.into());
+        if lost {
+            outcome.status = Status::Failed;
+            outcome.reason = Some(Reason::RunnerLost);
+        }
+    }
 }
 
 /// A running or ended execution.
@@ -41,9 +77,9 @@ impl Execution {
     }
 
     /// Asks for its end. The first word on why is what its result will say.
-    pub(crate) fn cancel(&self, why: Option<&'static str>) {
+    pub(crate) fn cancel(&self, why: Why) {
         self.state.send_if_modified(|state| {
-            state.why = state.why.or(why);
+            state.why.get_or_insert(why);
             false
         });
         if let Some(cancel) = self.cancel.get() {
@@ -147,13 +183,15 @@ pub(crate) struct Witness {
 impl Witness {
     fn end(&mut self, mut outcome: Outcome) {
         let Some(slot) = self.slot.take() else { return };
+        // What ended it otherwise, before the cell was told to, is what ended it.
+        let why = self.execution.state.borrow().why;
+        if let (Status::Cancelled, Some(why)) = (outcome.status, why) {
+            why.tell(&mut outcome);
+        }
         self.metrics.ended(&outcome);
         // Whoever reads the result may send the next job at once, and must find room.
         drop(slot);
         self.execution.state.send_modify(|state| {
-            if let (Status::Cancelled, Some(why)) = (outcome.status, state.why) {
-                outcome.message = Some(why.into());
-            }
             if let Some(log) = &mut state.log {
                 log.end();
             }

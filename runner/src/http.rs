@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
+    execution::Why,
     kept::Entry,
     runner::{Admission, Runner},
 };
@@ -154,7 +155,7 @@ async fn end(
         let verdict = Outcome::clone(&outcome).without_output();
         return Ok((StatusCode::OK, Json(verdict).into_response()));
     }
-    entry.execution.cancel(None);
+    entry.execution.cancel(Why::Asked);
     Ok((StatusCode::ACCEPTED, Json(Running::of(id, &entry)).into_response()))
 }
 

@@ -26,10 +26,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{config::ResultLimits, execution::Execution};
-
-/// What a job is told as whose coordinator was not heard of in time.
-const LEASE_OVER: &str = "its coordinator did not renew the lease in time, and the runner ended it";
+use crate::{
+    config::ResultLimits,
+    execution::{Execution, Why},
+};
 
 /// The SHA-256 of what was asked under an id, so that the id cannot come to mean something else.
 type Fingerprint = [u8; 32];
@@ -190,7 +190,7 @@ async fn keep(
         outcome = execution.ended() => outcome,
         () = lease_over(&mut lease) => {
             tracing::warn!(execution_id = %id, "ending a job whose lease was not renewed");
-            execution.cancel(Some(LEASE_OVER));
+            execution.cancel(Why::LeaseOver);
             execution.ended().await
         }
     };

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     Config, Error, Lost,
     cells::Cells,
-    execution::{Execution, Witness},
+    execution::{Execution, Why, Witness},
     kept::{Kept, Table, Terms},
     metrics::{Metrics, Refusal},
     slots::Slots,
@@ -41,7 +41,7 @@ pub(crate) struct Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         if self.alone && self.execution.outcome().is_none() {
-            self.execution.cancel(Some("its caller closed the connection"));
+            self.execution.cancel(Why::CallerGone);
         }
     }
 }

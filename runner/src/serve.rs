@@ -6,13 +6,13 @@ use cloister_sandbox::Engine;
 use cloister_web::{Access, Guard, Shutdown};
 use tokio::time::timeout;
 
-use crate::{Config, Error, Lost, cells::Cells, http::routes, runner::Runner};
+use crate::{Config, Error, Lost, cells::Cells, execution::Why, http::routes, runner::Runner};
 
 /// Answers on `listener` until `shutdown` has drained or ended it, or until `lost` is told that the
 /// engine's launcher is gone, which is an error. The engine is stopped when this returns.
 ///
 /// A drain takes no new work, and everything else goes on: running jobs have the configured grace,
-/// then they are cancelled; results that wait for their owner are given a moment to be fetched.
+/// then they are killed and told as lost; results that wait for their owner are given a moment to be fetched.
 pub async fn serve(
     config: Config,
     engine: Engine,
@@ -62,11 +62,8 @@ async fn drained(runner: &Runner, config: &Config) {
     let grace: Duration = config.grace;
     tracing::info!(running = runner.slots.used(), ?grace, "draining");
     if timeout(grace, runner.slots.idle()).await.is_err() {
-        tracing::warn!(
-            running = runner.slots.used(),
-            "cancelling jobs that outlast the grace time"
-        );
-        runner.slots.cancel_all("the runner was stopped before the job had ended");
+        tracing::warn!(running = runner.slots.used(), "killing jobs that outlast the grace time");
+        runner.slots.cancel_all(Why::Stopped);
         runner.slots.idle().await;
     }
     if timeout(config.results.linger, runner.kept.empty()).await.is_err() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::execution::Execution;
+use crate::execution::{Execution, Why};
 
 /// All places.
 #[derive(Debug)]
@@ -58,12 +58,12 @@ impl Slots {
     }
 
     /// Ends every job that runs, and has each say why.
-    pub(crate) fn cancel_all(&self, why: &'static str) {
+    pub(crate) fn cancel_all(&self, why: Why) {
         // A copy, since a job that ends gives its place back.
         let places = self.lock().clone();
         for place in places {
             if let Place::Taken(execution) = place {
-                execution.cancel(Some(why));
+                execution.cancel(why);
             }
         }
     }

@@ -105,9 +105,20 @@ impl Job {
             .unwrap();
     }
 
-    /// Ends as the engine has a cancelled job end.
+    /// Ends as the engine has a cancelled job end that never started.
     pub(super) fn give_in(self) {
         self.end(Outcome::never_ran(Status::Cancelled, None, "cancelled"));
+    }
+
+    /// Ends as the engine has a cancelled job end that runs.
+    pub(super) fn be_killed(self) {
+        let outcome = Outcome {
+            exit_code: Some(137),
+            signal: Some(9),
+            started_at: Some(Timestamp(1000)),
+            ..Outcome::never_ran(Status::Cancelled, None, "cancelled")
+        };
+        self.end(outcome.with_output(Output::new("half".into(), false), Output::default()));
     }
 }
 

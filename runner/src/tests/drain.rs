@@ -7,6 +7,7 @@ use std::{
 };
 
 use cloister_web::Shutdown;
+use serde_json::{Value, json};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 use uuid::Uuid;
 
@@ -70,16 +71,41 @@ async fn a_drain_without_work_ends_at_once() {
     service.ends().await.unwrap();
 }
 
+/// Not as cancelled, which nobody asked for: another runner is to have them.
 #[tokio::test]
-async fn jobs_that_outlast_the_grace_are_cancelled_and_answered() {
+async fn jobs_that_outlast_the_grace_are_killed_and_told_as_lost() {
     let mut service = start(Config { grace: Duration::from_millis(50), ..Config::default() });
     let call = service.client.post(&task());
-    let job = service.job().await;
+    let mut job = service.job().await;
+    job.start();
     service.shutdown.drain();
     job.cancelled().await;
-    job.give_in();
+    job.be_killed();
     let answer = call.await.unwrap();
-    assert!(answer.contains("the runner was stopped"), "{answer}");
+    let result: Value = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["status"], &result["reason"]), (&json!("failed"), &json!("runner_lost")));
+    assert_eq!((&result["exit_code"], &result["signal"]), (&json!(137), &json!(9)));
+    assert_eq!(
+        result["message"],
+        "the runner was stopped, and the job was killed before it had ended"
+    );
+    assert_eq!(result["stdout"], "half");
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_job_whose_owner_asked_first_is_cancelled_also_in_a_drain() {
+    let mut service = start(Config { grace: Duration::from_millis(50), ..Config::default() });
+    let id = Uuid::new_v4();
+    let call = service.client.post(&task_with(id));
+    let job = service.job().await;
+    assert!(service.client.delete(&format!("/executions/{id}")).await.starts_with("HTTP/1.1 202 "));
+    service.shutdown.drain();
+    // Longer than the grace: the runner asks for its end too.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    job.be_killed();
+    assert!(call.await.unwrap().contains("\"status\":\"cancelled\""));
+    service.client.delete(&format!("/executions/{id}")).await;
     service.ends().await.unwrap();
 }
 

@@ -98,8 +98,11 @@ async fn a_closed_connection_cancels_the_job() {
     job.start();
     call.abort();
     job.cancelled().await;
-    job.give_in();
+    job.be_killed();
     assert_eq!(bench.runner.slots.used(), 0);
+    let text = bench.get("/metrics").await.text;
+    let line = "cloister_executions_ended_total{reason=\"cancelled\"} 2\n";
+    assert!(text.contains(line), "a caller that went away cancelled its job: {text}");
 }
 
 #[tokio::test]

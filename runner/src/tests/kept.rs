@@ -138,7 +138,8 @@ async fn a_lease_that_is_not_renewed_ends_the_job() {
     let id = Uuid::new_v4();
     let body = json!({"command": "true", "execution_id": id, "lease": 10});
     let call = bench.execute(&body);
-    let job = bench.job().await;
+    let mut job = bench.job().await;
+    job.start();
     let start = Instant::now();
     sleep(Duration::from_secs(8)).await;
     let renewed = bench.execute(&body);
@@ -146,10 +147,14 @@ async fn a_lease_that_is_not_renewed_ends_the_job() {
     assert!(!job.is_cancelled());
     job.cancelled().await;
     assert_eq!(start.elapsed().as_secs(), 18);
-    job.give_in();
+    job.be_killed();
     for call in [call, renewed] {
         let result = call.await.unwrap().json();
-        assert_eq!(result["status"], "cancelled");
+        assert_eq!(
+            (&result["status"], &result["reason"]),
+            (&json!("failed"), &json!("runner_lost"))
+        );
+        assert_eq!((&result["exit_code"], &result["signal"]), (&json!(137), &json!(9)));
         assert!(result["message"].as_str().unwrap().contains("lease"), "{result}");
     }
 }
