@@ -53,6 +53,9 @@ pub struct RunnerHealth {
     pub version: String,
     /// How many jobs at once.
     pub slots: Slots,
+    /// The machine's load average of the last minute; absent where it can't be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<f64>,
     /// Cores of this machine, the most that one job can ask for.
     pub cpus: f64,
     /// Memory that jobs can have, together and each.

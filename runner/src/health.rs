@@ -1,5 +1,7 @@
 //! What a runner tells of itself.
 
+use std::fs;
+
 use cloister_api::{RunnerHealth, RunnerState, Slots};
 
 use crate::runner::Runner;
@@ -39,12 +41,35 @@ impl Runner {
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
+            load: load(),
             cpus: self.bounds.cpus,
             memory: self.bounds.memory,
             open_files: self.bounds.open_files,
             network_host: host.network_host,
             problems,
             enforcement: host.enforcement.clone(),
+        }
+    }
+}
+
+/// The load average of the last minute (proc_loadavg(5)), read from memory and not from a disk.
+fn load() -> Option<f64> {
+    first(&fs::read_to_string("/proc/loadavg").ok()?)
+}
+
+fn first(loadavg: &str) -> Option<f64> {
+    loadavg.split_ascii_whitespace().next()?.parse().ok().filter(|load: &f64| load.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first;
+
+    #[test]
+    fn the_load_is_the_last_minutes_or_none() {
+        assert_eq!(first("0.52 0.58 0.59 1/389 12345\n"), Some(0.52));
+        for bad in ["", "\n", "busy 1 2", "NaN", "inf"] {
+            assert_eq!(first(bad), None, "{bad}");
         }
     }
 }

@@ -14,10 +14,11 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cloister_api::{Kind, Outcome, RunnerState, Status, Timestamp};
+use cloister_api::{Kind, Outcome, Problem, RunnerState, Status, Timestamp};
 use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
 use futures_util::stream;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -27,6 +28,8 @@ use crate::{
     runner::{Admission, Runner},
 };
 
+/// After how many seconds a runner that takes no work may be back as another process.
+const COME_AGAIN: u64 = 5;
 const NDJSON: &str = "application/x-ndjson";
 
 /// Everything that a runner answers.
@@ -166,26 +169,30 @@ fn unknown(id: Uuid) -> Rejection {
     Rejection::new(Kind::NotFound, detail)
 }
 
-async fn health(State(runner): State<Arc<Runner>>) -> Response {
+async fn health(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Response, Rejection> {
+    Params::read(&uri, &[])?;
     let health = runner.health();
     let status = match health.status {
         RunnerState::Failed => StatusCode::SERVICE_UNAVAILABLE,
         RunnerState::Ok | RunnerState::Degraded | RunnerState::Draining => StatusCode::OK,
     };
-    (status, Json(health)).into_response()
+    Ok((status, Json(health)).into_response())
 }
 
 /// Whether new work should come here: a load balancer's question, where `/health` is a supervisor's.
-async fn ready(State(runner): State<Arc<Runner>>) -> Result<&'static str, Rejection> {
-    let refuse = |detail: &str| Err(Rejection::new(Kind::Unavailable, detail));
+async fn ready(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Json<Value>, Rejection> {
+    Params::read(&uri, &[])?;
+    let refuse =
+        |detail| Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN).into());
     match runner.health().status {
-        RunnerState::Ok | RunnerState::Degraded => Ok("ready\n"),
+        RunnerState::Ok | RunnerState::Degraded => Ok(Json(json!({"status": "ready"}))),
         RunnerState::Draining => refuse("this runner is draining and takes no new work"),
         RunnerState::Failed => refuse("this runner can make no cells any more"),
     }
 }
 
-async fn metrics(State(runner): State<Arc<Runner>>) -> Response {
+async fn metrics(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Response, Rejection> {
+    Params::read(&uri, &[])?;
     runner.metrics.set_gauges(runner.slots.used(), runner.kept.count());
-    metrics_text(runner.metrics.registry())
+    Ok(metrics_text(runner.metrics.registry()))
 }

@@ -40,6 +40,7 @@ pub(super) fn health(boot: u128, slots: usize) -> RunnerHealth {
         boot_id: Uuid::from_u128(boot),
         version: "0".into(),
         slots: Slots { total: slots, used: 0 },
+        load: None,
         cpus: 2.0,
         memory: ByteSize::mib(1024),
         open_files: 1024,

@@ -104,6 +104,7 @@ impl FakeRunner {
             boot_id: Uuid::new_v4(),
             version: "0".into(),
             slots: Slots { total: slots, used: 0 },
+            load: None,
             cpus: 4.0,
             memory: ByteSize::mib(4096),
             open_files: 4096,

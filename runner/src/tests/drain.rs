@@ -57,7 +57,12 @@ async fn a_drain_lets_running_jobs_finish() {
     let refused = service.client.post(&task()).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(service.client.get("/health").await.contains("\"draining\""));
-    assert!(service.client.get("/ready").await.starts_with("HTTP/1.1 503 "));
+    let ready = service.client.get("/ready").await.to_ascii_lowercase();
+    assert!(
+        ready.starts_with("http/1.1 503 ") && ready.contains("\r\nretry-after: 5\r\n"),
+        "{ready}"
+    );
+    assert!(ready.contains("application/problem+json"), "{ready}");
     assert!(!job.is_cancelled());
     job.complete();
     assert!(call.await.unwrap().contains("\"stdout\":\"out\""));

@@ -237,13 +237,19 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
     assert_eq!((health.memory, health.open_files), (ByteSize::mib(1024), 512));
     assert_eq!(health.problems, ["memory is not enforced: no controller; delegate it"]);
     assert_eq!(health.enforcement.len(), 2);
-    assert_eq!(bench.get("/ready").await.status, 200);
+    assert!(health.load.is_some_and(|load| load >= 0.0));
+    let ready = bench.get("/ready").await;
+    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready"})));
+    for path in ["/health", "/ready", "/metrics"] {
+        assert_eq!(bench.get(&format!("{path}?verbose=1")).await.status, 400, "{path}");
+    }
 
     bench.runner.lost.tell();
     let answer = bench.get("/health").await;
     assert_eq!(answer.status, 503);
     assert_eq!(answer.json()["status"], "failed");
-    assert_eq!(bench.get("/ready").await.status, 503);
+    let ready = bench.get("/ready").await;
+    assert_eq!((ready.status, ready.retry_after), (503, true));
     assert_eq!(bench.answered(&task()).await.status, 503);
     job.complete();
     call.await.unwrap();
