@@ -87,6 +87,8 @@ fn the_report_is_the_result() {
         "{report}"
     );
     assert!(report["usage"]["cpu_ms"].as_f64().unwrap() > 0.0, "{report}");
+    // The streams passed through: nothing is known of them here.
+    assert!(report.get("stdout").is_none() && report.get("stderr").is_none(), "{report}");
     fs::remove_dir_all(folder).unwrap();
 }
 

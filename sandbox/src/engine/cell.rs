@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{Network, Output, Task, Timestamp};
+use cloister_api::{Network, Task, Timestamp};
 use nix::errno::Errno;
 
 use super::{
@@ -32,6 +32,8 @@ pub(crate) struct Cell {
     observer: Option<Box<dyn Observer>>,
     /// Descriptors of the caller, until the launcher has them.
     pub(crate) passed: Option<[OwnedFd; 3]>,
+    /// Whether its streams are pipes of ours.
+    captured: bool,
     pub(crate) handles: Option<Handles>,
     cause: Option<Cause>,
     started: Option<(u64, Timestamp)>,
@@ -54,6 +56,7 @@ impl Cell {
         Self {
             task,
             observer: Some(observer),
+            captured: load.passed.is_none(),
             passed: load.passed,
             handles: None,
             cause: None,
@@ -246,8 +249,8 @@ impl Cell {
             usage: meter.map(Meter::usage).unwrap_or_default(),
             ended: monotonic_ns(),
         };
-        let (stdout, stderr): (Output, Output) = (self.stdout.take(), self.stderr.take());
-        let outcome = verdict::outcome(&self.task, records, stdout, stderr, not_enforced);
+        let streams = self.captured.then(|| [self.stdout.take(), self.stderr.take()]);
+        let outcome = verdict::outcome(&self.task, records, streams, not_enforced);
         if let Some(observer) = self.observer.take() {
             observer.ended(outcome);
         }

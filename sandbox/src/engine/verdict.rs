@@ -91,80 +91,74 @@ fn end(records: &Records) -> End {
     }
 }
 
-/// The outcome of a cell.
+/// The outcome of a cell. `streams` are what was kept of both, where they were ours to keep.
 pub(crate) fn outcome(
     task: &Task,
     records: Records,
-    stdout: Output,
-    stderr: Output,
+    streams: Option<[Output; 2]>,
     not_enforced: Vec<String>,
 ) -> Outcome {
     let end = end(&records);
+    let ran = records.started.is_some();
     // Whether a command was executed, or at least tried: else there is nothing to tell of it.
-    let tried = records.started.is_some() || matches!(end, End::NotExecuted(_));
-    let (status, reason, message, exit_code, signal) = match end {
-        End::Cancelled if records.started.is_some() => (
-            Status::Cancelled,
-            None,
-            Some("it was cancelled and killed".into()),
-            Some(128 + SIGKILL),
-            Some(SIGKILL),
-        ),
-        End::Cancelled => {
-            (Status::Cancelled, None, Some("it was cancelled before it ran".into()), None, None)
-        }
-        End::Exit { code: 0, .. } => (Status::Completed, None, None, Some(0), None),
-        End::Exit { code, signal: 0 } => (
-            Status::Failed,
-            Some(Reason::ExitCode),
-            Some(format!("the command ended with exit code {code}")),
-            Some(code),
-            None,
-        ),
-        End::Exit { code, signal } => (
-            Status::Failed,
-            Some(Reason::Signal),
-            Some(signal_message(signal)),
-            Some(code),
-            Some(signal),
-        ),
-        End::Killed(reason) => (
-            Status::Failed,
-            Some(reason),
-            Some(kill_message(reason, task)),
-            Some(128 + SIGKILL),
-            Some(SIGKILL),
-        ),
-        End::NotExecuted(fault) => {
-            // As a shell tells them apart: what is not there, and what can't be executed.
-            let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
-            (
-                Status::Failed,
-                Some(Reason::ExitCode),
-                Some(not_executed_message(fault, task)),
-                Some(code),
-                None,
-            )
-        }
-        End::NoCell(detail) => {
-            let message =
-                format!("the cell could not be made, and the command never ran: {detail}");
-            (Status::Failed, Some(Reason::SandboxError), Some(message), None, None)
-        }
-    };
+    let tried = ran || matches!(end, End::NotExecuted(_));
+    let (status, reason, message, exit_code, signal) = tell(end, task, ran);
     let stopped = records.exit.map_or(records.ended, |exit| exit.at);
-    let runtime_ms = records.started.map(|(at, _)| milliseconds(stopped.saturating_sub(at)));
     let outcome = Outcome {
         exit_code,
         signal,
         started_at: records.started.map(|(_, wall)| wall),
-        runtime_ms,
+        runtime_ms: records.started.map(|(at, _)| milliseconds(stopped.saturating_sub(at))),
         usage: tried.then_some(records.usage),
         not_enforced,
         ..Outcome::never_ran(status, reason, "")
     }
     .with_message(message);
-    if tried { outcome.with_output(stdout, stderr) } else { outcome }
+    match streams {
+        Some([stdout, stderr]) if tried => outcome.with_output(stdout, stderr),
+        _ => outcome,
+    }
+}
+
+/// Status, reason, message, exit code and signal.
+type Told = (Status, Option<Reason>, Option<String>, Option<i32>, Option<i32>);
+
+fn tell(end: End, task: &Task, ran: bool) -> Told {
+    let failed = |reason, message: String, code, signal| {
+        (Status::Failed, Some(reason), Some(message), code, signal)
+    };
+    let killed = (Some(128 + SIGKILL), Some(SIGKILL));
+    match end {
+        End::Cancelled if ran => (
+            Status::Cancelled,
+            None,
+            Some("it was cancelled and killed".into()),
+            killed.0,
+            killed.1,
+        ),
+        End::Cancelled => {
+            (Status::Cancelled, None, Some("it was cancelled before it ran".into()), None, None)
+        }
+        End::Exit { code: 0, .. } => (Status::Completed, None, None, Some(0), None),
+        End::Exit { code, signal: 0 } => {
+            let message = format!("the command ended with exit code {code}");
+            failed(Reason::ExitCode, message, Some(code), None)
+        }
+        End::Exit { code, signal } => {
+            failed(Reason::Signal, signal_message(signal), Some(code), Some(signal))
+        }
+        End::Killed(reason) => failed(reason, kill_message(reason, task), killed.0, killed.1),
+        End::NotExecuted(fault) => {
+            // As a shell tells them apart: what is not there, and what can't be executed.
+            let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
+            failed(Reason::ExitCode, not_executed_message(fault, task), Some(code), None)
+        }
+        End::NoCell(detail) => {
+            let message =
+                format!("the cell could not be made, and the command never ran: {detail}");
+            failed(Reason::SandboxError, message, None, None)
+        }
+    }
 }
 
 /// The outcome of a job whose command could not be laid out for its cell.
@@ -252,7 +246,7 @@ mod tests {
     fn judge(records: Records) -> Outcome {
         let mut task = Task::new(Program::Argv(vec!["nosuch".into()]));
         task.limits.memory = ByteSize::mib(64);
-        outcome(&task, records, Output::default(), Output::default(), Vec::new())
+        outcome(&task, records, Some([Output::default(), Output::default()]), Vec::new())
     }
 
     const KILLED: Option<Exit> = Some(Exit { code: 137, signal: 9, at: 2_000_000 });
