@@ -28,7 +28,7 @@ pub(crate) struct Metrics {
     store_up: IntGauge,
     runner_up: IntGaugeVec,
     runner_slots: IntGaugeVec,
-    runner_failed_cells: IntGaugeVec,
+    runner_failed_cells: IntCounterVec,
 }
 
 impl Metrics {
@@ -41,7 +41,7 @@ impl Metrics {
         )?;
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         put(of, info)?;
-        Ok(Self {
+        let metrics = Self {
             jobs: counter(of, "jobs_total", "Jobs that were submitted.")?,
             completed: counter(of, "jobs_completed_total", "Jobs that ended with exit code 0.")?,
             failed: counter(of, "jobs_failed_total", "Jobs that failed, for whatever reason.")?,
@@ -54,8 +54,11 @@ impl Metrics {
             ends: put(
                 of,
                 IntCounterVec::new(
-                    Opts::new("cloister_job_ends_total", "Ends of jobs by status and reason."),
-                    &["status", "reason"],
+                    Opts::new(
+                        "cloister_job_ends_total",
+                        "Ends of jobs: completed, cancelled, or why they failed.",
+                    ),
+                    &["end"],
                 )?,
             )?,
             attempts: put(
@@ -79,14 +82,32 @@ impl Metrics {
             store_up: gauge(of, "cloister_store_up", "Whether the store takes writes.")?,
             runner_up: runner_gauge(of, "cloister_runner_up", "Whether a runner answers.")?,
             runner_slots: runner_gauge(of, "cloister_runner_slots", "Slots that a runner has.")?,
-            runner_failed_cells: runner_gauge(
+            runner_failed_cells: put(
                 of,
-                "cloister_runner_failed_cells",
-                "Cells that a runner could not make, since this process knows it.",
+                IntCounterVec::new(
+                    Opts::new(
+                        "cloister_runner_failed_cells_total",
+                        "Cells that a runner could not make, since this process knows it.",
+                    ),
+                    &["runner"],
+                )?,
             )?,
             registry,
             scrape: Mutex::new(()),
-        })
+        };
+        metrics.name_labels();
+        Ok(metrics)
+    }
+
+    /// Every label from the start: a rate over a series that appears with its first event misses it.
+    fn name_labels(&self) {
+        for end in [Status::Completed, Status::Cancelled].map(Status::as_str) {
+            self.ends.with_label_values(&[end]);
+        }
+        for reason in Reason::ALL.map(Reason::as_str) {
+            self.ends.with_label_values(&[reason]);
+            self.attempts.with_label_values(&[reason]);
+        }
     }
 
     pub(crate) fn submitted(&self) {
@@ -97,9 +118,8 @@ impl Metrics {
         self.queue_wait.observe(seconds(waited_ms));
     }
 
-    pub(crate) fn repeated(&self, reason: Option<Reason>) {
-        let reason = reason.map_or("", Reason::as_str);
-        self.attempts.with_label_values(&[reason]).inc();
+    pub(crate) fn repeated(&self, reason: Reason) {
+        self.attempts.with_label_values(&[reason.as_str()]).inc();
     }
 
     pub(crate) fn ended(&self, job: &Job) {
@@ -111,8 +131,8 @@ impl Metrics {
         if let Some(ms) = job.runtime_ms {
             self.runtime.observe(ms / 1000.0);
         }
-        let reason = job.reason.map_or("", Reason::as_str);
-        self.ends.with_label_values(&[job.status.as_str(), reason]).inc();
+        let end = job.reason.map_or(job.status.as_str(), Reason::as_str);
+        self.ends.with_label_values(&[end]).inc();
     }
 
     /// Everything as a scraper reads it, the gauges set to how things stand now.
@@ -129,16 +149,15 @@ impl Metrics {
         self.running.set(whole(running));
         self.store_up.set(i64::from(store_up));
         // Those that left are told no more.
-        for gauge in [&self.runner_up, &self.runner_slots, &self.runner_failed_cells] {
-            gauge.reset();
-        }
+        self.runner_up.reset();
+        self.runner_slots.reset();
+        self.runner_failed_cells.reset();
         for runner in runners {
             let label = [&*runner.name];
             self.runner_up.with_label_values(&label).set(i64::from(runner.up));
             let slots = runner.health.as_ref().map_or(0, |health| health.slots.total);
             self.runner_slots.with_label_values(&label).set(whole(slots));
-            let failed = i64::try_from(runner.failed_cells).unwrap_or(i64::MAX);
-            self.runner_failed_cells.with_label_values(&label).set(failed);
+            self.runner_failed_cells.with_label_values(&label).inc_by(runner.failed_cells);
         }
         metrics_text(&self.registry)
     }

@@ -182,6 +182,11 @@ async fn a_refusal_and_a_failed_cell_are_tried_three_times() {
         assert_eq!(job["attempts"].as_array().unwrap().len(), 2);
         let runners = coordinator.client.get("/runners").await.body;
         assert_eq!(runners["runners"][0]["failed_cells"], 3);
+        let line = format!("cloister_runner_failed_cells_total{{runner=\"{}\"}} 3\n", runner.url());
+        for scrape in 0..2 {
+            let text = coordinator.client.get("/metrics").await.expect(200).text;
+            assert!(text.contains(&line), "scrape {scrape}: {text}");
+        }
     }
 }
 

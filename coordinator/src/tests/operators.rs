@@ -24,12 +24,18 @@ async fn the_metrics_have_the_names_of_the_contract() {
         "job_runtime_seconds_count 4",
         "cloister_queue_depth 0",
         "cloister_store_up 1",
-        "cloister_job_ends_total{reason=\"exit_code\",status=\"failed\"} 2",
-        "cloister_job_ends_total{reason=\"\",status=\"cancelled\"} 1",
+        "cloister_job_ends_total{end=\"completed\"} 1",
+        "cloister_job_ends_total{end=\"exit_code\"} 2",
+        "cloister_job_ends_total{end=\"cancelled\"} 1",
+        "cloister_job_ends_total{end=\"runner_out_of_memory\"} 0",
+        "cloister_attempts_repeated_total{reason=\"runner_lost\"} 0",
+        "# TYPE cloister_runner_failed_cells_total counter",
+        &format!("cloister_runner_failed_cells_total{{runner=\"{}\"}} 0", runner.url()),
         &format!("cloister_runner_up{{runner=\"{}\"}} 1", runner.url()),
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in {text}");
     }
+    assert!(!text.contains("=\"\""), "a label without a value: {text}");
     let own = |line: &&str| !line.starts_with('#') && !line.starts_with("cloister_");
     for line in text.lines().filter(own) {
         assert!(line.starts_with("job"), "{line}");

@@ -59,7 +59,9 @@ impl Attempt {
         let jitter = rand::random();
         let action = engine.apply(Event::Ended { job: id, attempt, reason, jitter });
         if let Some(Action::Retry { attempt: next, not_before, .. }) = action {
-            engine.metrics.repeated(reason);
+            if let Some(reason) = reason {
+                engine.metrics.repeated(reason);
+            }
             tracing::info!(
                 job_id = %id,
                 attempt,
