@@ -8,9 +8,11 @@
 
 pub mod census;
 mod client;
+mod jobs;
 mod service;
 
 pub use client::{Client, Response};
+pub use jobs::{finished, until};
 pub use service::{Service, cloister, run, scratch_dir};
 
 use serde_json::{Value, json};

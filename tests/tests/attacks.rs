@@ -25,13 +25,12 @@ fn answers(calls: &[&str]) -> String {
     ))
 }
 
+/// The numbers are x86-64's; what the filter answers on another architecture is tested in its crate.
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn seccomp_refuses_what_jobs_have_no_use_for() {
-    // By number (x86-64): unshare(CLONE_NEWUSER), keyctl, bpf, perf_event_open, ptrace(TRACEME),
+    // By number: unshare(CLONE_NEWUSER), keyctl, bpf, perf_event_open, ptrace(TRACEME),
     // userfaultfd, add_key, mount, fsopen; then clone3, which libc must believe to be absent.
-    if cfg!(not(target_arch = "x86_64")) {
-        panic!("write the numbers of this architecture down here");
-    }
     let calls: Vec<String> = [
         "272, 0x10000000",
         "250, 0, 0",

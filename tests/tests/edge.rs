@@ -1,0 +1,164 @@
+//! What strangers and mistakes get: bad requests, missing tokens, folders of somebody else.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::MetadataExt,
+    time::Duration,
+};
+
+use cloister_tests::{COMPLETED, Client, Service, finished, scratch_dir, verdict};
+use serde_json::json;
+
+/// Sends raw bytes, and comes back with what is answered until the connection closes or nothing
+/// more comes for a while.
+fn raw(client: &Client, bytes: &[u8], patience: Duration) -> String {
+    let mut socket = TcpStream::connect(client.base().trim_start_matches("http://")).unwrap();
+    socket.set_read_timeout(Some(patience)).unwrap();
+    let _ = socket.write_all(bytes);
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    while let Ok(length @ 1..) = socket.read(&mut piece) {
+        answer.extend_from_slice(&piece[..length]);
+    }
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn bad_requests_are_told_what_is_wrong_and_the_service_goes_on() {
+    let up = Service::up(&[]);
+    let client = up.client();
+    for (body, pointer) in [
+        (r#"{"command": "a", "tiemout": 1}"#, "/tiemout"),
+        (r#"{"command": "a", "argv": ["a"]}"#, "/argv"),
+        (r"{}", "/command"),
+        (r#"{"command": ""}"#, "/command"),
+        (r#"{"command": "a\u0000b"}"#, "/command"),
+        (r#"{"command": "a", "timeout": -1}"#, "/timeout"),
+        (r#"{"command": "a", "timeout": 0}"#, "/timeout"),
+        (r#"{"command": "a", "timeout": 1e18}"#, "/timeout"),
+        (r#"{"command": "a", "timeout": "NaN"}"#, "/timeout"),
+        (r#"{"command": "a", "timeout": 1e400}"#, ""),
+        (r#"{"command": "a", "limits": {"memory": "64M"}}"#, "/limits/memory"),
+        (r#"{"command": "a", "limits": {"memory": 12}}"#, "/limits/memory"),
+        (r#"{"command": "a", "limits": {"cpus": 4096}}"#, "/limits/cpus"),
+        (r#"{"command": "a", "limits": {"memory": "8TiB"}}"#, "/limits/memory"),
+        (r#"{"command": "a", "network": "host"}"#, "/network"),
+        (r#"{"command": "a", "env": {"A=B": "c"}}"#, "/env/A=B"),
+        (r#"{"command": "#, ""),
+    ] {
+        let response =
+            client.post_with("/jobs", &[("content-type", "application/json")], body.as_bytes());
+        assert_eq!(response.status, 400, "{body}: {}", response.text());
+        assert_eq!(response.header("content-type"), "application/problem+json");
+        let problem = response.json();
+        assert_eq!(problem["errors"][0]["pointer"], pointer, "{body}: {problem}");
+    }
+    let deep = format!("{{\"command\": {}", "[".repeat(10_000));
+    assert_eq!(
+        client.post_with("/jobs", &[("content-type", "application/json")], deep.as_bytes()).status,
+        400
+    );
+    assert_eq!(client.post_with("/jobs", &[("content-type", "text/plain")], b"{}").status, 415);
+    let host = client.base().trim_start_matches("http://").to_owned();
+    let head = format!("POST /jobs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n");
+    let huge = raw(
+        client,
+        format!("{head}Content-Length: 17825792\r\n\r\n").as_bytes(),
+        Duration::from_secs(20),
+    );
+    assert!(huge.starts_with("HTTP/1.1 413"), "{huge}");
+    let foreign = format!(
+        "{head}Origin: http://evil.example\r\nContent-Length: 21\r\n\r\n{{\"command\": \"echo a\"}}"
+    );
+    assert!(raw(client, foreign.as_bytes(), Duration::from_secs(5)).starts_with("HTTP/1.1 403"));
+    let rebound = "GET /jobs HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
+    assert!(raw(client, rebound.as_bytes(), Duration::from_secs(5)).starts_with("HTTP/1.1 403"));
+    // A body that never comes is given up.
+    let slow = raw(
+        client,
+        format!("{head}Content-Length: 30\r\n\r\n{{").as_bytes(),
+        Duration::from_secs(40),
+    );
+    assert!(slow.starts_with("HTTP/1.1 408"), "{slow}");
+    assert_eq!(verdict(&finished(client, &json!({ "command": "true" }))), COMPLETED);
+    assert_eq!(client.get("/no/such/page").status, 404);
+    assert_eq!(client.get("/openapi.json").status, 404);
+}
+
+#[test]
+fn tokens_open_what_they_should() {
+    let folder = scratch_dir("tokens");
+    let (clients, runners) = (folder.join("clients"), folder.join("runners"));
+    fs::write(&clients, "a-token-of-the-clients-0123456789\n").unwrap();
+    fs::write(&runners, "a-token-of-the-runners-0123456789\n").unwrap();
+    let up = Service::up(&[
+        "--token-file",
+        clients.to_str().unwrap(),
+        "--runner-token-file",
+        runners.to_str().unwrap(),
+    ]);
+    let client = up.client();
+    let json_type = ("content-type", "application/json");
+    let body = br#"{"command": "echo in"}"#;
+    let refused = client.post_with("/jobs", &[json_type], body);
+    assert_eq!((refused.status, refused.header("www-authenticate").is_empty()), (401, false));
+    let bearer = |token: &str| format!("Bearer {token}");
+    let runners_token = bearer("a-token-of-the-runners-0123456789");
+    let clients_token = bearer("a-token-of-the-clients-0123456789");
+    assert_eq!(
+        client.post_with("/jobs", &[json_type, ("authorization", &runners_token)], body).status,
+        401
+    );
+    let job =
+        client.post_with("/jobs?wait=30", &[json_type, ("authorization", &clients_token)], body);
+    assert_eq!((job.status, &job.json()["stdout"]), (201, &json!("in\n")));
+    let runner = up.runner_client();
+    assert_eq!(
+        runner.post_with("/execute", &[json_type, ("authorization", &clients_token)], body).status,
+        401
+    );
+    assert_eq!(
+        runner.post_with("/execute", &[json_type, ("authorization", &runners_token)], body).status,
+        200
+    );
+    assert_eq!(
+        (client.get("/health").status, client.get("/ready").status, client.get("/metrics").status),
+        (200, 200, 200)
+    );
+    drop(up);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn beyond_loopback_it_wants_a_token() {
+    let output =
+        cloister_tests::run(&["up", "--listen", "0.0.0.0:0", "--data", "/var/tmp/cloister-never"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("--token-file") && said.contains("--insecure-no-auth"), "{said}");
+    assert!(!std::path::Path::new("/var/tmp/cloister-never").exists());
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_taken() {
+    let folder = scratch_dir("foreign");
+    fs::write(folder.join("mine"), "x").unwrap();
+    let store = format!("sqlite:{}/a.db", folder.display());
+    let output = cloister_tests::run(&[
+        "coordinator",
+        "--listen",
+        "127.0.0.1:0",
+        "--store",
+        &store,
+        "--runner-url",
+        "http://127.0.0.1:1",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("holds other files"), "{said}");
+    assert_eq!(fs::metadata(folder.join("mine")).unwrap().uid(), 0);
+    assert_eq!(fs::metadata(&folder).unwrap().uid(), 0);
+    fs::remove_dir_all(folder).unwrap();
+}
