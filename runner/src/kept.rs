@@ -129,7 +129,7 @@ impl Kept {
         execution: &Arc<Execution>,
     ) {
         let lease = watch::Sender::new(terms.lease.map(deadline));
-        let keep = keep(Arc::clone(self), terms.id, Arc::clone(execution), lease.subscribe());
+        let keep = keep(Arc::clone(self), *terms, Arc::clone(execution), lease.subscribe());
         let entry = Entry {
             execution: Arc::clone(execution),
             fingerprint: terms.fingerprint,
@@ -182,27 +182,28 @@ fn deadline(lease: Seconds) -> Instant {
 /// The life of one kept execution.
 async fn keep(
     kept: Arc<Kept>,
-    id: Uuid,
+    Terms { id, attempt, .. }: Terms,
     execution: Arc<Execution>,
     mut lease: watch::Receiver<Option<Instant>>,
 ) {
     let outcome = tokio::select! {
         outcome = execution.ended() => outcome,
         () = lease_over(&mut lease) => {
-            tracing::warn!(execution_id = %id, "ending a job whose lease was not renewed");
+            tracing::warn!(execution_id = %id, attempt, "ending a job whose lease was not renewed");
             execution.cancel(Why::LeaseOver);
             execution.ended().await
         }
     };
     tracing::info!(
         execution_id = %id,
+        attempt,
         status = outcome.status.as_str(),
         reason = outcome.reason.map(Reason::as_str),
         runtime_ms = outcome.runtime_ms,
         "an execution ended"
     );
     sleep(kept.limits.keep).await;
-    tracing::warn!(execution_id = %id, "dropping a result that nobody acknowledged");
+    tracing::warn!(execution_id = %id, attempt, "dropping a result that nobody acknowledged");
     kept.remove(id);
 }
 

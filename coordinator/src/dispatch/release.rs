@@ -16,7 +16,7 @@ pub(super) async fn acknowledge(engine: Arc<Engine>, runner: RunnerName, executi
     let give_up = Instant::now() + AT_MOST;
     while let Err(error) = engine.client.delete(&runner, execution).await {
         if Instant::now() >= give_up {
-            tracing::debug!(%runner, %execution, %error, "a result stays unacknowledged");
+            tracing::debug!(%runner, execution_id = %execution, %error, "a result stays unacknowledged");
             return;
         }
         sleep(BETWEEN).await;

@@ -162,7 +162,8 @@ impl Engine {
                 return Err(store_problem(&error));
             }
             self.apply(Event::Cancel { job: id });
-            tracing::info!(job_id = %id, attempt = live.attempt, "job is being cancelled");
+            let runner = live.out.as_ref().map(|(runner, _)| &**runner);
+            tracing::info!(job_id = %id, attempt = live.attempt, runner, "job is being cancelled");
             let started = live.out.is_some_and(|(_, started_at)| started_at.is_some());
             if started {
                 let job = self.view(id).await.map_err(failed)?;

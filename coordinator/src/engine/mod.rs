@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{Job, Outcome, RunnerState, Status, Timestamp};
+use cloister_api::{Job, Outcome, Reason, RunnerState, Status, Timestamp};
 use tokio::{
     sync::{Notify, watch as channel},
     task::JoinSet,
@@ -186,20 +186,21 @@ impl Engine {
                 "it was cancelled before it started",
             ));
             self.persist(|| self.store.finish(job.clone())).await;
-            self.ended(&job);
+            self.ended(&job, None);
         }
         self.recorded(id);
     }
 
-    /// Counts and logs the end of a job, which is recorded.
-    pub(crate) fn ended(&self, job: &Job) {
+    /// Counts and logs the end of a job, which is recorded; `execution` is what its runner knew it by.
+    pub(crate) fn ended(&self, job: &Job, execution: Option<Uuid>) {
         self.metrics.ended(job);
         tracing::info!(
             job_id = %job.job_id,
             attempt = job.attempt,
-            runner = job.runner.as_deref().unwrap_or_default(),
+            execution_id = execution.map(display),
+            runner = job.runner.as_deref(),
             status = job.status.as_str(),
-            reason = job.reason.map_or("", cloister_api::Reason::as_str),
+            reason = job.reason.map(Reason::as_str),
             runtime_ms = job.runtime_ms,
             "job ended"
         );

@@ -5,6 +5,7 @@ mod bad_input;
 mod client;
 mod dispatch;
 mod jobs;
+mod logs;
 mod operators;
 mod restart;
 mod runner;

@@ -7,4 +7,5 @@ mod bench;
 mod drain;
 mod execute;
 mod kept;
+mod logs;
 mod sockets;

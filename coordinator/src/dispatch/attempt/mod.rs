@@ -71,6 +71,13 @@ pub(crate) async fn fresh(
     };
     match engine.store.claim(job, claim.clone()).await {
         Ok(Some(job)) => {
+            tracing::info!(
+                job_id = %job.job_id,
+                attempt,
+                execution_id = %claim.execution_id,
+                %runner,
+                "job is handed to a runner"
+            );
             let mut attempt = Attempt { engine, job, claim, runner, post, taken: false, stop };
             let end = attempt.give().await;
             attempt.conclude(end).await;

@@ -65,8 +65,9 @@ impl Attempt {
             tracing::info!(
                 job_id = %id,
                 attempt,
+                execution_id = %self.claim.execution_id,
                 runner = %self.runner,
-                reason = reason.map_or("", Reason::as_str),
+                reason = reason.map(Reason::as_str),
                 "attempt failed, another follows"
             );
             let job = again(self.job, &self.runner, outcome, next);
@@ -76,7 +77,7 @@ impl Attempt {
             self.job.finish(outcome);
             let job = &self.job;
             engine.persist(|| engine.store.finish(job.clone())).await;
-            engine.ended(job);
+            engine.ended(job, Some(self.claim.execution_id));
         }
         engine.recorded(id);
     }

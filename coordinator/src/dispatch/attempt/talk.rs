@@ -58,6 +58,7 @@ impl Attempt {
             tracing::warn!(
                 job_id = %self.job.job_id,
                 attempt = self.claim.attempt,
+                execution_id = %self.claim.execution_id,
                 runner = %self.runner,
                 error,
                 "lost touch with an attempt; asking its runner"
