@@ -53,7 +53,7 @@ fn an_end_that_came_first_is_told_as_that() {
         let ran = result["runtime_ms"].as_f64().unwrap();
         match result["reason"].as_str() {
             Some(reason) => {
-                assert!(reason == "timeout" && ran >= timeout * 1000.0, "{timeout}: {result}")
+                assert!(reason == "timeout" && ran >= timeout * 1000.0, "{timeout}: {result}");
             }
             None => assert_eq!(verdict(&result), COMPLETED, "{result}"),
         }
