@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use clap::builder::BoolishValueParser;
 use cloister_api::Enforcement;
 use cloister_sandbox::{Config, Engine, Launcher};
 
@@ -14,7 +15,7 @@ use crate::{log, trial::trial};
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Print it as JSON
-    #[arg(long, env = "CLOISTER_JSON")]
+    #[arg(long, env = "CLOISTER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::io::{Write, stdout};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use cloister_api::Job;
 use serde_json::Value;
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub(crate) struct Get {
     #[arg(value_name = "ID")]
     id: Uuid,
     /// Print it as JSON, as is done anyway where stdout is not a terminal
-    #[arg(long, env = "CLOISTER_JSON")]
+    #[arg(long, env = "CLOISTER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     #[command(flatten)]
     connection: Connection,

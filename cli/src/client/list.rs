@@ -3,7 +3,7 @@
 use std::io::{BufWriter, Write, stdout};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use cloister_api::{Job, Status, Timestamp};
 use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -47,10 +47,10 @@ pub(crate) struct List {
     )]
     limit: u32,
     /// All of them, whatever --limit says
-    #[arg(long, env = "CLOISTER_ALL")]
+    #[arg(long, env = "CLOISTER_ALL", value_parser = BoolishValueParser::new())]
     all: bool,
     /// Print JSON, one job a line
-    #[arg(long, env = "CLOISTER_JSON")]
+    #[arg(long, env = "CLOISTER_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
     #[command(flatten)]
     connection: Connection,

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use clap::Args;
+use clap::{Args, builder::BoolishValueParser};
 use cloister_api::{ByteSize, Job, Program, Reason, Stdin};
 use hyper::header::HeaderValue;
 use serde_json::{Map, Value};
@@ -77,13 +77,13 @@ pub(crate) struct Submit {
     #[arg(long, value_name = "SIZE", env = "CLOISTER_OUTPUT")]
     output: Option<ByteSize>,
     /// Read standard input to its end and give it to the job
-    #[arg(long, env = "CLOISTER_STDIN")]
+    #[arg(long, env = "CLOISTER_STDIN", value_parser = BoolishValueParser::new())]
     stdin: bool,
     /// The same key and job handed in again are the same job [default: a random one]
     #[arg(long, value_name = "KEY", env = "CLOISTER_IDEMPOTENCY_KEY", value_parser = key)]
     idempotency_key: Option<HeaderValue>,
     /// Wait until the job has ended; pass on its output and exit code
-    #[arg(long, env = "CLOISTER_WAIT")]
+    #[arg(long, env = "CLOISTER_WAIT", value_parser = BoolishValueParser::new())]
     wait: bool,
     #[command(flatten)]
     program: Line,

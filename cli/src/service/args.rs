@@ -1,11 +1,24 @@
 //! The options of the services. Every one has an environment variable: `CLOISTER_` and its name.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    net::{SocketAddr, ToSocketAddrs},
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
+};
 
-use clap::Args;
+use clap::{
+    Args,
+    builder::{BoolishValueParser, RangedU64ValueParser},
+};
 use cloister_api::{Bounds, ByteSize, Seconds};
 use cloister_sandbox::SERVICE_UID;
 use cloister_web::{BodyLimits, Secret};
+
+/// More cells than this no machine runs; a slot is a place in a table.
+const MAX_SLOTS: u64 = 65_536;
+const EXPOSE: &str = "CLOISTER_EXPOSE";
 
 /// What an operator lets a job ask for.
 #[derive(Args, Clone, Debug)]
@@ -65,10 +78,10 @@ pub(crate) struct Common {
     #[arg(long, value_name = "TOKEN", env = "CLOISTER_TOKEN", hide = true, hide_env_values = true)]
     pub(crate) token: Option<String>,
     /// Serve others than this machine without any token
-    #[arg(long, env = "CLOISTER_INSECURE_NO_AUTH")]
+    #[arg(long, env = "CLOISTER_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
     pub(crate) insecure_no_auth: bool,
     /// Ask for the token at /metrics too
-    #[arg(long, env = "CLOISTER_PROTECT_METRICS")]
+    #[arg(long, env = "CLOISTER_PROTECT_METRICS", value_parser = BoolishValueParser::new())]
     pub(crate) protect_metrics: bool,
     /// The largest body of a request
     #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_BODY", default_value = "16MiB")]
@@ -101,16 +114,17 @@ impl Common {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Cells {
     /// Jobs at once [default: one for each core, and two at least]
-    #[arg(long, value_name = "N", env = "CLOISTER_SLOTS")]
+    #[arg(long, value_name = "N", env = "CLOISTER_SLOTS", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SLOTS))]
     pub(crate) slots: Option<usize>,
     /// One more host folder that cells see, read-only; may be given again
-    #[arg(long, value_name = "PATH", env = "CLOISTER_EXPOSE", value_delimiter = ',')]
-    pub(crate) expose: Vec<PathBuf>,
+    /// [env: CLOISTER_EXPOSE, several separated by commas]
+    #[arg(long, value_name = "PATH")]
+    expose: Vec<PathBuf>,
     /// Let jobs ask for the host's network
     #[arg(long, value_name = "host", env = "CLOISTER_ALLOW_NETWORK", value_parser = ["host"])]
     pub(crate) allow_network: Option<String>,
     /// Start where this host can't enforce everything; results say what was not
-    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED")]
+    #[arg(long, env = "CLOISTER_ALLOW_DEGRADED", value_parser = BoolishValueParser::new())]
     pub(crate) allow_degraded: bool,
 }
 
@@ -136,14 +150,15 @@ pub(crate) struct Queue {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Up {
     /// Where clients reach the coordinator
-    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where the runner is reached
     #[arg(
         long,
         value_name = "ADDRESS",
         env = "CLOISTER_RUNNER_LISTEN",
-        default_value = "127.0.0.1:8080"
+        default_value = "127.0.0.1:8080",
+        value_parser = address
     )]
     pub(crate) runner_listen: SocketAddr,
     /// Where jobs are kept
@@ -164,7 +179,7 @@ pub(crate) struct Up {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Coordinator {
     /// Where clients reach it
-    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000")]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// Where jobs are kept
     #[arg(
@@ -191,7 +206,7 @@ pub(crate) struct Coordinator {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Runner {
     /// Where the coordinator reaches it
-    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8080")]
+    #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
     #[command(flatten)]
     pub(crate) cells: Cells,
@@ -233,11 +248,93 @@ impl Cells {
         }
     }
 
+    /// The folders of the option, or else those of its variable. Read here since for clap a delimiter
+    /// in the variable is one in the option too, where a comma belongs to the path.
+    fn exposed(&self, variable: Option<OsString>) -> Vec<PathBuf> {
+        if !self.expose.is_empty() {
+            return self.expose.clone();
+        }
+        let variable = variable.unwrap_or_default();
+        let paths = variable.as_bytes().split(|byte| *byte == b',');
+        let paths = paths.map(|path| PathBuf::from(OsStr::from_bytes(path)));
+        paths.filter(|path| !path.as_os_str().is_empty()).collect()
+    }
+
     pub(crate) fn launcher(&self) -> cloister_sandbox::Config {
         cloister_sandbox::Config {
-            expose: self.expose.clone(),
+            expose: self.exposed(env::var_os(EXPOSE)),
             network_host: self.allow_network.is_some(),
             max_cells: 0,
         }
+    }
+}
+
+/// An address, or a name with a port: then the first address that it has now.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    if !text.contains(':') {
+        return Err("must be ADDRESS:PORT or NAME:PORT, such as 127.0.0.1:8000".into());
+    }
+    let found = text.to_socket_addrs().map_err(|error| format!("cannot be resolved: {error}"))?;
+    found.into_iter().next().ok_or_else(|| "is a name without any address".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        up: Up,
+    }
+
+    fn read(args: &[&str]) -> Result<Up, clap::Error> {
+        Line::try_parse_from([&["cloister"], args].concat()).map(|line| line.up)
+    }
+
+    #[test]
+    fn names_and_addresses_are_listened_on() {
+        for (text, port) in [("localhost:8123", 8123), ("127.0.0.1:1", 1), ("[::1]:2", 2)] {
+            let up = read(&["--listen", text, "--runner-listen", text]).unwrap();
+            assert!(up.listen.ip().is_loopback() && up.listen.port() == port, "{text}");
+            assert_eq!(up.runner_listen, up.listen);
+        }
+        for (text, why) in [("8000", "NAME:PORT"), ("localhost:http:1", "resolved")] {
+            let error = read(&["--listen", text]).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn there_is_at_least_one_slot() {
+        assert_eq!(read(&["--slots", "1"]).unwrap().cells.slots, Some(1));
+        for bad in ["0", "-1", "99999999999999"] {
+            assert!(read(&["--slots", bad]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_comma_belongs_to_the_path_of_an_option() {
+        let cells = read(&["--expose", "/a,b", "--expose", "/c"]).unwrap().cells;
+        let paths = |of: &[&str]| of.iter().map(PathBuf::from).collect::<Vec<_>>();
+        assert_eq!(cells.exposed(Some("/d".into())), paths(&["/a,b", "/c"]));
+        let none = read(&[]).unwrap().cells;
+        assert_eq!(none.exposed(Some("/d,/e f,".into())), paths(&["/d", "/e f"]));
+        assert_eq!(none.exposed(Some("".into())), paths(&[]));
+        assert_eq!(none.exposed(None), paths(&[]));
+    }
+
+    #[test]
+    fn an_operators_maxima_become_bounds() {
+        let bounds = |args: &[&str]| read(args).unwrap().common.maxima.bounds();
+        assert_eq!(bounds(&[]), Bounds::default());
+        assert_eq!(bounds(&["--max-cpu-time", "5s"]).cpu_time, Some(Seconds::new(5)));
+        // The kernel takes no more.
+        assert_eq!(bounds(&["--max-pids", "5000000"]).pids, 4_194_303);
     }
 }

@@ -132,3 +132,24 @@ fn a_job_whose_id_nobody_read_is_worth_one() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("was handed in"), "{}", text(&output.stderr));
 }
+
+#[test]
+fn flags_are_read_from_the_environment_as_people_write_them() {
+    let refused = |value: &str| {
+        let mut command = crate::fake::client(&["coordinator", "--listen", "0.0.0.0:0"]);
+        let output = command.env("CLOISTER_PROTECT_METRICS", value).output().unwrap();
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    for value in ["1", "0", "true", "false", "yes", "no", "on", "off"] {
+        let (code, told) = refused(value);
+        assert!(code == Some(1) && told.contains("--insecure-no-auth"), "{value}: {told}");
+    }
+    assert_eq!(refused("maybe").0, Some(2));
+
+    let fake = with_jobs(vec![pending("true")]);
+    for (name, value) in [("CLOISTER_WAIT", "0"), ("CLOISTER_STDIN", "off")] {
+        let mut command = fake.client(&["submit", "--", "true"]);
+        let output = command.env(name, value).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{name}: {}", text(&output.stderr));
+    }
+}
