@@ -23,8 +23,8 @@ pub enum Error {
     },
     /// The listening socket tells no address.
     #[error("cannot tell which address the listening socket has: {0}")]
-    Address(#[source] io::Error),
+    Address(io::Error),
     /// A metric's name was taken.
-    #[error("cannot register the metrics: {0}")]
+    #[error("cannot register the metrics")]
     Metrics(#[from] prometheus::Error),
 }

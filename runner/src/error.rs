@@ -10,9 +10,9 @@ pub enum Error {
     Web(#[from] cloister_web::Error),
     /// The listening socket does not tell its address.
     #[error("cannot read the address of the listening socket: {0}")]
-    Address(#[source] io::Error),
+    Address(io::Error),
     /// A metric's name is used twice, or is malformed.
-    #[error("cannot register the runner's metrics: {0}")]
+    #[error("cannot register the runner's metrics")]
     Metrics(#[from] prometheus::Error),
     /// The process that makes cells is gone, and every cell with it.
     #[error(

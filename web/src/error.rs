@@ -1,4 +1,5 @@
-//! What keeps a service from starting.
+//! What keeps a service from starting. A cause stands in the message, and is no `source` as well:
+//! whoever prints the whole chain would say it twice.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -16,12 +17,12 @@ pub enum Error {
         listen: SocketAddr,
     },
     /// A token's file can't be read.
-    #[error("cannot read the token file {}: {source}", path.display())]
+    #[error("cannot read the token file {}: {cause}", path.display())]
     TokenFile {
         /// The file.
         path: PathBuf,
         /// The kernel's answer.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A token that protects nothing, or that no header can carry.
     #[error("the token {origin} is not usable: it {reason}; make one with `openssl rand -hex 32`")]
@@ -33,8 +34,8 @@ pub enum Error {
     },
     /// The socket can't be used by the runtime.
     #[error("cannot serve on the listening socket: {0}")]
-    Listener(#[source] io::Error),
+    Listener(io::Error),
     /// No handler for SIGTERM or SIGINT.
     #[error("cannot listen for SIGTERM and SIGINT: {0}")]
-    Signals(#[source] io::Error),
+    Signals(io::Error),
 }

@@ -50,7 +50,7 @@ impl Secret {
     /// Reads a token from a file that holds nothing else. A file that everybody on the machine can
     /// read is a warning in the log: in a container that may be as intended.
     pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::TokenFile { path: path.into(), source };
+        let failed = |cause| Error::TokenFile { path: path.into(), cause };
         let file = File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.is_dir() {
@@ -136,6 +136,8 @@ mod tests {
         let path = folder.join("token");
         let missing = Secret::from_file(&path).unwrap_err().to_string();
         assert!(missing.contains("token") && missing.contains("No such file"), "{missing}");
+        // Whoever prints the causes too does not say it twice.
+        assert!(std::error::Error::source(&Secret::from_file(&path).unwrap_err()).is_none());
         assert!(matches!(Secret::from_file(&folder), Err(Error::TokenFile { .. })));
         fs::write(&path, format!("{TOKEN}\n")).unwrap();
         assert!(Secret::from_file(&path).unwrap().matches(TOKEN.as_bytes()));

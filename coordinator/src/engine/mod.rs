@@ -180,11 +180,7 @@ impl Engine {
     /// Records a job that no runner has as cancelled.
     async fn withdraw(self: Arc<Self>, id: Uuid) {
         if let Some(mut job) = self.fetch(id).await {
-            job.finish(Outcome::never_ran(
-                Status::Cancelled,
-                None,
-                "it was cancelled before it started",
-            ));
+            job.finish(cancelled_before_start(&job));
             self.persist(|| self.store.finish(job.clone())).await;
             self.ended(&job, None);
         }
@@ -353,6 +349,21 @@ impl Engine {
             }
         }
     }
+}
+
+/// How a job ends that was cancelled before its present attempt began.
+pub(crate) fn cancelled_before_start(job: &Job) -> Outcome {
+    let message = match job.attempts.last() {
+        // It has done something, which "before it started" alone would deny.
+        Some(past) => {
+            let (before, now) = (past.attempt, job.attempt);
+            let ran = past.outcome.started_at.is_some();
+            let verb = if ran { "ran" } else { "was made" };
+            format!("it was cancelled before attempt {now} started; attempt {before} {verb} before")
+        }
+        None => "it was cancelled before it started".into(),
+    };
+    Outcome::never_ran(Status::Cancelled, None, message)
 }
 
 /// A lock that is held without an await; what it guards is whole also if a thread panicked.

@@ -89,16 +89,18 @@ fn query(params: &Params) -> Result<Query, Problem> {
         Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
         None => Err(invalid("label", "must be NAME:VALUE")),
     });
-    let limit = params.get::<usize>("limit")?.unwrap_or(MAX_LIMIT);
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(invalid("limit", &format!("must be from 1 to {MAX_LIMIT}")));
-    }
+    let limit = params.text("limit").map(|text| {
+        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.ok_or_else(|| {
+            invalid("limit", &format!("must be a whole number from 1 to {MAX_LIMIT}"))
+        })
+    });
     Ok(Query {
         status: one_of(params, "status", &statuses, Status::as_str)?,
         reason: one_of(params, "reason", &Reason::ALL, Reason::as_str)?,
         labels: label.transpose()?.into_iter().collect(),
         before: params.text("next").map(page::read).transpose()?,
-        limit,
+        limit: limit.transpose()?.unwrap_or(MAX_LIMIT),
     })
 }
 

@@ -12,12 +12,12 @@ pub enum StoreError {
         url: String,
     },
     /// The file or its folder can't be made or opened.
-    #[error("opening the store {path} failed: {source}; check that its folder can be written")]
+    #[error("opening the store {path} failed: {cause}; check that its folder can be written")]
     File {
         /// The database's file.
         path: PathBuf,
         /// Why.
-        source: Arc<io::Error>,
+        cause: Arc<io::Error>,
     },
     /// Another process has it.
     #[error("the store {path} is in use by another coordinator; give each its own")]
@@ -45,22 +45,22 @@ pub enum StoreError {
         path: PathBuf,
     },
     /// SQLite could not do it.
-    #[error("{doing} the store {path} failed: {source}")]
+    #[error("{doing} the store {path} failed: {cause}")]
     Sqlite {
         /// What was attempted, such as `writing`.
         doing: &'static str,
         /// The database's file.
         path: PathBuf,
         /// Why.
-        source: Arc<rusqlite::Error>,
+        cause: Arc<rusqlite::Error>,
     },
     /// A row does not read as what was written.
-    #[error("the store {path} holds a record that can't be read: {source}")]
+    #[error("the store {path} holds a record that can't be read: {cause}")]
     Record {
         /// The database's file.
         path: PathBuf,
         /// Why.
-        source: Arc<serde_json::Error>,
+        cause: Arc<serde_json::Error>,
     },
     /// The store is closed: the process is ending.
     #[error("the store {path} is closed")]

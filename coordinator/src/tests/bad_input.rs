@@ -88,6 +88,11 @@ async fn addresses_and_queries_are_read_as_strictly() {
         let answer = client.get(path).await;
         assert_eq!(answer.status, 400, "{path}: {}", answer.text);
     }
+    for limit in ["-1", "0", "101", "1.5", "", "x"] {
+        let answer = client.get(&format!("/jobs?limit={limit}")).await.expect(400);
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains("a whole number from 1 to 100"), "{limit}: {detail}");
+    }
     for path in [
         "/",
         "/jobs/",

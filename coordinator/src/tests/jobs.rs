@@ -218,3 +218,22 @@ async fn what_no_runner_could_ever_hold_is_refused() {
     assert_eq!(problem["errors"][0]["pointer"], "/network");
     assert_eq!(runner.lock().mood, Mood::Good);
 }
+
+#[tokio::test]
+async fn a_job_that_is_cancelled_in_its_back_off_says_that_it_ran_before() {
+    let runner = FakeRunner::new(1).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    let client = &coordinator.client;
+    let body = json!({"command": "exit 3", "retries": 5, "retry_on": ["exit_code"]});
+    let id = client.post("/jobs", &body).await.expect(201).id();
+    client.until_pending(&id, "to try again").await;
+    let job = client.delete(&format!("/jobs/{id}")).await.expect(200).body;
+    let (before, now) = (job["attempts"].as_array().unwrap().len(), &job["attempt"]);
+    assert_eq!((&job["status"], now), (&json!("cancelled"), &json!(before + 1)));
+    let message = job["message"].as_str().unwrap();
+    assert!(
+        message.ends_with(&format!("before attempt {now} started; attempt {before} ran before")),
+        "{message}"
+    );
+    assert_eq!((job.get("stdout"), job.get("usage")), (None, None));
+}

@@ -29,9 +29,9 @@ impl Faulty {
         let path = "store.db".into();
         let message = Some("database or disk is full".to_owned());
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        let source = Arc::new(rusqlite::Error::SqliteFailure(code, message));
+        let cause = Arc::new(rusqlite::Error::SqliteFailure(code, message));
         let doing = "writing";
-        Box::pin(async move { Err(StoreError::Sqlite { doing, path, source }) })
+        Box::pin(async move { Err(StoreError::Sqlite { doing, path, cause }) })
     }
 }
 

@@ -13,7 +13,10 @@ use super::{
     },
     Attempt, End, Untaken,
 };
-use crate::{engine::start, scheduler::Event};
+use crate::{
+    engine::{cancelled_before_start, start},
+    scheduler::Event,
+};
 
 /// Between two tries to reach a runner that has an attempt.
 const AGAIN: Duration = Duration::from_millis(250);
@@ -21,7 +24,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 impl Attempt {
     pub(super) async fn give(&mut self) -> End {
         if *self.stop.borrow() {
-            return Self::cancelled();
+            return self.cancelled();
         }
         self.follow(None).await
     }
@@ -89,7 +92,7 @@ impl Attempt {
                         return Ok(lost);
                     }
                     if *self.stop.borrow() {
-                        return Ok(Self::cancelled());
+                        return Ok(self.cancelled());
                     }
                 }
             }
@@ -142,12 +145,8 @@ impl Attempt {
         ))
     }
 
-    fn cancelled() -> End {
-        let message = "it was cancelled before it started";
-        End::Ended {
-            outcome: Box::new(Outcome::never_ran(Status::Cancelled, None, message)),
-            held: false,
-        }
+    fn cancelled(&self) -> End {
+        End::Ended { outcome: Box::new(cancelled_before_start(&self.job)), held: false }
     }
 
     fn body(&self) -> Bytes {

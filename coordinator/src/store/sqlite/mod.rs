@@ -47,7 +47,7 @@ impl Sqlite {
         let failed = |source: rusqlite::Error| StoreError::Sqlite {
             doing: "opening",
             path: path.into(),
-            source: Arc::new(source),
+            cause: Arc::new(source),
         };
         let mut connection = Connection::open(path).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
@@ -61,12 +61,12 @@ impl Sqlite {
     }
 
     fn record_error(&self, source: serde_json::Error) -> StoreError {
-        StoreError::Record { path: self.path.to_path_buf(), source: Arc::new(source) }
+        StoreError::Record { path: self.path.to_path_buf(), cause: Arc::new(source) }
     }
 }
 
 fn file(path: &Path, source: io::Error) -> StoreError {
-    StoreError::File { path: path.into(), source: Arc::new(source) }
+    StoreError::File { path: path.into(), cause: Arc::new(source) }
 }
 
 /// Makes the file, readable by nobody else (it holds what users send), and locks a file beside it:

@@ -53,7 +53,7 @@ impl Readers {
         let failed = |source: rusqlite::Error| StoreError::Sqlite {
             doing: "reading",
             path: self.path.to_path_buf(),
-            source: Arc::new(source),
+            cause: Arc::new(source),
         };
         result.await.map_err(|_| closed())?.map_err(failed)
     }

@@ -65,7 +65,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     let failed = |source: rusqlite::Error| StoreError::Sqlite {
         doing: "setting up",
         path: path.into(),
-        source: Arc::new(source),
+        cause: Arc::new(source),
     };
     connection.busy_timeout(BUSY).map_err(failed)?;
     let found = version(connection, path)?;
@@ -90,7 +90,7 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let (application, version, tables) = all().map_err(|source| StoreError::Sqlite {
         doing: "reading",
         path: path.into(),
-        source: Arc::new(source),
+        cause: Arc::new(source),
     })?;
     if application == APPLICATION_ID || (application, version, tables) == (0, 0, 0) {
         Ok(version)

@@ -145,7 +145,7 @@ fn answer(
     let failure = result.as_ref().err().map(|error| StoreError::Sqlite {
         doing: "writing",
         path: path.into(),
-        source: Arc::new(describe(error)),
+        cause: Arc::new(describe(error)),
     });
     for call in batch {
         call.answer(failure.clone().map_or(Ok(()), Err));
