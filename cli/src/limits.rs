@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use clap::Args;
-use cloister_api::{ByteSize, Limits, Network, Program, Seconds};
+use cloister_api::{ByteSize, Network, Program, Seconds};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -15,7 +15,7 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "TIME", env = "CLOISTER_TIMEOUT")]
     timeout: Option<Seconds>,
     /// Cores, as bandwidth: 0.5 is half a core
-    #[arg(long, value_name = "CORES", env = "CLOISTER_CPUS")]
+    #[arg(long, value_name = "CORES", env = "CLOISTER_CPUS", value_parser = cores)]
     cpus: Option<f64>,
     /// Memory and swap together: 64MiB, 1GiB or a number of bytes
     #[arg(long, value_name = "SIZE", env = "CLOISTER_MEMORY")]
@@ -44,28 +44,11 @@ pub(crate) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Puts them into a task; what was not given keeps its default.
-    pub(crate) fn apply(&self, task: &mut cloister_api::Task) {
-        let default = Limits::default();
-        task.timeout = self.timeout.unwrap_or(task.timeout);
-        task.network = self.network;
-        task.env.extend(self.env.iter().cloned());
-        if let Some(cwd) = &self.cwd {
-            task.cwd.clone_from(cwd);
-        }
-        task.limits = Limits {
-            cpus: self.cpus.unwrap_or(default.cpus),
-            memory: self.memory.unwrap_or(default.memory),
-            pids: self.pids.unwrap_or(default.pids),
-            disk: self.disk.unwrap_or(default.disk),
-            cpu_time: self.cpu_time,
-            open_files: self.open_files.unwrap_or(default.open_files),
-            output: default.output,
-        };
+    /// Whether the host's network is asked for.
+    pub(crate) fn host_network(&self) -> bool {
+        self.network == Network::Host
     }
-}
 
-impl LimitArgs {
     /// A request for `program` with what was given and nothing else: the defaults are for those to
     /// fill in who know an operator's maxima and what their machine has.
     pub(crate) fn request(&self, program: &Program) -> serde_json::Result<Map<String, Value>> {
@@ -101,6 +84,12 @@ pub(crate) fn put<T: Serialize>(
         request.insert(name.into(), serde_json::to_value(value)?);
     }
     Ok(())
+}
+
+/// JSON has no word for what is not a number, or endless.
+fn cores(text: &str) -> Result<f64, String> {
+    let cores = text.parse().ok().filter(|cores: &f64| cores.is_finite());
+    cores.ok_or_else(|| "must be a number of cores, such as 0.5".into())
 }
 
 fn network(text: &str) -> Result<Network, String> {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Status, Task};
+use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Seconds, Status, Task};
 use cloister_sandbox::{Config, Engine, Host, Launcher, Stdio};
 use nix::sys::{
     signal::{SigSet, Signal},
@@ -61,8 +61,6 @@ pub(crate) fn main(args: Args) -> ExitCode {
 
 /// The outcome, and the signal that was passed on to us, if one was.
 fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
-    let mut task = Task::new(Program::Argv(args.command));
-    args.limits.apply(&mut task);
     let report = args
         .report
         .map(|path| {
@@ -70,11 +68,8 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
                 .with_context(|| format!("the report {} cannot be written", path.display()))
         })
         .transpose()?;
-    let config = Config {
-        expose: args.expose,
-        network_host: task.network == cloister_api::Network::Host,
-        max_cells: 1,
-    };
+    let config =
+        Config { expose: args.expose, network_host: args.limits.host_network(), max_cells: 1 };
     let launcher = Launcher::fork(&config)?;
     let host = launcher.host();
     let missing = host.not_enforced();
@@ -88,7 +83,8 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
         }
         eprintln!("cloister: not enforced here: {missing}");
     }
-    let task = validated(task, host)?;
+    let body = serde_json::to_vec(&args.limits.request(&Program::Argv(args.command))?)?;
+    let task = validated(&body, host)?;
     let stdio = Stdio::Passed([
         passed(io::stdin().as_fd(), "standard input")?,
         passed(io::stdout().as_fd(), "standard output")?,
@@ -129,20 +125,17 @@ fn passed(fd: BorrowedFd<'_>, name: &str) -> anyhow::Result<OwnedFd> {
     Ok(fd.try_clone_to_owned()?)
 }
 
-/// The same ranges hold as for a request by HTTP, with this machine's own as the upper ones.
-fn validated(task: Task, host: &Host) -> anyhow::Result<Task> {
-    let bounds = Bounds {
-        timeout: cloister_api::Seconds::new(u64::from(u32::MAX)),
-        ..host.bounds(&Bounds::default())
-    };
-    let request =
-        ExecuteRequest { task, execution_id: None, attempt: None, epoch: None, lease: None };
-    let checked = ExecuteRequest::parse(&serde_json::to_vec(&request)?, &bounds);
+/// The same ranges and defaults hold as for a request by HTTP, with this machine's own as the upper
+/// ones.
+fn validated(body: &[u8], host: &Host) -> anyhow::Result<Task> {
+    let widest = Bounds { timeout: Seconds::new(u64::from(u32::MAX)), ..Bounds::default() };
+    let checked = ExecuteRequest::parse(body, &host.bounds(&widest));
     checked.map(|request| request.task).map_err(|problem| {
-        let faults = problem
-            .errors
-            .iter()
-            .map(|fault| format!("{} {}", option(&fault.pointer), fault.detail));
+        let faults = problem.errors.iter().map(|fault| {
+            // An operator's options are no options here.
+            let detail = fault.detail.split(" (--max-").next().unwrap_or_default();
+            format!("{} {detail}", option(&fault.pointer))
+        });
         anyhow::anyhow!(faults.collect::<Vec<_>>().join("; "))
     })
 }

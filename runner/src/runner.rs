@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Network, Problem, Task};
-use cloister_sandbox::Host;
 use cloister_web::{BodyReader, Shutdown};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -56,7 +55,7 @@ impl Runner {
         let slots = config.slots.unwrap_or_else(|| cells.host().cores.max(2)).max(1);
         Ok(Self {
             boot_id: Uuid::new_v4(),
-            bounds: narrowed(&config.bounds, cells.host()),
+            bounds: cells.host().bounds(&config.bounds),
             slots: Slots::new(slots),
             kept: Kept::new(config.results),
             metrics: Arc::new(Metrics::new(slots)?),
@@ -164,16 +163,4 @@ fn stale(request: &ExecuteRequest, newest: u64) -> Problem {
     let epoch = request.epoch.unwrap_or_default();
     let detail = format!("epoch {epoch} is over: a coordinator of epoch {newest} leads now");
     Problem::new(Kind::Conflict, detail)
-}
-
-/// What the operator allows and the machine has.
-fn narrowed(bounds: &Bounds, host: &Host) -> Bounds {
-    #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 cores")]
-    let cores = host.cores as f64;
-    Bounds {
-        cpus: bounds.cpus.min(cores),
-        memory: bounds.memory.min(host.memory),
-        open_files: bounds.open_files.min(host.open_files),
-        ..bounds.clone()
-    }
 }

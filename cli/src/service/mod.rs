@@ -140,7 +140,8 @@ fn launcher(cells: &args::Cells) -> anyhow::Result<Launcher> {
             lines.concat()
         );
     }
-    tracing::warn!(not_enforced = ?launcher.host().not_enforced(), "not everything is enforced here:{}", lines.concat());
+    let not_enforced = launcher.host().not_enforced().join(",");
+    tracing::warn!(not_enforced, "not everything is enforced here:{}", lines.concat());
     Ok(launcher)
 }
 
