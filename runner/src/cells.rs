@@ -41,7 +41,7 @@ impl Cells for Engine {
 
 /// Whether the process that makes cells is gone. One clone is told by the engine
 /// (`Engine::start(launcher, move || lost.tell())`), another one is given to
-/// [`serve`](crate::serve).
+/// [`serve`](crate::serve()).
 #[derive(Clone, Debug)]
 pub struct Lost(Arc<watch::Sender<bool>>);
 

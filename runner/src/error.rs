@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// What ended [`serve`](crate::serve).
+/// What ended [`serve`](crate::serve()).
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The edge could not be set up.

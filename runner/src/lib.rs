@@ -4,7 +4,7 @@
 //! there are never more jobs than slots, and no job outlives whoever it belongs to: its connection,
 //! its lease, or the runner itself.
 //!
-//! Reading order: [`serve`] (the life of a runner), `http` (its routes), `runner` (who is taken,
+//! Reading order: [`serve()`] (the life of a runner), `http` (its routes), `runner` (who is taken,
 //! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id), `log` (what a
 //! run has said), `slots`, `metrics`, `health`.
 //!

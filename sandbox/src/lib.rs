@@ -22,8 +22,8 @@
 //! - A command never passes through the launcher: the engine hands it to the cell's PID 1, which is
 //!   confined already. The privileged side parses nothing that a user wrote.
 //!
-//! Reading order: [`launcher`] (how a cell is made), [`cell`] (what happens inside, step by step),
-//! [`cgroup`] (limits and their records), [`engine`] (how it ends and what it is called).
+//! Reading order: `launcher` (how a cell is made), `cell` (what happens inside, step by step),
+//! `cgroup` (limits and their records), `engine` (how it ends and what it is called).
 
 mod cell;
 mod cgroup;
@@ -40,4 +40,4 @@ pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
-pub use privilege::{Confined, SERVICE_UID, drop_privileges, private_store};
+pub use privilege::{SERVICE_UID, drop_privileges, private_store};

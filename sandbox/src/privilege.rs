@@ -23,10 +23,6 @@ use crate::{
 /// of systemd's dynamic users, which no login has.
 pub const SERVICE_UID: u32 = 61_840;
 
-/// Proof that this process has no privileges left.
-#[derive(Clone, Copy, Debug)]
-pub struct Confined(());
-
 /// Makes the folder of `store` a place that [`drop_privileges`]' user can use, even below a private
 /// home, and comes back with the store's path as this process will see it: the folder is handed to
 /// that user, and shown in this process's own mount namespace. Without privileges it is used where it
@@ -102,7 +98,7 @@ fn hand_over(folder: &Path, name: &OsStr, user: u32) -> Result<(), Error> {
 
 /// Becomes `user` and gives up every capability, for ever, and the right to gain any. For a process
 /// that has none to begin with only the last part matters.
-pub fn drop_privileges(user: u32) -> Result<Confined, Error> {
+pub fn drop_privileges(user: u32) -> Result<(), Error> {
     let capabilities = |e: caps::errors::CapsError| {
         Error::os("dropping capabilities", io::Error::other(e.to_string()))
     };
@@ -118,6 +114,5 @@ pub fn drop_privileges(user: u32) -> Result<Confined, Error> {
     for set in [CapSet::Ambient, CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
         caps::clear(None, set).map_err(capabilities)?;
     }
-    prctl::set_no_new_privs().context("setting no_new_privs")?;
-    Ok(Confined(()))
+    prctl::set_no_new_privs().context("setting no_new_privs")
 }

@@ -2,7 +2,7 @@
 //!
 //! The order is the design:
 //!
-//! 1. [`arrange`](descriptors): descriptors 0, 1, 2 are the job's, 3 is the line to the engine, all
+//! 1. [`descriptors`]: 0, 1, 2 are the job's, 3 is the line to the engine, all
 //!    others are closed, before anything else can happen to them.
 //! 2. Wait until the launcher has written the id maps and moved the cell into its cgroup.
 //! 3. [`view`]: mounts, host name, loopback, cgroup namespace: all that needs a capability.
