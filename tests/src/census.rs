@@ -44,8 +44,8 @@ impl Census {
             ("cgroups of cells", cgroups("/cell-").len()),
             ("mounts of this machine", lines("/proc/self/mountinfo")),
             ("mounts of the launcher", lines(&format!("/proc/{launcher}/mountinfo"))),
-            ("descriptors of the launcher", entries(&format!("/proc/{launcher}/fd"))),
-            ("descriptors of the service", entries(&format!("/proc/{service}/fd"))),
+            ("descriptors of the launcher", descriptors(launcher)),
+            ("descriptors of the service", descriptors(service)),
             ("children of the launcher", children(launcher)),
         ]))
     }
@@ -63,6 +63,11 @@ impl Census {
             thread::sleep(Duration::from_millis(50));
         }
     }
+}
+
+/// Descriptors that a process has open.
+pub fn descriptors(pid: Pid) -> usize {
+    entries(&format!("/proc/{pid}/fd"))
 }
 
 fn lines(path: &str) -> usize {

@@ -3,6 +3,8 @@
 use std::{
     collections::HashSet,
     fs,
+    io::{Read, Write},
+    net::TcpStream,
     sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -216,12 +218,12 @@ fn a_closed_connection_cancels_its_job() {
     let client = runner.client();
     let body = shell("sleep 98763", &json!({}), 300.0).to_string();
     let address = client.base().trim_start_matches("http://").to_owned();
-    let mut socket = std::net::TcpStream::connect(&address).unwrap();
+    let mut socket = TcpStream::connect(&address).unwrap();
     let head = format!(
         "POST /execute HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    std::io::Write::write_all(&mut socket, (head + &body).as_bytes()).unwrap();
+    socket.write_all((head + &body).as_bytes()).unwrap();
     let until = Instant::now() + Duration::from_secs(30);
     while census::processes("sleep 98763").is_empty() {
         assert!(Instant::now() < until, "the job does not start");
@@ -325,6 +327,7 @@ fn a_service_without_descriptors_loses_no_verdict() {
     let _alone = alone();
     let runner = Service::runner_with_descriptors(300, &["--slots", "4"]);
     let address = runner.client().base().trim_start_matches("http://").to_owned();
+    let connect = || TcpStream::connect(&address).unwrap();
     thread::scope(|scope| {
         // A job that must be ended by a reading of its CPU time, started before it gets tight.
         let task = shell("while :; do :; done", &json!({ "cpu_time": 0.7 }), 60.0);
@@ -335,9 +338,28 @@ fn a_service_without_descriptors_loses_no_verdict() {
             assert!(Instant::now() < until, "the job does not start");
             thread::sleep(Duration::from_millis(5));
         }
-        let idle: Vec<_> =
-            (0..400).map_while(|_| std::net::TcpStream::connect(&address).ok()).collect();
+        let mut early: Vec<_> = (0..3).map(|_| connect()).collect();
+        let idle: Vec<_> = (0..400).map_while(|_| TcpStream::connect(&address).ok()).collect();
         assert!(idle.len() > 100, "{} connections", idle.len());
+        let until = Instant::now() + Duration::from_secs(10);
+        while census::descriptors(runner.pid()) < 299 {
+            assert!(Instant::now() < until, "it does not run short");
+            thread::sleep(Duration::from_millis(5));
+        }
+        // Cells that are asked for now can't be taken over, or only in part.
+        for socket in &mut early {
+            let body = r#"{"command": "echo ok"}"#;
+            let request = format!(
+                "POST /execute HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            socket.write_all(request.as_bytes()).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let mut answer = [0; 12];
+            socket.read_exact(&mut answer).unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 "), "{answer:?}");
+        }
         assert_eq!(verdict(&busy.join().unwrap()), killed("cpu_time"));
         drop(idle);
     });
