@@ -13,7 +13,7 @@ mod service;
 
 pub use client::{Client, Response};
 pub use jobs::{finished, until};
-pub use service::{Service, cloister, run, scratch_dir};
+pub use service::{Scratch, Service, cloister, run};
 
 use serde_json::{Value, json};
 

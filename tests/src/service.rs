@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener},
+    ops::Deref,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -31,9 +32,11 @@ pub fn cloister() -> PathBuf {
     path
 }
 
-/// Runs `cloister` with these arguments to its end.
+/// Runs `cloister` with these arguments to its end, which must come within two minutes.
 pub fn run(args: &[&str]) -> Output {
-    Command::new(cloister())
+    Command::new("/usr/bin/timeout")
+        .args(["--kill-after=5", "120"])
+        .arg(cloister())
         .args(args)
         .env_remove("CLOISTER_TOKEN")
         .stdin(Stdio::null())
@@ -41,14 +44,33 @@ pub fn run(args: &[&str]) -> Output {
         .expect("cloister can be started")
 }
 
-/// A new empty folder, on a file system that cells may be shown (not below `/tmp`).
-pub fn scratch_dir(name: &str) -> PathBuf {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    let path =
-        PathBuf::from(format!("/var/tmp/cloister-test-{}-{count}-{name}", std::process::id()));
-    fs::create_dir_all(&path).expect("/var/tmp can be written");
-    path
+/// A new empty folder on a file system that cells may be shown (not below `/tmp`); removed with all
+/// that is in it when dropped.
+pub struct Scratch(PathBuf);
+
+impl Scratch {
+    /// Makes one.
+    pub fn new(name: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = format!("/var/tmp/cloister-test-{}-{count}-{name}", std::process::id());
+        fs::create_dir_all(&path).expect("/var/tmp can be written");
+        Self(path.into())
+    }
+}
+
+impl Deref for Scratch {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// A running service.
@@ -58,6 +80,8 @@ pub struct Service {
     runner: Option<Client>,
     data: PathBuf,
     log: PathBuf,
+    /// Dropped after the service has ended.
+    _own: Scratch,
 }
 
 impl Service {
@@ -112,7 +136,7 @@ impl Service {
         data: Option<&Path>,
         args: &[&str],
     ) -> Self {
-        let own = scratch_dir(kind);
+        let own = Scratch::new(kind);
         let data = data.map_or_else(|| own.join("data"), Path::to_owned);
         let log = own.join("log");
         command.arg(kind).arg("--listen").arg(listen).args(args);
@@ -142,7 +166,7 @@ impl Service {
             .spawn()
             .expect("cloister can be started");
         let client = Client::new(format!("http://{listen}"));
-        let mut service = Self { child, client, runner, data, log };
+        let mut service = Self { child, client, runner, data, log, _own: own };
         service.wait_until_it_answers();
         service
     }
@@ -226,9 +250,6 @@ impl Drop for Service {
                 let _ = self.child.kill();
             }
             thread::sleep(Duration::from_millis(5));
-        }
-        if let Some(own) = self.log.parent() {
-            let _ = fs::remove_dir_all(own);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloister_tests::{census, cloister, emulated, run, scratch_dir};
+use cloister_tests::{Scratch, census, cloister, emulated, run};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -75,7 +75,7 @@ fn stdio_passes_through() {
 
 #[test]
 fn the_report_is_the_result() {
-    let folder = scratch_dir("report");
+    let folder = Scratch::new("report");
     let file = folder.join("report.json");
     let path = file.to_str().unwrap();
     let output = run(&["run", "--report", path, "--env", "A=1", "--", "sh", "-c", "exit $A"]);
@@ -89,7 +89,6 @@ fn the_report_is_the_result() {
     assert!(report["usage"]["cpu_ms"].as_f64().unwrap() > 0.0, "{report}");
     // The streams passed through: nothing is known of them here.
     assert!(report.get("stdout").is_none() && report.get("stderr").is_none(), "{report}");
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -143,20 +142,18 @@ fn check_tells_what_holds() {
 /// Runs a shell line as an ordinary user, which has no cgroup delegated to it.
 fn as_nobody(line: &str) -> Output {
     // A copy that anybody may execute, wherever the build folder is.
-    let folder = scratch_dir("nobody");
+    let folder = Scratch::new("nobody");
     let copy = folder.join("cloister");
     fs::copy(cloister(), &copy).unwrap();
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
-    let output = Command::new("/usr/bin/setpriv")
+    fs::set_permissions(&*folder, fs::Permissions::from_mode(0o777)).unwrap();
+    Command::new("/usr/bin/setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/bin/sh", "-c", line])
         .env("C", &copy)
-        .env("D", &folder)
+        .env("D", &*folder)
         .current_dir("/")
         .stdin(Stdio::null())
         .output()
-        .unwrap();
-    fs::remove_dir_all(folder).unwrap();
-    output
+        .unwrap()
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_tests::{COMPLETED, Client, Service, finished, scratch_dir, verdict};
+use cloister_tests::{COMPLETED, Client, Scratch, Service, finished, verdict};
 use serde_json::json;
 
 /// Sends raw bytes, and comes back with what is answered until the connection closes or nothing
@@ -89,7 +89,7 @@ fn bad_requests_are_told_what_is_wrong_and_the_service_goes_on() {
 
 #[test]
 fn tokens_open_what_they_should() {
-    let folder = scratch_dir("tokens");
+    let folder = Scratch::new("tokens");
     let (clients, runners) = (folder.join("clients"), folder.join("runners"));
     fs::write(&clients, "a-token-of-the-clients-0123456789\n").unwrap();
     fs::write(&runners, "a-token-of-the-runners-0123456789\n").unwrap();
@@ -127,8 +127,6 @@ fn tokens_open_what_they_should() {
         (client.get("/health").status, client.get("/ready").status, client.get("/metrics").status),
         (200, 200, 200)
     );
-    drop(up);
-    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
@@ -143,7 +141,7 @@ fn beyond_loopback_it_wants_a_token() {
 
 #[test]
 fn a_folder_of_somebody_else_is_not_taken() {
-    let folder = scratch_dir("foreign");
+    let folder = Scratch::new("foreign");
     fs::write(folder.join("mine"), "x").unwrap();
     let store = format!("sqlite:{}/a.db", folder.display());
     let output = cloister_tests::run(&[
@@ -159,6 +157,5 @@ fn a_folder_of_somebody_else_is_not_taken() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("holds other files"), "{said}");
     assert_eq!(fs::metadata(folder.join("mine")).unwrap().uid(), 0);
-    assert_eq!(fs::metadata(&folder).unwrap().uid(), 0);
-    fs::remove_dir_all(folder).unwrap();
+    assert_eq!(fs::metadata(&*folder).unwrap().uid(), 0);
 }

@@ -1,17 +1,14 @@
 //! Jobs when services end: on purpose, at once, or without a word.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use cloister_tests::{COMPLETED, Service, census, finished, scratch_dir, until, verdict};
+use cloister_tests::{COMPLETED, Scratch, Service, census, finished, until, verdict};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
 #[test]
 fn what_was_accepted_outlives_the_service() {
-    let kept = scratch_dir("kept");
+    let kept = Scratch::new("kept");
     let data = kept.join("data");
     let (done, blocker, waiting) = {
         let up = Service::up_again(&data, &["--slots", "1"]);
@@ -39,8 +36,6 @@ fn what_was_accepted_outlives_the_service() {
     // The one that ran when the machine went dark is told as what it is.
     let lost = until(client, &blocker, |job| job["status"] == "failed");
     assert_eq!(lost["reason"], "runner_lost", "{lost}");
-    drop(up);
-    fs::remove_dir_all(kept).unwrap();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::{process::Command, thread};
 
-use cloister_tests::{COMPLETED, Service, execute, python, scratch_dir, shell, verdict};
+use cloister_tests::{COMPLETED, Scratch, Service, execute, python, shell, verdict};
 use serde_json::json;
 
 /// Runs a shell command under the defaults and comes back with what it wrote.
@@ -48,7 +48,7 @@ fn pythons_processes_work_together() {
 
 #[test]
 fn a_virtual_environment_with_numpy_is_exposed_needs_the_registries() {
-    let folder = scratch_dir("venv");
+    let folder = Scratch::new("venv");
     let venv = folder.join("v");
     let python3 = "/usr/bin/python3";
     let run = |program: &str, args: &[&str]| {
@@ -69,8 +69,6 @@ fn a_virtual_environment_with_numpy_is_exposed_needs_the_registries() {
     // It is seen, and can't be changed.
     let result = execute(&runner, &shell(&format!("touch {}/x", venv.display()), &json!({}), 10.0));
     assert_eq!(result["reason"], "exit_code", "{result}");
-    drop(runner);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// The trace of the square of the 100 by 100 matrix of 0, 1, 2, …
