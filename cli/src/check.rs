@@ -48,17 +48,12 @@ fn line(
 
 /// Sets up a launcher, makes a cell, and runs `true` in it.
 fn examine() -> Vec<Enforcement> {
-    let started = Launcher::fork(&Config { max_cells: 1, ..Config::default() })
+    let started = Launcher::fork(&Config { max_cells: Some(1), ..Config::default() })
         .and_then(|launcher| Engine::start(launcher, || {}));
     let engine = match started {
         Ok(engine) => engine,
         Err(error) => {
-            return vec![line(
-                "cell",
-                false,
-                format!("{:#}", anyhow::Error::from(error)),
-                Some("see the reason"),
-            )];
+            return vec![line("cell", false, format!("{:#}", anyhow::Error::from(error)), None)];
         }
     };
     let mut lines = engine.host().enforcement.clone();

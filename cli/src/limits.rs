@@ -32,9 +32,9 @@ pub(crate) struct LimitArgs {
     /// Open files of each process
     #[arg(long, value_name = "COUNT", env = "CLOISTER_OPEN_FILES")]
     open_files: Option<u64>,
-    /// Network: its own loopback only, or the host's
-    #[arg(long, value_name = "none|host", env = "CLOISTER_NETWORK", default_value = "none", value_parser = network)]
-    network: Network,
+    /// Network: its own loopback only, or the host's [default: none]
+    #[arg(long, value_name = "none|host", env = "CLOISTER_NETWORK", value_parser = network)]
+    network: Option<Network>,
     /// A variable of its environment; may be given again
     #[arg(long, value_name = "NAME=VALUE", env = "CLOISTER_ENV", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -46,7 +46,7 @@ pub(crate) struct LimitArgs {
 impl LimitArgs {
     /// Whether the host's network is asked for.
     pub(crate) fn host_network(&self) -> bool {
-        self.network == Network::Host
+        self.network == Some(Network::Host)
     }
 
     /// A request for `program` with what was given and nothing else: the defaults are for those to
@@ -68,8 +68,8 @@ impl LimitArgs {
         put(&mut request, "timeout", self.timeout.as_ref())?;
         put(&mut request, "env", (!env.is_empty()).then_some(&env))?;
         put(&mut request, "cwd", self.cwd.as_ref())?;
-        put(&mut request, "network", Some(&self.network))?;
-        put(&mut request, "limits", Some(&limits))?;
+        put(&mut request, "network", self.network.as_ref())?;
+        put(&mut request, "limits", (!limits.is_empty()).then_some(&limits))?;
         Ok(request)
     }
 }

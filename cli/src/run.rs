@@ -68,8 +68,11 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
                 .with_context(|| format!("the report {} cannot be written", path.display()))
         })
         .transpose()?;
-    let config =
-        Config { expose: args.expose, network_host: args.limits.host_network(), max_cells: 1 };
+    let config = Config {
+        expose: args.expose,
+        network_host: args.limits.host_network(),
+        max_cells: Some(1),
+    };
     let launcher = Launcher::fork(&config)?;
     let host = launcher.host();
     let missing = host.not_enforced();

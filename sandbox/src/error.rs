@@ -67,14 +67,13 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
 
 /// The steps in which a cell is made and a command started in it, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[repr(u8)]
 pub(crate) enum Step {
     Refuse,
     Cgroup,
     Pipes,
     Clone,
-    Map,
     Join,
+    Map,
     Release,
     Adopt,
     Descriptors,
@@ -91,8 +90,8 @@ pub(crate) enum Step {
     Seccomp,
     Command,
     Fork,
-    Signals,
     Session,
+    Signals,
     Directory,
     Rlimits,
     Confine,

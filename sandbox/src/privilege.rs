@@ -4,14 +4,14 @@
 use std::{
     ffi::OsStr,
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, lchown},
     path::{Path, PathBuf},
 };
 
 use caps::CapSet;
 use nix::{
     sys::prctl,
-    unistd::{Gid, Uid, chown, setgroups, setresgid, setresuid},
+    unistd::{Gid, Uid, setgroups, setresgid, setresuid},
 };
 
 use crate::{
@@ -57,7 +57,7 @@ pub fn private_store(store: &Path, user: u32) -> Result<PathBuf, Error> {
     let attributes = mounts::NOSUID | mounts::NODEV;
     let over = mounts::new("tmpfs", &[("size", "4096"), ("mode", "0755")], attributes)
         .context("making a tmpfs")?;
-    mounts::attach(&over, "/mnt").context("covering /mnt")?;
+    mounts::attach(&over, "/mnt").context("covering /mnt, which must be a folder,")?;
     let shown = Path::new("/mnt/data");
     std::fs::create_dir(shown).context("making /mnt/data")?;
     mounts::attach(&data, shown).context(format!(
@@ -76,22 +76,24 @@ fn hand_over(folder: &Path, name: &OsStr, user: u32) -> Result<(), Error> {
     for entry in std::fs::read_dir(folder).context(failed())? {
         let entry = entry.context(failed())?;
         let is_store = entry.file_name().as_encoded_bytes().starts_with(name.as_encoded_bytes());
-        // A link could point anywhere.
-        if is_store && entry.file_type().context(failed())?.is_file() {
+        // A link could point anywhere, and so could a second name.
+        let kind = entry.metadata().context(failed())?;
+        if is_store && kind.is_file() && kind.nlink() == 1 {
             own.push(entry.path());
         } else if owner != user {
+            let other = if owner == 0 { "" } else { ", or name that user by --service-uid" };
             return Err(Error::Folder {
                 path: folder.into(),
                 reason: format!(
                     "it belongs to uid {owner} and holds other files; give the store a folder of its \
-                     own, or name that user by --service-uid"
+                     own{other}"
                 ),
             });
         }
     }
-    let (uid, gid) = (Some(Uid::from_raw(user)), Some(Gid::from_raw(user)));
     for path in own.iter().map(PathBuf::as_path).chain([folder]) {
-        chown(path, uid, gid).context(failed())?;
+        // Never through a link: one may have been put there since.
+        lchown(path, Some(user), Some(user)).context(failed())?;
     }
     Ok(())
 }

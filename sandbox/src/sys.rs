@@ -1,4 +1,5 @@
-//! The system calls that no well-kept crate wraps: all of this library's `unsafe` is here.
+//! The system calls that no well-kept crate wraps. Outside of this file `unsafe` only calls `fork`,
+//! `clone3` and `adopt` of it, whose callers must keep a promise, and signal(2) once.
 //!
 //! Each function is as thin as it can be, and says in its `// SAFETY:` why the kernel can't break
 //! memory through it.
@@ -89,6 +90,16 @@ pub(crate) fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
+/// Ends the process when it is dropped: in a forked child a panic must not unwind into what would go
+/// on as a second copy of the parent.
+pub(crate) struct EndOnUnwind;
+
+impl Drop for EndOnUnwind {
+    fn drop(&mut self) {
+        exit_now(1);
+    }
+}
+
 /// Adds attributes to a mount, or with `recursive` to all below it (mount_setattr(2)).
 pub(crate) fn set_mount_attributes(
     mount: BorrowedFd<'_>,
@@ -127,7 +138,8 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> io::Result<()> {
 }
 
 fn close_range(first: RawFd, flags: libc::c_uint) -> io::Result<()> {
-    // SAFETY: numbers only. Callers own no descriptor in that range that they use afterwards.
+    // SAFETY: numbers only. With CLOEXEC nothing is closed now; without, callers use no descriptor
+    // of that range afterwards.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, flags) })?;
     Ok(())
 }
@@ -178,8 +190,8 @@ pub(crate) fn landlock_abi() -> i64 {
     abi.max(0)
 }
 
-/// Fixes the set of "secure bits": no capabilities by uid 0 and none kept over a change of uid,
-/// for ever (capabilities(7)).
+/// Fixes the "secure bits" for ever: being or becoming uid 0 gives no capability, and none can be
+/// made ambient (capabilities(7)).
 pub(crate) fn lock_secure_bits() -> io::Result<()> {
     let bits = libc::SECBIT_NOROOT
         | libc::SECBIT_NOROOT_LOCKED
@@ -306,8 +318,8 @@ pub(crate) fn overwrite_title(title: &str) -> io::Result<()> {
         for (offset, address) in (start..end).enumerate() {
             let byte = text.as_bytes().get(offset).copied().unwrap_or(0);
             // SAFETY: the kernel laid these strings out at exec, in this process's own writable
-            // stack, and nothing else of this program points there after start-up: arguments were
-            // parsed into owned values, and the environment is not read again.
+            // stack, and no reference to them is held. `environ` still points there, at what are
+            // empty strings now: every byte behind the title is 0.
             unsafe { ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(byte) };
         }
     }

@@ -101,7 +101,8 @@ pub fn processes(part: &str) -> Vec<String> {
     found
 }
 
-/// Waits until no process's command line contains `part`, for as long as that may take.
+/// Waits until no process's command line contains `part`, for `patience` at most; whether it came to
+/// that.
 pub fn gone(part: &str, patience: Duration) -> bool {
     let until = Instant::now() + patience;
     while !processes(part).is_empty() {

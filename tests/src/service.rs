@@ -210,7 +210,7 @@ impl Service {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id is positive"))
     }
 
-    /// The process ids of the launcher: its one child.
+    /// The process id of the launcher, the service's one child.
     pub fn launcher(&self) -> Pid {
         let path = format!("/proc/{0}/task/{0}/children", self.child.id());
         let children = fs::read_to_string(path).expect("the service lives");
@@ -241,9 +241,12 @@ impl Drop for Service {
         if thread::panicking() {
             eprintln!("--- log of the service:\n{}", self.log());
         }
-        // First as an operator would, so that it takes its cgroups away.
-        let _ = kill(self.pid(), Signal::SIGTERM);
-        let _ = kill(self.pid(), Signal::SIGTERM);
+        // First as an operator would, so that it takes its cgroups away. Once it is reaped, its id
+        // may be another's.
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _ = kill(self.pid(), Signal::SIGTERM);
+            let _ = kill(self.pid(), Signal::SIGTERM);
+        }
         let until = Instant::now() + Duration::from_secs(20);
         while self.child.try_wait().is_ok_and(|status| status.is_none()) {
             if Instant::now() > until {
@@ -254,8 +257,20 @@ impl Drop for Service {
     }
 }
 
-/// A port of loopback that was free a moment ago.
+/// A port of loopback that was free a moment ago, from below the range that the kernel gives to clients
+/// by itself (`net.ipv4.ip_local_port_range`): it stays free until the service takes it.
 fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket has an address")
+    const FIRST: u32 = 20_000;
+    const COUNT: u32 = 12_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        // Where to begin differs between test programs.
+        let offset =
+            std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + offset % COUNT).expect("both together fit");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }

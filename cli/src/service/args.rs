@@ -90,7 +90,7 @@ pub(crate) struct Common {
     #[arg(long, value_name = "TIME", env = "CLOISTER_GRACE", default_value = "30s")]
     pub(crate) grace: Seconds,
     /// The user that a service started as root becomes
-    #[arg(long, value_name = "UID", env = "CLOISTER_SERVICE_UID", default_value_t = SERVICE_UID)]
+    #[arg(long, value_name = "UID", env = "CLOISTER_SERVICE_UID", default_value_t = SERVICE_UID, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) service_uid: u32,
     #[command(flatten)]
     pub(crate) maxima: Maxima,
@@ -100,7 +100,7 @@ impl Common {
     /// The tokens that open this service; to be read while the process may still read them.
     pub(crate) fn tokens(&self) -> Result<Vec<Secret>, cloister_web::Error> {
         let file = self.token_file.as_deref().map(Secret::from_file);
-        let given = self.token.as_ref().map(|token| Secret::new(token, "CLOISTER_TOKEN"));
+        let given = self.token.as_ref().map(|token| Secret::new(token, "in CLOISTER_TOKEN"));
         file.into_iter().chain(given).collect()
     }
 
@@ -264,7 +264,7 @@ impl Cells {
         cloister_sandbox::Config {
             expose: self.exposed(env::var_os(EXPOSE)),
             network_host: self.allow_network.is_some(),
-            max_cells: 0,
+            max_cells: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! 1. The sockets are bound, since a low port may need privileges, and a taken one should be known
 //!    at once.
-//! 2. The launcher is forked, before any thread and before any secret is read.
+//! 2. The launcher is forked, before any thread and before any file with a secret is read.
 //! 3. Tokens are read and the data folder is handed over, while the process still may.
 //! 4. Every privilege is dropped. Only then is a thread started, and only then is anybody answered.
 

@@ -1,8 +1,9 @@
 //! What goes wrong, and what is said of it.
 
-use std::{fs, net::TcpListener};
+use std::{fs, os::fd::AsRawFd};
 
 use cloister_api::{FieldProblem, Kind, Problem};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, getsockname, socket};
 
 use crate::fake::{Fake, Reply, client, pending, text, with_jobs};
 
@@ -40,9 +41,12 @@ fn each_fault_of_a_request_has_a_line() {
 
 #[test]
 fn a_server_that_is_not_there_is_told_with_what_to_do() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    // A port that is taken, and on which nobody listens: no other test gets it meanwhile.
+    let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
+    let taken = socket(family, SockType::Stream, flags, None).unwrap();
+    bind(taken.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, 0)).unwrap();
+    let address: SockaddrIn = getsockname(taken.as_raw_fd()).unwrap();
+    let server = format!("http://{address}");
     for args in [&["list"][..], &["get", ID], &["cancel", ID], &["submit", "--", "true"]] {
         let output = client(args).env("CLOISTER_SERVER", &server).output();
         let output = output.unwrap();

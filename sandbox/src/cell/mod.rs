@@ -47,14 +47,7 @@ pub(crate) struct Plan {
 /// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
 /// would go on as a second launcher.
 pub(crate) fn run(plan: &Plan, stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
-    struct EndProcess;
-    impl Drop for EndProcess {
-        fn drop(&mut self) {
-            sys::exit_now(1);
-        }
-    }
-    let _end = EndProcess;
-
+    let _end = sys::EndOnUnwind;
     if descriptors(stdio, control).is_err() {
         // There is no line to say it on; the engine sees the cell end.
         sys::exit_now(1);

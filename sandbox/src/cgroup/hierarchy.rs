@@ -27,7 +27,9 @@ pub(crate) fn mounted() -> io::Result<Vec<Hierarchy>> {
     let mut found = parse(&mounts, &membership);
     for hierarchy in &mut found {
         if hierarchy.version == Version::V2 {
-            let list = fs::read_to_string(hierarchy.top.join("cgroup.controllers"))?;
+            // One that can't be read offers nothing; the others may.
+            let list = fs::read_to_string(hierarchy.top.join("cgroup.controllers"));
+            let list = list.unwrap_or_default();
             hierarchy.controllers = list.split_ascii_whitespace().map(String::from).collect();
         }
     }

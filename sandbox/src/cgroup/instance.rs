@@ -30,7 +30,16 @@ const PREFIX: &str = "cloister-";
 /// Where the processes that stood in a delegated cgroup are moved, so that it may have children
 /// with controllers (the "no internal processes" rule, cgroups(7)). Not `PREFIX`: nobody locks it.
 const LEAF: &str = "service.cloister";
-const DELEGATE: &str = "run as root, or in a cgroup delegated to you: systemd-run --user --scope -p Delegate=yes cloister …";
+
+/// How one comes by a cgroup to build in.
+fn remedy() -> &'static str {
+    if geteuid().is_root() {
+        "in a container, give it a cgroup file system that it may write: --privileged, or a cgroup \
+         namespace of its own with /sys/fs/cgroup writable"
+    } else {
+        "run as root, or in a cgroup delegated to you: systemd-run --user --scope -p Delegate=yes cloister …"
+    }
+}
 
 /// One hierarchy's folder of this launcher.
 pub(crate) struct Instance {
@@ -39,6 +48,8 @@ pub(crate) struct Instance {
     pub(crate) folder: OwnedFd,
     base: OwnedFd,
     name: String,
+    /// The least of the memory limits from here up, bytes, where there is any.
+    memory_above: Option<u64>,
 }
 
 /// All of this launcher's folders.
@@ -73,7 +84,7 @@ impl Cgroups {
             let fault = faults.iter().find(|(roles, _)| roles.contains(&role));
             report.push(match (served, fault) {
                 (Some(instance), _) => holds(limit, instance.version.to_string()),
-                (None, Some((_, reason))) => lacks(limit, reason, DELEGATE),
+                (None, Some((_, reason))) => lacks(limit, reason, remedy()),
                 (None, None) => lacks(
                     limit,
                     format!("no mounted cgroup hierarchy has the {limit} controller"),
@@ -88,12 +99,12 @@ impl Cgroups {
             lacks(
                 "cpu_time",
                 "no v2 hierarchy counts CPU time; only each process alone is limited",
-                DELEGATE,
+                remedy(),
             )
         });
         let mut cgroups = Self { instances, memory: physical_memory() };
         report.push(cgroups.swap_report());
-        cgroups.limit_all_jobs();
+        report.extend(cgroups.limit_all_jobs());
         (cgroups, report)
     }
 
@@ -126,31 +137,29 @@ impl Cgroups {
     }
 
     /// Bounds what all jobs can have together, so that they can't starve the service beside them:
-    /// a tenth of the memory that this cgroup can have, 128 MiB at least, stays out of their reach.
-    fn limit_all_jobs(&mut self) {
-        let Some(instance) = self.memory_instance() else {
-            return;
-        };
-        let available = match instance.version {
-            Version::V1 => files::read(&instance.base, "memory.stat")
-                .ok()
-                .and_then(|text| files::keyed(&text, "hierarchical_memory_limit")),
-            // The top has no such file, and no limit; elsewhere it may be "max".
-            Version::V2 => files::read(&instance.base, "memory.max")
-                .ok()
-                .and_then(|text| text.trim().parse().ok()),
-        };
-        let available = available.map_or(self.memory.0, |limit| limit.min(self.memory.0));
+    /// a tenth of the memory that this cgroup can have, 128 MiB at least but never more than half,
+    /// stays out of their reach.
+    fn limit_all_jobs(&mut self) -> Option<Enforcement> {
+        let instance = self.memory_instance()?;
+        let available =
+            instance.memory_above.map_or(self.memory.0, |limit| limit.min(self.memory.0));
         let reserve = (available / 10).max(128 << 20);
         let jobs = available.saturating_sub(reserve).max(available / 2);
         let file = match instance.version {
             Version::V1 => "memory.limit_in_bytes",
             Version::V2 => "memory.max",
         };
-        if let Err(error) = files::write(&instance.folder, file, &jobs) {
-            tracing::warn!(%error, "the memory of all jobs together could not be limited");
-        }
+        let set = files::write(&instance.folder, file, &jobs);
+        let by = instance.version.to_string();
         self.memory = ByteSize(jobs);
+        Some(match set {
+            Ok(()) => holds("memory_reserve", format!("{by}, all jobs together have {jobs} bytes")),
+            Err(error) => lacks(
+                "memory_reserve",
+                format!("the memory of all jobs together cannot be limited: {error}"),
+                remedy(),
+            ),
+        })
     }
 
     /// Removes this launcher's folders; every job's must be gone.
@@ -180,7 +189,15 @@ impl Instance {
         remove_dead(&base, &path);
         let refused = |e: io::Error| format!("no cgroup can be made in {}: {e}", path.display());
         let folder = make_locked(&base, name).map_err(refused)?;
-        let instance = Self { version: hierarchy.version, roles, folder, base, name: name.into() };
+        let memory_above = memory_above(hierarchy.version, &path, &hierarchy.top);
+        let instance = Self {
+            version: hierarchy.version,
+            roles,
+            folder,
+            base,
+            name: name.into(),
+            memory_above,
+        };
         if let Err(reason) = instance.enable_for_jobs() {
             let _ = files::remove_folder(&instance.base, name);
             return Err(reason);
@@ -353,6 +370,24 @@ fn remove_when_empty(parent: &OwnedFd, name: &str, folder: &OwnedFd) -> io::Resu
         }
     }
     last
+}
+
+/// The least of the memory limits that hold in this cgroup: its own and those above it.
+fn memory_above(version: Version, path: &Path, top: &Path) -> Option<u64> {
+    match version {
+        Version::V1 => {
+            let stat = fs::read_to_string(path.join("memory.stat")).ok()?;
+            files::keyed(&stat, "hierarchical_memory_limit")
+        }
+        // The top has no such file, and elsewhere it may say "max".
+        Version::V2 => path
+            .ancestors()
+            .take_while(|folder| folder.starts_with(top))
+            .filter_map(|folder| {
+                fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()
+            })
+            .min(),
+    }
 }
 
 /// `MemTotal` of this machine.

@@ -21,8 +21,6 @@ mod hierarchy;
 mod instance;
 mod meter;
 
-use serde::{Deserialize, Serialize};
-
 pub(crate) use group::Group;
 pub(crate) use instance::Cgroups;
 pub(crate) use meter::{Meter, Record, Shortage};
@@ -31,7 +29,7 @@ pub(crate) use meter::{Meter, Record, Shortage};
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 /// Which interface a hierarchy has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     V1,
     V2,

@@ -255,9 +255,15 @@ impl Cell {
             observer.ended(outcome);
         }
     }
+}
 
-    /// Tells the observer that the launcher is gone.
-    pub(crate) fn lose(mut self) {
+impl Drop for Cell {
+    /// What nobody concluded went with the launcher, or with the thread: its observer hears of it.
+    fn drop(&mut self) {
+        if self.observer.is_none() {
+            return;
+        }
+        self.listen();
         if let Some(observer) = self.observer.take() {
             observer.ended(verdict::launcher_gone(self.started.is_some()));
         }

@@ -1,7 +1,7 @@
 //! Supervising cells: one thread, one epoll, every cell.
 //!
 //! For each cell the thread holds a pidfd (its end), a control socket (what its PID 1 reports), the
-//! pipes, and timers; it never polls and never waits for one cell while another needs it. What comes
+//! pipes, and timers; it never ticks and never waits for one cell while another needs it. What comes
 //! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
 //!
 //! - `supervisor`: the thread's loop, and what each event means.
@@ -59,7 +59,8 @@ pub enum Stdio {
     Passed([OwnedFd; 3]),
 }
 
-/// Hears of one job. Called on the engine's thread, which serves every cell: it must not block.
+/// Hears of one job. Called on the engine's thread, which serves every cell (or on the caller's, when
+/// that has ended): it must not block.
 pub trait Observer: Send {
     /// The command was executed.
     fn started(&mut self, at: Timestamp) {
@@ -146,14 +147,11 @@ impl Engine {
     }
 
     fn tell(&self, command: Command) {
-        // After `stop`, or after the launcher was lost, which `lost` reported, nobody listens.
-        if let Err(refused) = self.0.commands.send(command) {
-            if let Command::Run(_, cell) = refused.0 {
-                cell.lose();
-            }
-            return;
+        // After `stop`, or after the launcher was lost, nobody listens: the cell that comes back
+        // is dropped, and tells its observer.
+        if self.0.commands.send(command).is_ok() {
+            let _ = self.0.wake.write(1);
         }
-        let _ = self.0.wake.write(1);
     }
 }
 

@@ -117,9 +117,8 @@ impl Supervisor {
         let Self { socket, launcher, .. } = self;
         drop(socket);
         let _ = waitpid(launcher, None);
-        for (_, cell) in cells {
-            cell.lose();
-        }
+        // Each tells its observer that it is lost.
+        drop(cells);
         if matches!(next, Next::Lost) {
             lost();
         }
@@ -241,7 +240,7 @@ impl Supervisor {
         let watched = self.watch.add(id, &handles);
         cell.handles = Some(handles);
         if let Err(error) = watched {
-            cell.fail(Fault::new(Step::Release, &error.into()));
+            cell.fail(Fault::new(Step::Adopt, &error.into()));
         }
         if watched.is_err() || cell.is_blamed() {
             self.end(id);
@@ -301,10 +300,12 @@ impl Supervisor {
 
     /// A cell did not come up in time.
     fn give_up(&mut self, id: CellId) {
-        if self.cells.get(&id).is_some_and(|cell| cell.handles.is_some()) {
-            self.kill(id, Cause::Stuck);
-        } else {
-            self.never_came(id, Fault { step: Step::Release, errno: libc::ETIMEDOUT });
+        // It may have come up a moment ago.
+        self.hear_cell(id, Source::Control);
+        match self.cells.get(&id) {
+            Some(cell) if cell.deadline().is_some() => {}
+            Some(cell) if cell.handles.is_some() => self.kill(id, Cause::Stuck),
+            _ => self.never_came(id, Fault { step: Step::Release, errno: libc::ETIMEDOUT }),
         }
     }
 

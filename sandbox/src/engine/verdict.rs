@@ -153,6 +153,11 @@ fn tell(end: End, task: &Task, ran: bool) -> Told {
             let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
             failed(Reason::ExitCode, not_executed_message(fault, task), Some(code), None)
         }
+        // It may not be told as one that never ran: that would be run again.
+        End::NoCell(detail) if ran => {
+            let message = format!("the runner lost its hold on the cell and killed it: {detail}");
+            failed(Reason::RunnerLost, message, None, None)
+        }
         End::NoCell(detail) => {
             let message =
                 format!("the cell could not be made, and the command never ran: {detail}");
@@ -329,6 +334,17 @@ mod tests {
         assert_eq!(outcome.reason, Some(Reason::SandboxError));
         assert_eq!((outcome.exit_code, outcome.runtime_ms), (None, None));
         assert_eq!((outcome.stdout, outcome.usage), (None, None));
+    }
+
+    #[test]
+    fn a_command_that_ran_is_never_told_as_one_that_did_not() {
+        let fault = Some(Fault { step: Step::Adopt, errno: libc::ENOMEM });
+        for records in [
+            Records { exit: None, fault, ..records() },
+            Records { exit: None, cause: Some(Cause::Stuck), ..records() },
+        ] {
+            assert_eq!(judge(records).reason, Some(Reason::RunnerLost));
+        }
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub struct Config {
     pub expose: Vec<PathBuf>,
     /// Whether jobs may ask for the host's network.
     pub network_host: bool,
-    /// How many cells at once; 0 for no bound of its own.
-    pub max_cells: usize,
+    /// How many cells at once, if the launcher is to know a bound.
+    pub max_cells: Option<usize>,
 }
 
 /// The launcher's end of its socket, behind the standard streams.
@@ -74,6 +74,7 @@ impl Launcher {
         let forked = unsafe { sys::fork() }.context("forking the launcher")?;
         match forked {
             Forked::Child => {
+                let _end = sys::EndOnUnwind;
                 // Sockets that already listen, above all, are not the launcher's business.
                 match keep_only(theirs) {
                     Ok(socket) => process::run(config, &exposed, &socket),
@@ -102,11 +103,6 @@ impl Launcher {
     /// What the host gives to cells.
     pub fn host(&self) -> &Host {
         &self.host
-    }
-
-    /// The launcher's process id.
-    pub fn pid(&self) -> i32 {
-        self.pid.as_raw()
     }
 }
 

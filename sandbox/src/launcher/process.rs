@@ -120,7 +120,7 @@ impl State {
             network_host: config.network_host,
             enforcement,
         };
-        let max_cells = if config.max_cells == 0 { usize::MAX } else { config.max_cells };
+        let max_cells = config.max_cells.unwrap_or(usize::MAX);
         let state = Self {
             cgroups,
             users,
