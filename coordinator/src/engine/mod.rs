@@ -57,6 +57,8 @@ pub(crate) struct Engine {
     due: Notify,
     /// Jobs that runners have, or whose end is being recorded.
     busy: channel::Sender<usize>,
+    /// Recorded results whose runner is yet to be told so for the first time.
+    untold: channel::Sender<usize>,
     /// Why the store takes no writes, if so.
     store_failure: channel::Sender<Option<String>>,
     /// Whoever waits for a job should wait no longer.
@@ -95,6 +97,7 @@ impl Engine {
             keep: Keep { time: config.keep_time, number: config.keep_number },
             due: Notify::new(),
             busy: channel::Sender::new(0),
+            untold: channel::Sender::new(0),
             store_failure: channel::Sender::new(None),
             closing: channel::Sender::new(false),
             tasks: Mutex::new(Some(JoinSet::new())),
@@ -316,10 +319,19 @@ impl Engine {
         self.apply(Event::Drain);
     }
 
-    /// Returns when no runner has a job and no end waits to be recorded.
+    /// Returns when no runner has a job, no end waits to be recorded, and runners were told of those
+    /// that are: one that drains waits for that.
     pub(crate) async fn idle(&self) {
-        let mut busy = self.busy.subscribe();
-        let _ = busy.wait_for(|busy| *busy == 0).await;
+        for count in [&self.busy, &self.untold] {
+            let _ = count.subscribe().wait_for(|count| *count == 0).await;
+        }
+    }
+
+    /// Counts a runner that is to be told of a result, until this is dropped. To be taken before the
+    /// result is recorded, so that [`idle`](Self::idle) misses neither.
+    pub(crate) fn to_tell(self: &Arc<Self>) -> ToTell {
+        self.untold.send_modify(|count| *count += 1);
+        ToTell(Arc::clone(self))
     }
 
     /// Ticks the scheduler when it is due.
@@ -369,4 +381,13 @@ pub(crate) fn cancelled_before_start(job: &Job) -> Outcome {
 /// A lock that is held without an await; what it guards is whole also if a thread panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A runner that is yet to be told of a result.
+pub(crate) struct ToTell(Arc<Engine>);
+
+impl Drop for ToTell {
+    fn drop(&mut self) {
+        self.0.untold.send_modify(|count| *count -= 1);
+    }
 }

@@ -19,9 +19,12 @@ impl Attempt {
             End::Ended { outcome, held } => {
                 let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
                 let execution = self.claim.execution_id;
+                let to_tell = held.then(|| engine.to_tell());
                 self.record(*outcome).await;
-                if held {
-                    engine.spawn(release::acknowledge(Arc::clone(&engine), runner, execution));
+                if let Some(to_tell) = to_tell {
+                    let telling =
+                        release::acknowledge(Arc::clone(&engine), runner, execution, to_tell);
+                    engine.spawn(telling);
                 }
             }
             End::Lost(message) => {
