@@ -6,6 +6,7 @@ use std::{
 };
 
 use cloister_tests::{COMPLETED, Service, census, execute, python, shell, verdict};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 /// Runs a Python program that tries something, and comes back with what it printed.
@@ -172,15 +173,23 @@ fn each_job_is_another_user_outside() {
     let runner = Service::runner(&["--slots", "4"]);
     thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| execute(&runner, &shell("sleep 1.98769", &json!({}), 60.0)));
+            scope.spawn(|| {
+                let body = shell("sleep 98772", &json!({}), 300.0).to_string();
+                let headers = [("content-type", "application/json")];
+                // Cut off when all was seen.
+                let _ = runner.client().try_post("/execute", &headers, body.as_bytes());
+            });
         }
-        let until = Instant::now() + Duration::from_secs(30);
+        let until = Instant::now() + Duration::from_secs(60);
         let sleeps = || {
-            let found = census::processes("sleep 1.98769");
+            let found = census::processes("sleep 98772");
             found.into_iter().filter(|line| !line.contains("sh -c")).collect::<Vec<_>>()
         };
         while sleeps().len() < 4 {
-            assert!(Instant::now() < until, "{:?}", sleeps());
+            if Instant::now() > until {
+                runner.signal(Signal::SIGKILL);
+                panic!("{:?}", sleeps());
+            }
             thread::sleep(Duration::from_millis(5));
         }
         let mut uids: Vec<String> = sleeps()
@@ -191,6 +200,7 @@ fn each_job_is_another_user_outside() {
                 status.lines().find(|line| line.starts_with("Uid:")).unwrap_or_default().to_owned()
             })
             .collect();
+        runner.signal(Signal::SIGKILL);
         uids.sort();
         uids.dedup();
         assert_eq!(uids.len(), 4, "{uids:?}");

@@ -243,10 +243,10 @@ fn a_drain_lets_jobs_finish_and_takes_no_more() {
     let mut runner = Service::runner(&["--slots", "2"]);
     thread::scope(|scope| {
         let job = scope.spawn(|| {
-            execute(&runner, &shell("echo begun; sleep 98.764e-2; echo done", &json!({}), 60.0))
+            execute(&runner, &shell("echo begun; sleep 298.764e-2; echo done", &json!({}), 60.0))
         });
         let until = Instant::now() + Duration::from_secs(30);
-        while census::processes("sleep 98.764e-2").is_empty() {
+        while census::processes("sleep 298.764e-2").is_empty() {
             assert!(Instant::now() < until, "the job does not start");
             thread::sleep(Duration::from_millis(10));
         }
@@ -287,9 +287,9 @@ fn a_full_runner_says_so() {
     let _alone = alone();
     let runner = Service::runner(&["--slots", "1"]);
     thread::scope(|scope| {
-        let first = scope.spawn(|| execute(&runner, &shell("sleep 98.765e-2", &json!({}), 60.0)));
+        let first = scope.spawn(|| execute(&runner, &shell("sleep 298.765e-2", &json!({}), 60.0)));
         let until = Instant::now() + Duration::from_secs(30);
-        while census::processes("sleep 98.765e-2").is_empty() {
+        while census::processes("sleep 298.765e-2").is_empty() {
             assert!(Instant::now() < until, "the job does not start");
             thread::sleep(Duration::from_millis(10));
         }
