@@ -4,15 +4,18 @@
 //! - [`Service`]: a running `cloister up`, `runner` or `coordinator`, ended with everything of it
 //!   when dropped, also when a test fails.
 //! - [`execute`]: one job, and its result.
+//! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
 
 pub mod census;
 mod client;
 mod jobs;
+mod log;
 mod service;
 
 pub use client::{Client, Response};
 pub use jobs::{finished, until};
+pub use log::Lines;
 pub use service::{Scratch, Service, cloister, run};
 
 use serde_json::{Value, json};

@@ -1,78 +1,8 @@
 //! What an operator finds in the log of a job: by whom, where and as what it was run.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, Mutex},
-};
-
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span::{Attributes, Id, Record},
-    subscriber::DefaultGuard,
-};
+use cloister_tests::Lines;
 
 use super::{Coordinator, FakeRunner};
-
-/// The lines of this thread, as long as the guard lives.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
-
-impl Lines {
-    fn listen() -> (Self, DefaultGuard) {
-        let lines = Self::default();
-        let guard = tracing::subscriber::set_default(lines.clone());
-        (lines, guard)
-    }
-
-    /// The one with this message.
-    fn line(&self, message: &str) -> BTreeMap<String, String> {
-        let lines = self.0.lock().unwrap();
-        let found = lines.iter().find(|line| line["message"] == message);
-        found.unwrap_or_else(|| panic!("{message:?} is not in {lines:#?}")).clone()
-    }
-}
-
-impl Subscriber for Lines {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        // Those of libraries have no message.
-        if fields.0.contains_key("message") {
-            self.0.lock().unwrap().push(fields.0);
-        }
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-#[derive(Default)]
-struct Fields(BTreeMap<String, String>);
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.0.insert(field.name().into(), value.into());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.0.insert(field.name().into(), format!("{value:?}"));
-    }
-}
 
 #[tokio::test]
 async fn the_lines_of_a_job_name_its_runner_and_its_execution() {
