@@ -33,6 +33,11 @@ pub(crate) fn change_on_exec() -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a profile forbids this process anything.
+pub(crate) fn confined() -> bool {
+    fs::read_to_string(CURRENT).is_ok_and(|current| current.trim().ends_with("(enforce)"))
+}
+
 /// Whether jobs will have the profile, and what to say of it. It is asked for by this process, which
 /// executes nothing.
 pub(crate) fn find() -> (bool, Enforcement) {

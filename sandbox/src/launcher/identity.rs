@@ -10,7 +10,7 @@ use std::{fs, io};
 use cloister_api::Enforcement;
 use nix::unistd::{Gid, Pid, Uid};
 
-use crate::host::holds;
+use crate::{apparmor, host::holds};
 
 /// The job's user and group as seen inside.
 pub(crate) const JOB_ID: u32 = 1000;
@@ -109,7 +109,9 @@ pub(crate) fn how_to_allow_user_namespaces() -> &'static str {
         "none is allowed here: sudo sysctl user.max_user_namespaces=15000"
     } else if setting("kernel/unprivileged_userns_clone") == Some(0) {
         "only root may here: sudo sysctl kernel.unprivileged_userns_clone=1"
-    } else if setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1) {
+    } else if setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+        || apparmor::confined()
+    {
         "AppArmor allows it only to programs with a profile here: \
          cloister apparmor userns | sudo apparmor_parser --replace"
     } else {
