@@ -1,0 +1,7 @@
+"""Loads a kernel module from a file that is not open.
+
+layers: seccomp, kernel
+"""
+from attack import *
+
+tried(syscall("finit_module", -1, b"", 0), "a module", past=["EBADF", "ENOEXEC"])
