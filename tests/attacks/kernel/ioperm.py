@@ -6,4 +6,4 @@ needs: x86_64
 from attack import *
 
 POST_CODES = 0x80
-tried(syscall("ioperm", POST_CODES, 1, 1), "a port")
+tried(syscall("ioperm", POST_CODES, 1, 1), "a port", missing=["ENOSYS"])

@@ -5,4 +5,4 @@ needs: x86_64
 """
 from attack import *
 
-tried(syscall("iopl", 3), "all ports")
+tried(syscall("iopl", 3), "all ports", missing=["ENOSYS"])

@@ -1,6 +1,6 @@
-"""Makes the caller's terminal its own, where it is nobody's, and types into it.
+"""Makes the caller's terminal its own, which it may where it is no session's yet, and types into it.
 
-layers: seccomp, kernel
+layers: seccomp
 needs: tty
 """
 import fcntl
@@ -11,6 +11,6 @@ from attack import *
 try:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 except OSError:
-    pass
+    absent("the terminal is that of another session: see terminal-input")
 fcntl.ioctl(0, termios.TIOCSTI, b"#")
 through("a letter in the caller's terminal")
