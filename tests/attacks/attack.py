@@ -36,8 +36,8 @@ NUMBERS = {
     "landlock_create_ruleset": (444, 444), "cachestat": (451, 451), "futex": (202, 98),
     "get_mempolicy": (236, 236), "set_mempolicy": (238, 237), "migrate_pages": (256, 238),
     "listmount": (458, 458), "statmount": (457, 457), "lsm_set_self_attr": (460, 460),
-    "capset": (126, 91), "clock_adjtime": (305, 266), "getpid": (39, 172), "io_setup": (206, 0), "ioctl": (16, 29),
-    "open_tree_attr": (467, 467), "setsockopt": (54, 208),
+    "capset": (126, 91), "clock_adjtime": (305, 266), "getpid": (39, 172), "io_setup": (206, 0),
+    "ioctl": (16, 29), "open_tree_attr": (467, 467), "setsockopt": (54, 208), "statx": (332, 291),
 }
 
 
@@ -118,6 +118,13 @@ def child(does):
     if pid == 0:
         os._exit(does() & 0xFF)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def init():
+    """The id of the cell's first process, where that is not the attack itself."""
+    if os.getpid() == 1:
+        absent("PID 1 is the attack itself")
+    return 1
 
 
 def address(buffer):

@@ -1,4 +1,4 @@
-"""Makes a BPF map. The kernel lets nobody without rights, unless kernel.unprivileged_bpf_disabled=0.
+"""Makes a BPF map. The kernel refuses it too, unless kernel.unprivileged_bpf_disabled=0.
 
 layers: seccomp, kernel
 """

@@ -6,4 +6,5 @@ from attack import *
 
 pages = (ctypes.c_void_p * 1)(0x1000)
 status = (ctypes.c_int * 1)()
-tried(syscall("move_pages", 1, 1, pages, None, status, 0), "pages of PID 1", missing=["ENOSYS"])
+result = syscall("move_pages", init(), 1, pages, None, status, 0)
+tried(result, "pages of PID 1", missing=["ENOSYS"])

@@ -4,7 +4,7 @@ layers: seccomp, landlock, init
 """
 from attack import *
 
-init = syscall("pidfd_open", 1, 0)
-if init < 0:
+file = syscall("pidfd_open", init(), 0)
+if file < 0:
     stopped()
-tried(syscall("pidfd_getfd", init, 3, 0), "a descriptor of PID 1", past=["EBADF"])
+tried(syscall("pidfd_getfd", file, 3, 0), "a descriptor of PID 1", past=["EBADF"])

@@ -1,4 +1,4 @@
-"""Switches the mitigation of speculative store bypass off, where the kernel leaves it to the process.
+"""Switches the mitigation of speculative store bypass off, where a process may choose.
 
 layers: seccomp
 """

@@ -8,4 +8,5 @@ from attack import *
 NOWHERE = 0x1000
 copy = ctypes.create_string_buffer(8)
 here, there = struct.pack("PN", address(copy), 8), struct.pack("PN", NOWHERE, 8)
-tried(syscall("process_vm_readv", 1, here, 1, there, 1, 0), "memory of PID 1", past=["EFAULT"])
+result = syscall("process_vm_readv", init(), here, 1, there, 1, 0)
+tried(result, "memory of PID 1", past=["EFAULT"])

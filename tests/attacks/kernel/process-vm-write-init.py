@@ -6,6 +6,7 @@ from attack import *
 
 # Nothing is mapped there: EFAULT instead of EPERM says that the rest would have been writable.
 NOWHERE = 0x1000
-bytes_ = ctypes.create_string_buffer(8)
-here, there = struct.pack("PN", address(bytes_), 8), struct.pack("PN", NOWHERE, 8)
-tried(syscall("process_vm_writev", 1, here, 1, there, 1, 0), "memory of PID 1", past=["EFAULT"])
+zeros = ctypes.create_string_buffer(8)
+here, there = struct.pack("PN", address(zeros), 8), struct.pack("PN", NOWHERE, 8)
+result = syscall("process_vm_writev", init(), here, 1, there, 1, 0)
+tried(result, "memory of PID 1", past=["EFAULT"])

@@ -5,4 +5,4 @@ layers: seccomp, landlock, init
 from attack import *
 
 PTRACE_SEIZE = 0x4206
-tried(syscall("ptrace", PTRACE_SEIZE, 1, 0, 0), "PID 1 is traced")
+tried(syscall("ptrace", PTRACE_SEIZE, init(), 0, 0), "PID 1 is traced")

@@ -4,7 +4,9 @@ layers: seccomp
 """
 from attack import *
 
-KINDS = {"sock_diag": 4, "xfrm": 6, "audit": 9, "netfilter": 12, "kobject_uevent": 15, "generic": 16}
+KINDS = {
+    "sock_diag": 4, "xfrm": 6, "audit": 9, "netfilter": 12, "kobject_uevent": 15, "generic": 16,
+}
 refused = set()
 for name, protocol in KINDS.items():
     try:

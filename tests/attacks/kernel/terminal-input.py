@@ -1,4 +1,4 @@
-"""Types into the caller's terminal, spelled as it is and with an upper half (CVE-2017-5226, CVE-2019-10063).
+"""Types into the caller's terminal (CVE-2017-5226), also by a wider number (CVE-2019-10063).
 
 layers: seccomp, kernel
 needs: tty

@@ -1,4 +1,4 @@
-"""Makes the caller's terminal its own, which it may where it is no session's yet, and types into it.
+"""Makes the caller's terminal its own, which it may if it is no session's, and types into it.
 
 layers: seccomp
 needs: tty

@@ -1,4 +1,4 @@
-"""Calls the kernel as an x32 program does, by numbers that a filter without a thought for it lets pass.
+"""Calls the kernel as an x32 program does, by numbers that a careless filter lets pass.
 
 layers: seccomp
 needs: x86_64
