@@ -8,5 +8,6 @@ from attack import *
 
 VERSION_2, EFFECTIVE, SYS_ADMIN = 0x02000000, 1, 1 << 21
 shutil.copy("/usr/bin/true", "/job/true")
-os.setxattr("/job/true", "security.capability", struct.pack("<5I", VERSION_2 | EFFECTIVE, SYS_ADMIN, 0, 0, 0))
+capability = struct.pack("<5I", VERSION_2 | EFFECTIVE, SYS_ADMIN, 0, 0, 0)
+os.setxattr("/job/true", "security.capability", capability)
 through("a program with CAP_SYS_ADMIN")

@@ -6,4 +6,5 @@ from attack import *
 
 VERSION_3, SYS_ADMIN = 0x20080522, 1 << 21
 header = struct.pack("Ii", VERSION_3, 0)
-tried(syscall("capset", header, struct.pack("6I", SYS_ADMIN, SYS_ADMIN, 0, 0, 0, 0)), "CAP_SYS_ADMIN")
+sets = struct.pack("6I", SYS_ADMIN, SYS_ADMIN, 0, 0, 0, 0)
+tried(syscall("capset", header, sets), "CAP_SYS_ADMIN")

@@ -7,7 +7,7 @@ from attack import *
 refused = set()
 for name in "user", "mnt", "net", "uts", "ipc", "cgroup", "pid", "time":
     try:
-        file = os.open(f"/proc/1/ns/{name}", os.O_RDONLY)
+        file = os.open(f"/proc/{init()}/ns/{name}", os.O_RDONLY)
     except OSError as error:
         refused.add(errno.errorcode[error.errno])
         continue

@@ -5,4 +5,5 @@ layers: seccomp, capabilities
 from attack import *
 
 CLONE_NEWNS = 0x00020000
-tried(syscall("setns", os.open("/proc/self/ns/mnt", os.O_RDONLY), CLONE_NEWNS), "its mount namespace")
+own = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+tried(syscall("setns", own, CLONE_NEWNS), "its mount namespace")

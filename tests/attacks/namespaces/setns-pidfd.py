@@ -5,7 +5,7 @@ layers: seccomp, landlock, init, capabilities
 from attack import *
 
 CLONE_NEWUTS, CLONE_NEWNET = 0x04000000, 0x40000000
-init = syscall("pidfd_open", 1, 0)
-if init < 0:
+file = syscall("pidfd_open", init(), 0)
+if file < 0:
     stopped()
-tried(syscall("setns", init, CLONE_NEWUTS | CLONE_NEWNET), "namespaces of PID 1")
+tried(syscall("setns", file, CLONE_NEWUTS | CLONE_NEWNET), "namespaces of PID 1")
