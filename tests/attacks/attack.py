@@ -1,8 +1,11 @@
 """What every case imports: system calls by name, and the three words that end an attack."""
 import ctypes
 import errno
+import mmap
 import os
 import platform
+import socket
+import struct
 import sys
 
 ARCH = platform.machine()
@@ -33,6 +36,8 @@ NUMBERS = {
     "landlock_create_ruleset": (444, 444), "cachestat": (451, 451), "futex": (202, 98),
     "get_mempolicy": (236, 236), "set_mempolicy": (238, 237), "migrate_pages": (256, 238),
     "listmount": (458, 458), "statmount": (457, 457), "lsm_set_self_attr": (460, 460),
+    "capset": (126, 91), "clock_adjtime": (305, 266), "getpid": (39, 172), "io_setup": (206, 0),
+    "ioctl": (16, 29), "open_tree_attr": (467, 467), "setsockopt": (54, 208), "statx": (332, 291),
 }
 
 
@@ -70,6 +75,80 @@ def stopped(why=None):
 def absent(what):
     """This kernel has nothing to attack here."""
     end("absent", what)
+
+
+def tried(result, evidence, past=(), missing=()):
+    """Ends by the result of `syscall`. `past` are errors which the kernel gives only after it has
+    agreed that the caller may, `missing` those of a kernel that has no such thing."""
+    if result >= 0:
+        through(evidence)
+    if reason() in past:
+        through(f"{evidence} ({reason()} comes after the question who may)")
+    if reason() in missing:
+        absent(f"the kernel answers {reason()}")
+    stopped()
+
+
+def try_socket(family, kind, protocol, name):
+    """Ends by whether such a socket can be made. `name` is that of the protocol in
+    /proc/net/protocols, without which, and without a module for it, there is nothing to attack."""
+    try:
+        socket.socket(family, kind, protocol)
+    except OSError as error:
+        with open("/proc/net/protocols") as known:
+            there = any(line.split()[0] == name for line in known)
+        if not there and not loadable(f"net-pf-{family}"):
+            absent(f"the kernel has no {name} sockets")
+        stopped(errno.errorcode[error.errno])
+    through(f"a socket of family {family}")
+
+
+def loadable(alias):
+    """Whether the running kernel has a module of that name."""
+    try:
+        with open(f"/lib/modules/{platform.release()}/modules.alias") as aliases:
+            return any(line.split()[1:2] == [alias] for line in aliases)
+    except OSError:
+        return False
+
+
+def child(does):
+    """How a child ends that does this: its exit code, or minus the signal that ended it."""
+    pid = os.fork()
+    if pid == 0:
+        os._exit(does() & 0xFF)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def init():
+    """The id of the cell's first process, where that is not the attack itself."""
+    if os.getpid() == 1:
+        absent("PID 1 is the attack itself")
+    return 1
+
+
+def address(buffer):
+    """Where a buffer of ctypes lies."""
+    return ctypes.addressof(buffer)
+
+
+def machine_code(code):
+    """A function of numbers, made of these instructions."""
+    page = mmap.mmap(-1, len(code), prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    page.write(code)
+    start = address(ctypes.c_char.from_buffer(page))
+    function = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_long] * 3)(start)
+    function.page = page
+    return function
+
+
+def filter_that_allows():
+    """A seccomp program (struct sock_fprog) that allows every call."""
+    SECCOMP_RET_ALLOW = 0x7FFF0000
+    code = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, SECCOMP_RET_ALLOW), 8)
+    program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, address(code)), 16)
+    program.code = code
+    return program
 
 
 def uncaught(kind, error, _trace):

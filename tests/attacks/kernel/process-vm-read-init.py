@@ -1,0 +1,12 @@
+"""Reads the memory of the cell's PID 1, which is a copy of the launcher's.
+
+layers: seccomp, landlock, init
+"""
+from attack import *
+
+# Nothing is mapped there: EFAULT instead of EPERM says that the rest would have been readable.
+NOWHERE = 0x1000
+copy = ctypes.create_string_buffer(8)
+here, there = struct.pack("PN", address(copy), 8), struct.pack("PN", NOWHERE, 8)
+result = syscall("process_vm_readv", init(), here, 1, there, 1, 0)
+tried(result, "memory of PID 1", past=["EFAULT"])
