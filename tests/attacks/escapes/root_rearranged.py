@@ -5,17 +5,17 @@ layers: mounts, landlock, kernel
 from attack import *
 
 RENAME_EXCHANGE, AT_FDCWD = 2, -100
-for one, other in [("/job", "/old"), ("/tmp", "/old"), ("/job", "/tmp/job"), ("/etc", "/old")]:
+for one, other in [("/job", "/old"), ("/job", "/tmp/job"), ("/job", "/dev/shm/job")]:
     try:
         os.rename(one, other)
         os.rename(other, one)
         through(f"{one} was renamed to {other}")
     except OSError as error:
         why = errno.errorcode[error.errno]
-for one, other in [(b"/job", b"/tmp"), (b"/usr", b"/tmp"), (b"/etc", b"/dev")]:
-    if libc.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) == 0:
-        libc.renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE)
-        through(f"{one} and {other} were exchanged")
+for other in (b"/tmp", b"/dev/shm", b"/etc"):
+    if libc.renameat2(AT_FDCWD, b"/job", AT_FDCWD, other, RENAME_EXCHANGE) == 0:
+        libc.renameat2(AT_FDCWD, b"/job", AT_FDCWD, other, RENAME_EXCHANGE)
+        through(f"/job and {other} were exchanged")
 for path in ("/made", "/etc/made", "/dev/made"):
     try:
         os.symlink("/", path)

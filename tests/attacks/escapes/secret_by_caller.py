@@ -4,7 +4,7 @@ layers: init, landlock
 """
 from attack import *
 
-for name in ("environ", "exe", "maps", "mem", "fd", "root", "cwd", "auxv"):
+for name in ("environ", "exe", "maps", "mem", "fd", "root", "cwd", "auxv", "task/1/environ"):
     path = f"/proc/{os.getppid()}/{name}"
     try:
         if name in ("exe", "root", "cwd"):

@@ -9,6 +9,7 @@ name = f"link-{os.getpid()}"
 os.symlink(witness("FOLDER"), name)
 try:
     with open(name + "/secret") as secret:
-        through(secret.read().strip())
+        text = secret.read().strip()
 finally:
     os.unlink(name)
+through(text)

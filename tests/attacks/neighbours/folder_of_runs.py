@@ -4,5 +4,6 @@ layers: mounts
 """
 from attack import *
 
-left = [f"{folder}: {os.listdir(folder)}" for folder in ("/tmp", "/dev/shm", "/job") if os.path.isdir(folder) and os.listdir(folder)]
-through(left) if left else stopped("all are empty")
+folders = filter(os.path.isdir, ("/tmp", "/dev/shm", "/job"))
+left = [f"{folder}/{name}" for folder in folders for name in os.listdir(folder)]
+through(left[:10]) if left else stopped("all are empty")

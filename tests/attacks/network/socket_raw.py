@@ -7,10 +7,10 @@ import socket
 from attack import *
 
 for family in (socket.AF_INET, socket.AF_INET6):
-    for kind in (socket.SOCK_RAW, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.SOCK_RAW | socket.SOCK_NONBLOCK):
+    for flag in (0, socket.SOCK_CLOEXEC, socket.SOCK_NONBLOCK):
         for protocol in (1, 6, 17, 58, 255):
             try:
-                socket.socket(family, kind, protocol)
+                socket.socket(family, socket.SOCK_RAW | flag, protocol)
                 through(f"family {family}, protocol {protocol}")
             except OSError as error:
                 why = errno.errorcode[error.errno]

@@ -9,4 +9,9 @@ seen = []
 for name in names:
     for folder, _, files in os.walk(f"/proc/{name}"):
         seen += [f"{folder}/{file}" for file in files if os.access(f"{folder}/{file}", os.R_OK)]
-through(seen[:10]) if seen else stopped(f"nothing in {names}")
+if seen:
+    through(seen[:10])
+with open("/proc/self/mountinfo") as file:
+    mounts = file.read()
+masked = [name for name in names if f" /proc/{name} " in mounts]
+stopped("all are masked") if masked == names else absent("a kernel whose drivers tell nothing")

@@ -1,9 +1,9 @@
-"""Reads which keys the kernel holds for whom.
+"""Reads which keys the kernel holds for its user, those of other jobs included where they share one.
 
-layers: masks, user-namespace, kernel
+layers: masks, users
 """
 from attack import *
 
 with open("/proc/keys") as file:
     text = file.read()
-through(text) if text else stopped("it is empty")
+through(text.splitlines()) if text else stopped("it is empty")

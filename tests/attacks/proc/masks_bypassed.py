@@ -7,7 +7,8 @@ from attack import *
 proc = os.open("/proc", os.O_PATH)
 root = os.open("/", os.O_PATH)
 for folder, path in [
-    (None, "/proc/self/root/proc/sysrq-trigger"), (None, "/proc/thread-self/root/proc/sys/kernel/core_pattern"),
+    (None, "/proc/self/root/proc/sysrq-trigger"),
+    (None, "/proc/thread-self/root/proc/sys/kernel/core_pattern"),
     (None, "/proc/self/../sysrq-trigger"), (None, "/proc/1/../sys/kernel/core_pattern"),
     (None, "/proc/self/cwd/../proc/irq/default_smp_affinity"), (proc, "sysrq-trigger"),
     (proc, "./sys/kernel/core_pattern"), (root, "proc/sys/vm/drop_caches"),

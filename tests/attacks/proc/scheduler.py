@@ -4,11 +4,13 @@ layers: masks
 """
 from attack import *
 
+found = False
 for name in ("sched_debug", "timer_stats", "latency_stats"):
     try:
         with open(f"/proc/{name}") as file:
             if text := file.read(100):
                 through(text)
+        found = True
     except FileNotFoundError:
         pass
-stopped("nothing is there")
+stopped("all are empty") if found else absent("a kernel without them")

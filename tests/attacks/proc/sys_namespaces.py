@@ -1,6 +1,6 @@
 """Sets how many namespaces its user may make: the namespace's own user.max_* files.
 
-layers: masks, capabilities, kernel
+layers: masks, capabilities
 """
 from attack import *
 

@@ -1,4 +1,4 @@
-"""Chooses the ids of processes to come, by a file with mode 0666 that asks for a capability only when written.
+"""Chooses the ids of processes to come, by a file of mode 0666 that asks for a capability when written.
 
 layers: masks, capabilities
 """
