@@ -1,6 +1,6 @@
 """Starts more processes than it was given, side by side.
 
-layers: cgroups
+layers: cgroups, rlimits
 options: --pids 32
 """
 import signal

@@ -1,6 +1,6 @@
 """Each process starts two more, as a fork bomb does.
 
-layers: cgroups
+layers: cgroups, rlimits
 options: --pids 32
 """
 import signal

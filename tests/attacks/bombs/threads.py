@@ -1,6 +1,6 @@
 """Starts more threads than it was given processes.
 
-layers: cgroups
+layers: cgroups, rlimits
 options: --pids 32
 """
 import threading

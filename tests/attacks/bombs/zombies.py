@@ -1,6 +1,6 @@
 """Children that have ended and are never waited for take process ids all the same.
 
-layers: cgroups
+layers: cgroups, rlimits
 options: --pids 32
 """
 from attack import *

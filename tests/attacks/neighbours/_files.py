@@ -8,12 +8,16 @@ from attack import *
 
 paths = ["/tmp/neighbour", "/dev/shm/neighbour"]
 for path in paths:
-    with open(path, "w") as file:
-        file.write("the neighbour's secret")
+    try:
+        with open(path, "w") as file:
+            file.write("the neighbour's secret")
+    except PermissionError:
+        # An earlier neighbour's is still there: it will do.
+        pass
 
 
 def leave(*_):
-    for path in paths:
+    for path in filter(os.path.exists, paths):
         os.unlink(path)
     os._exit(0)
 
