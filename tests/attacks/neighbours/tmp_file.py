@@ -1,0 +1,9 @@
+"""Reads a file that a neighbour has in /tmp.
+
+layers: mounts
+neighbour: _files.py
+"""
+from attack import *
+
+with open("/tmp/neighbour") as file:
+    through(file.read())
