@@ -1,0 +1,169 @@
+//! Runs the attack suite outside of `cargo test`: in another sandbox, or with layers taken away, and
+//! tells what came of it.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::ensure;
+use clap::{Parser, Subcommand, ValueEnum};
+use cloister_tests::{
+    attack::{
+        Ending, Record, Sandbox, Set, Suite,
+        ablation::{self, Scope},
+        attempt, report,
+    },
+    cloister,
+};
+
+/// The attack suite; tests/attacks/README.md tells what it is.
+#[derive(Parser)]
+struct Arguments {
+    /// Where the attacks are [default: those of the source tree]
+    #[arg(long, global = true, value_name = "DIR")]
+    attacks: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run all attacks in a sandbox; fails when one got through or broke
+    Run {
+        /// What they run in
+        #[arg(long, value_enum, default_value = "cloister")]
+        sandbox: Kind,
+        /// The `cloister` to use [default: the one built beside this program]
+        #[arg(long, value_name = "PATH")]
+        bin: Option<PathBuf>,
+        /// Start the sandbox as this user
+        #[arg(long, value_name = "UID")]
+        user: Option<u32>,
+        /// Leave what came of them here, as JSON lines
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Only those whose name contains this
+        filter: Option<String>,
+    },
+    /// Take layers away, and see whether each attack's claim holds; fails when one does not, or when a
+    /// layer is not seen to stop anything
+    Ablate {
+        /// The folder of the binaries, as tests/ablation builds them
+        #[arg(long, value_name = "DIR")]
+        binaries: PathBuf,
+        /// Only attacks that these stop, comma-separated [default: all that this machine has]
+        #[arg(long, value_name = "LAYERS")]
+        layers: Option<Set>,
+        /// Leave what came of them here, as JSON lines
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Print the sets of layers without which binaries are needed, one a line
+    Sets {
+        /// Only for attacks that these stop, comma-separated [default: all]
+        #[arg(long, value_name = "LAYERS")]
+        layers: Option<Set>,
+    },
+    /// Make one table of what `ablate` left, on one machine or several
+    Table {
+        /// What it left
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Put sandboxes beside each other
+    Compare {
+        /// What `run` left, for each of them
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Cloister,
+    Bwrap,
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("attacks: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let suite = || Suite::read(&arguments.attacks.clone().unwrap_or_else(Suite::default_folder));
+    match arguments.command {
+        Task::Run { sandbox, bin, user, json, filter } => {
+            let sandbox = match sandbox {
+                Kind::Cloister => Sandbox::cloister(bin.unwrap_or_else(cloister)),
+                Kind::Bwrap => Sandbox::Bwrap,
+            };
+            let records = run_all(&suite()?, &sandbox, user, &filter.unwrap_or_default());
+            if let Some(json) = json {
+                report::write(&json, &records)?;
+            }
+            println!("{}: {}", sandbox.name(), report::summary(&records));
+            let failed =
+                |record: &&Record| matches!(record.ending, Ending::Through(_) | Ending::Broken(_));
+            let failed = records.iter().filter(failed).count();
+            ensure!(failed == 0, "{failed} attacks got through or broke");
+            Ok(())
+        }
+        Task::Ablate { binaries, layers, json } => {
+            let scope = Scope::new(layers);
+            let told = |record: &Record| eprintln!("{}", report::line(record));
+            let records = ablation::ablate(&suite()?, &scope, &binaries, told)?;
+            if let Some(json) = json {
+                report::write(&json, &records)?;
+            }
+            tell_ablation(&records, scope.layers())
+        }
+        Task::Sets { layers } => {
+            let scope = layers.map_or_else(Scope::everywhere, |layers| Scope::new(Some(layers)));
+            for set in ablation::sets(&suite()?.cases, &scope) {
+                println!("{set}");
+            }
+            Ok(())
+        }
+        Task::Table { files } => tell_ablation(&read_all(&files)?, Scope::everywhere().layers()),
+        Task::Compare { files } => {
+            print!("{}", report::comparison(&read_all(&files)?));
+            Ok(())
+        }
+    }
+}
+
+fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, filter: &str) -> Vec<Record> {
+    let cases = suite.cases.iter().filter(|case| case.name.contains(filter));
+    cases
+        .map(|case| {
+            let record = Record {
+                attack: case.name.clone(),
+                about: case.about.clone(),
+                layers: case.layers.clone(),
+                sandbox: sandbox.name().into(),
+                without: Set::default(),
+                ending: attempt(suite, case, sandbox, user),
+            };
+            println!("{}", report::line(&record));
+            record
+        })
+        .collect()
+}
+
+fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Record>> {
+    let records =
+        files.iter().map(|file| report::read(file)).collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(records.concat())
+}
+
+/// Prints the tables; an error names what is wrong.
+fn tell_ablation(records: &[Record], layers: &Set) -> anyhow::Result<()> {
+    let rows = ablation::rows(records);
+    print!("{}", report::ablation(&rows, layers));
+    let faults = ablation::faults(&rows, layers);
+    ensure!(faults.is_empty(), "the ablation failed:\n{}", faults.join("\n"));
+    Ok(())
+}
