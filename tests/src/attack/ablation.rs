@@ -5,7 +5,7 @@
 //! Each set of layers is another build of the program, so that a case with more than two is not tried:
 //! the sets grow as the powers of two, and say little that pairs do not.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, iter, path::Path};
 
 use anyhow::ensure;
 
@@ -16,24 +16,22 @@ const MOST_LAYERS: usize = 2;
 
 /// Which cases are tried, and for which layers it is asked what they stop.
 pub struct Scope {
-    layers: Set,
+    /// Cases are tried that name any of these.
+    pub layers: Set,
+    /// Leave out what this machine can't show, rather than tell of it as skipped.
+    pub only_here: bool,
 }
 
 impl Scope {
-    /// Cases that name any of these layers; all that this machine has, if none is given.
-    pub fn new(layers: Option<Set>) -> Self {
-        let all_here = || Layer::switched().filter(|layer| layer.missing().is_none()).collect();
-        Self { layers: layers.unwrap_or_else(all_here) }
-    }
-
     /// Every layer with a switch, wherever it may be tried.
     pub fn everywhere() -> Self {
-        Self { layers: Layer::switched().collect() }
+        Self { layers: Layer::switched().collect(), only_here: false }
     }
 
-    /// The layers for which it is asked.
-    pub fn layers(&self) -> &Set {
-        &self.layers
+    /// Every layer with a switch that this machine has.
+    pub fn here() -> Self {
+        let here = Layer::switched().filter(|layer| layer.missing().is_none());
+        Self { layers: here.collect(), only_here: false }
     }
 
     /// The cases that are tried.
@@ -42,8 +40,15 @@ impl Scope {
             case.layers.len() <= MOST_LAYERS
                 && case.can_be_ablated()
                 && case.layers.iter().any(|layer| self.layers.contains(layer))
+                && !(self.only_here && missing(case).is_some())
         })
     }
+}
+
+/// Why a case shows nothing on this machine, if so.
+fn missing(case: &Case) -> Option<String> {
+    let layer = case.layers.iter().find_map(|layer| Some((layer, layer.missing()?)));
+    layer.map(|(layer, why)| format!("{layer} is {why}")).or_else(|| case.missing())
 }
 
 /// The sets of layers that are taken away for a case, none to begin with.
@@ -75,10 +80,9 @@ pub fn ablate(
     binaries: &Path,
     mut tell: impl FnMut(&Record),
 ) -> anyhow::Result<Vec<Record>> {
-    for name in
-        std::iter::once(Set::default()).chain(sets(&suite.cases, scope)).map(|set| set.binary())
-    {
-        let path = binaries.join(name);
+    let needed = sets(&suite.cases, &Scope { layers: scope.layers.clone(), only_here: true });
+    for set in iter::once(Set::default()).chain(needed) {
+        let path = binaries.join(set.binary());
         ensure!(path.is_file(), "{} is missing: tests/ablation builds it", path.display());
     }
     let mut records = Vec::new();
@@ -100,9 +104,8 @@ pub fn ablate(
 }
 
 fn try_without(suite: &Suite, case: &Case, binaries: &Path, without: &Set) -> Ending {
-    let missing = case.layers.iter().find_map(|layer| Some((layer, layer.missing()?)));
-    if let Some((layer, why)) = missing {
-        return Ending::Skipped(format!("{layer} is {why}"));
+    if let Some(why) = missing(case) {
+        return Ending::Skipped(why);
     }
     // A layer that is left out is told as missing, and the program refuses to go on by itself.
     let degraded = (!without.is_empty()).then(|| "--allow-degraded".to_owned());

@@ -170,7 +170,7 @@ fn observe(
     let results = Scratch::new("results");
     fs::set_permissions(&*results, Permissions::from_mode(0o777))?;
     let report = results.join("attack");
-    let mut neighbour = match &case.neighbour {
+    let neighbour = match &case.neighbour {
         None => None,
         Some(file) => {
             let mut options = case.options.clone();
@@ -192,9 +192,8 @@ fn observe(
     let endless = began.elapsed() >= Duration::from_secs(patience.into());
 
     let mut evidence = outlived(&attack, "the attack");
-    if let Some(mut neighbour) = neighbour.take() {
-        let lived = neighbour.lives()?;
-        let ended = neighbour.stop()?;
+    if let Some(neighbour) = neighbour {
+        let (ended, lived) = neighbour.stop()?;
         if !lived {
             evidence.push(format!("the neighbour had ended: {}", ended.output.join("; ")));
         }

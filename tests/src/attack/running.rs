@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     fs,
     io::{BufRead, BufReader, PipeReader, Read, pipe},
+    os::unix::process::ExitStatusExt,
     process::{Child, Command},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -22,6 +23,8 @@ const LINE: u64 = 4096;
 
 /// How long what the sandbox leaves behind may take to vanish by itself.
 const GRACE: Duration = Duration::from_secs(2);
+
+const SIGTERM: i32 = Signal::SIGTERM as i32;
 
 /// Something that runs; ended when dropped.
 pub(super) struct Running {
@@ -63,21 +66,20 @@ impl Running {
         ready.context("the neighbour ended, or took too long, before it was ready")
     }
 
-    /// Whether it still runs.
-    pub(super) fn lives(&mut self) -> anyhow::Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
     /// Waits for the sandbox to end, by itself or since its time is up.
     pub(super) fn wait(mut self) -> anyhow::Result<Ended> {
         self.child.wait()?;
         self.collect()
     }
 
-    /// Asks the sandbox to end, as its user would.
-    pub(super) fn stop(mut self) -> anyhow::Result<Ended> {
+    /// Asks the sandbox to end, as its user would; also tells whether it had gone on until then.
+    pub(super) fn stop(mut self) -> anyhow::Result<(Ended, bool)> {
+        let lived = self.child.try_wait()?.is_none();
         self.terminate();
-        self.collect()
+        // One that was ended a moment ago, from within, may not have noticed yet.
+        let status = self.child.wait()?;
+        let asked = status.signal() == Some(SIGTERM) || status.code() == Some(128 + SIGTERM);
+        Ok((self.collect()?, lived && asked))
     }
 
     fn collect(&mut self) -> anyhow::Result<Ended> {

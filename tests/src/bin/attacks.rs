@@ -61,6 +61,9 @@ enum Task {
         /// Only for attacks that these stop, comma-separated [default: all]
         #[arg(long, value_name = "LAYERS")]
         layers: Option<Set>,
+        /// Only for attacks that can be tried on this machine
+        #[arg(long)]
+        here: bool,
     },
     /// Make one table of what `ablate` left, on one machine or several
     Table {
@@ -112,27 +115,32 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Task::Ablate { binaries, layers, json } => {
-            let scope = Scope::new(layers);
+            let scope = scope(layers, Scope::here());
             let told = |record: &Record| eprintln!("{}", report::line(record));
             let records = ablation::ablate(&suite()?, &scope, &binaries, told)?;
             if let Some(json) = json {
                 report::write(&json, &records)?;
             }
-            tell_ablation(&records, scope.layers())
+            tell_ablation(&records, &scope.layers)
         }
-        Task::Sets { layers } => {
-            let scope = layers.map_or_else(Scope::everywhere, |layers| Scope::new(Some(layers)));
+        Task::Sets { layers, here } => {
+            let scope = Scope { only_here: here, ..scope(layers, Scope::everywhere()) };
             for set in ablation::sets(&suite()?.cases, &scope) {
                 println!("{set}");
             }
             Ok(())
         }
-        Task::Table { files } => tell_ablation(&read_all(&files)?, Scope::everywhere().layers()),
+        Task::Table { files } => tell_ablation(&read_all(&files)?, &Scope::everywhere().layers),
         Task::Compare { files } => {
             print!("{}", report::comparison(&read_all(&files)?));
             Ok(())
         }
     }
+}
+
+/// Attacks that these layers stop, or the usual ones.
+fn scope(layers: Option<Set>, usual: Scope) -> Scope {
+    layers.map_or(usual, |layers| Scope { layers, only_here: false })
 }
 
 fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, filter: &str) -> Vec<Record> {
