@@ -40,6 +40,16 @@ pub struct Enforcement {
     /// What an operator can do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remedy: Option<String>,
+    /// Whether it is one on top, which no promise rests on: its lack is told, and refuses nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub optional: bool,
+}
+
+impl Enforcement {
+    /// Whether something that jobs were promised does not hold.
+    pub fn lacking(&self) -> bool {
+        !self.enforced && !self.optional
+    }
 }
 
 /// The answer of a runner's `/health`.

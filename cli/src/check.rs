@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) fn main(args: &Args) -> anyhow::Result<ExitCode> {
     log::for_command();
     let lines = examine();
-    let fit = lines.iter().all(|line| line.enforced);
+    let fit = !lines.iter().any(Enforcement::lacking);
     if args.json {
         let report = serde_json::json!({ "ready": fit, "enforcement": lines });
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -43,6 +43,7 @@ fn line(
         enforced,
         detail: detail.into(),
         remedy: remedy.map(Into::into),
+        optional: false,
     }
 }
 
@@ -76,7 +77,11 @@ fn print(lines: &[Enforcement], fit: bool) {
     };
     let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
     for line in lines {
-        let mark = if line.enforced { paint("32", "ok") } else { paint("31", "no") };
+        let mark = match (line.enforced, line.optional) {
+            (true, _) => paint("32", "ok"),
+            (false, true) => paint("33", "--"),
+            (false, false) => paint("31", "no"),
+        };
         println!("{mark}  {:width$}  {}", line.name, line.detail);
         if let Some(remedy) = line.remedy.as_ref().filter(|_| !line.enforced) {
             println!("    {:width$}  → {remedy}", "");

@@ -1,6 +1,7 @@
 //! `cloister`: one binary for all of it. Here is only what a command line needs; the work is done
 //! in the libraries.
 
+mod apparmor;
 mod check;
 mod client;
 mod exit;
@@ -34,6 +35,8 @@ enum Command {
     Run(Box<run::Args>),
     /// Tell what this host can enforce and what not
     Check(check::Args),
+    /// Print a profile for AppArmor, to be given to apparmor_parser
+    Apparmor(apparmor::Args),
     /// Hand a job to a coordinator
     Submit(Box<client::Submit>),
     /// Show a job
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Runner(args) => service::runner(&args),
         Command::Run(args) => Ok(run::main(*args)),
         Command::Check(args) => check::main(&args),
+        Command::Apparmor(args) => apparmor::main(&args),
         Command::Submit(args) => Ok(client::submit(&args)),
         Command::Get(args) => Ok(client::get(&args)),
         Command::Wait(args) => Ok(client::wait(&args)),

@@ -13,7 +13,7 @@ impl Runner {
         let mut problems: Vec<_> = host
             .enforcement
             .iter()
-            .filter(|part| !part.enforced)
+            .filter(|part| part.lacking())
             .map(|part| match &part.remedy {
                 Some(remedy) => format!("{} is not enforced: {}; {remedy}", part.name, part.detail),
                 None => format!("{} is not enforced: {}", part.name, part.detail),

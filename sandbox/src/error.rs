@@ -94,6 +94,7 @@ pub(crate) enum Step {
     Signals,
     Directory,
     Rlimits,
+    Profile,
     Confine,
     Exec,
 }
@@ -127,6 +128,7 @@ impl fmt::Display for Step {
             Self::Session => "starting a session",
             Self::Directory => "entering the working directory",
             Self::Rlimits => "setting resource limits",
+            Self::Profile => "entering the AppArmor profile cloister-cell",
             Self::Confine => "entering the Landlock domain",
             Self::Exec => "executing the program",
         })

@@ -36,15 +36,21 @@ impl Host {
         self.enforcement.iter().any(|line| line.enforced && line.name == name)
     }
 
-    /// The names of what does not hold.
+    /// The names of what was promised and does not hold.
     pub fn not_enforced(&self) -> Vec<String> {
-        self.enforcement.iter().filter(|e| !e.enforced).map(|e| e.name.clone()).collect()
+        self.enforcement.iter().filter(|e| e.lacking()).map(|e| e.name.clone()).collect()
     }
 }
 
 /// It holds, by this.
 pub(crate) fn holds(name: &str, by: impl Into<String>) -> Enforcement {
-    Enforcement { name: name.into(), enforced: true, detail: by.into(), remedy: None }
+    Enforcement {
+        name: name.into(),
+        enforced: true,
+        detail: by.into(),
+        remedy: None,
+        optional: false,
+    }
 }
 
 /// It does not, because of this, and this mends it.
@@ -58,5 +64,15 @@ pub(crate) fn lacks(
         enforced: false,
         detail: because.into(),
         remedy: Some(remedy.into()),
+        optional: false,
     }
+}
+
+/// One on top that does not hold, because of this, and this mends it.
+pub(crate) fn optional(
+    name: &str,
+    because: impl Into<String>,
+    remedy: impl Into<String>,
+) -> Enforcement {
+    Enforcement { optional: true, ..lacks(name, because, remedy) }
 }

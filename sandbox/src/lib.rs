@@ -25,17 +25,20 @@
 //! Reading order: `launcher` (how a cell is made), `cell` (what happens inside, step by step),
 //! `cgroup` (limits and their records), `engine` (how it ends and what it is called).
 
+mod apparmor;
 mod cell;
 mod cgroup;
 mod engine;
 mod error;
 mod host;
 mod launcher;
+mod layers;
 mod mounts;
 mod privilege;
 mod sys;
 mod wire;
 
+pub use apparmor::{CELL_PROFILE, USER_NAMESPACE_PROFILE};
 pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;

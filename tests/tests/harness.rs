@@ -249,7 +249,7 @@ fn ablated(layers: &str, doors: &[(&str, &str)]) -> (Vec<Record>, Finding) {
     for (name, state) in doors {
         attack.door(name, state);
     }
-    let scope = Scope { layers: layers.parse().unwrap(), only_here: false };
+    let scope = Scope::of(layers.parse().unwrap());
     let records = ablation::ablate(&attack.suite, &scope, &attack.folder, |_| {}).unwrap();
     let finding = ablation::rows(&records).remove(0).finding;
     (records, finding)
@@ -279,7 +279,7 @@ fn a_claim_is_tried() {
 fn a_binary_that_is_missing_is_named() {
     let attack = Attack::new("layers: masks", "stopped('so')");
     attack.door("cloister", "shut");
-    let scope = Scope { layers: "masks".parse().unwrap(), only_here: false };
+    let scope = Scope::of("masks".parse().unwrap());
     let error = ablation::ablate(&attack.suite, &scope, &attack.folder, |_| {}).unwrap_err();
     assert!(error.to_string().contains("without-masks is missing"), "{error}");
 }
@@ -329,14 +329,14 @@ fn the_table_tells_what_was_shown() {
     assert_eq!(
         report::ablation(&rows, &layers),
         "\
-`●` alone stops it; `◐` stops it, and so does the other one of the row.
+`●` alone stops it; `◐` stops it, and so does any other one of the row.
 
 | attack | apparmor | mounts | seccomp |
 | --- | :-: | :-: | :-: |
 | a/alone |  |  | ● |
 | b/either | ◐ | ◐ |  |
 
-| layer | alone stops | stops with one other |
+| layer | alone stops | stops as others do |
 | --- | --: | --: |
 | apparmor | 0 | 1 |
 | masks | 0 | 0 |

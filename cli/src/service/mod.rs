@@ -124,7 +124,7 @@ fn bind(listen: SocketAddr, has_token: bool, insecure: bool) -> anyhow::Result<T
 /// Forks the launcher, and refuses what this host can't keep.
 fn launcher(cells: &args::Cells) -> anyhow::Result<Launcher> {
     let launcher = Launcher::fork(&cells.launcher())?;
-    let mut missing = launcher.host().enforcement.iter().filter(|line| !line.enforced).peekable();
+    let mut missing = launcher.host().enforcement.iter().filter(|line| line.lacking()).peekable();
     if missing.peek().is_none() {
         return Ok(launcher);
     }

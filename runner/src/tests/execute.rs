@@ -223,6 +223,7 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
         enforced,
         detail: "no controller".into(),
         remedy: Some("delegate it".into()),
+        optional: false,
     };
     let host = Host { enforcement: vec![part("seccomp", true), part("memory", false)], ..host() };
     let mut bench = Bench::with(&Config { slots: Some(3), ..Config::default() }, host);

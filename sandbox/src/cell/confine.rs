@@ -10,7 +10,7 @@ use std::{
     os::fd::{BorrowedFd, OwnedFd},
 };
 
-use caps::CapSet;
+use caps::{CapSet, errors::CapsError};
 use landlock::{
     ABI, Access, AccessFs, BitFlags, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     Scope,
@@ -20,8 +20,10 @@ use nix::{
     sys::{prctl, signal::Signal},
 };
 
+use super::Plan;
 use crate::{
     error::{At, Fault, Step},
+    layers::Layer,
     sys,
 };
 
@@ -38,12 +40,21 @@ pub(crate) const FILTER_LENGTH: usize = CELL.len();
 /// crate leaves out what they don't know.
 const LANDLOCK: ABI = ABI::V6;
 
-/// Confines this process for ever. Comes back with the job's Landlock domain, where there is one.
-pub(crate) fn confine(control: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Fault> {
+/// What the job itself enters, last of all.
+pub(crate) struct Confinement {
+    /// Its Landlock domain, where the kernel has them.
+    pub(crate) domain: Option<OwnedFd>,
+    /// Whether its AppArmor profile is there.
+    pub(crate) profile: bool,
+}
+
+/// Confines this process for ever, and prepares what the job will enter.
+pub(crate) fn confine(plan: &Plan, control: BorrowedFd<'_>) -> Result<Confinement, Fault> {
     let domain =
         landlock_domain().map_err(|_| Fault { step: Step::Landlock, errno: libc::EINVAL })?;
-    capabilities().map_err(|_| Fault { step: Step::Capabilities, errno: libc::EPERM })?;
-    prctl::set_no_new_privs().at(Step::Capabilities)?;
+    let dropped =
+        if Layer::Capabilities.stands() { drop_capabilities() } else { hand_on_capabilities() };
+    dropped.map_err(|_| Fault { step: Step::Capabilities, errno: libc::EPERM })?;
     // Its /proc entry belongs to root from now on: no process of the job can open its memory, its
     // descriptors or, by /proc/1/exe, the service's program (CVE-2019-5736).
     prctl::set_dumpable(false).at(Step::Capabilities)?;
@@ -52,8 +63,10 @@ pub(crate) fn confine(control: BorrowedFd<'_>) -> Result<Option<OwnedFd>, Fault>
     // the engine, whose other end it held or passed on, tells.
     prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Parent)?;
     alive(control).at(Step::Parent)?;
-    sys::install_filter(&CELL).at(Step::Seccomp)?;
-    Ok(domain)
+    if Layer::Seccomp.stands() {
+        sys::install_filter(&CELL).at(Step::Seccomp)?;
+    }
+    Ok(Confinement { domain, profile: plan.profile })
 }
 
 fn alive(control: BorrowedFd<'_>) -> nix::Result<()> {
@@ -63,21 +76,29 @@ fn alive(control: BorrowedFd<'_>) -> nix::Result<()> {
     if gone { Err(nix::errno::Errno::EPIPE) } else { Ok(()) }
 }
 
-/// Drops every capability from every set.
-fn capabilities() -> Result<(), caps::errors::CapsError> {
+/// Drops every capability from every set, and the right to gain any.
+fn drop_capabilities() -> Result<(), CapsError> {
     // In this order: emptying the bounding set and locking the bits need CAP_SETPCAP.
     caps::clear(None, CapSet::Ambient)?;
     caps::clear(None, CapSet::Bounding)?;
     sys::lock_secure_bits().map_err(|error| error.to_string())?;
     caps::clear(None, CapSet::Inheritable)?;
     caps::clear(None, CapSet::Effective)?;
-    caps::clear(None, CapSet::Permitted)
+    caps::clear(None, CapSet::Permitted)?;
+    prctl::set_no_new_privs().map_err(|error| error.to_string().into())
+}
+
+/// What a sandbox without this layer would do: the job is root of its namespaces.
+fn hand_on_capabilities() -> Result<(), CapsError> {
+    let all = caps::read(None, CapSet::Permitted)?;
+    caps::set(None, CapSet::Inheritable, &all)?;
+    caps::set(None, CapSet::Ambient, &all)
 }
 
 /// Reading and executing wherever the mounts let it, writing only where a job may; no signals to and
 /// no abstract sockets of anything outside of the domain.
 fn landlock_domain() -> Result<Option<OwnedFd>, Box<dyn Error>> {
-    if sys::landlock_abi() == 0 {
+    if sys::landlock_abi() == 0 || !Layer::Landlock.stands() {
         // Said at start-up, where a runner refuses to go on without `--allow-degraded`.
         return Ok(None);
     }

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
 };
 
 use nix::{
@@ -21,7 +21,7 @@ use nix::{
     unistd::{Pid, pipe2},
 };
 
-use super::job::Job;
+use super::{confine::Confinement, job::Job};
 use crate::{
     error::{At, Fault, Step},
     sys::{self, Forked},
@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Runs the one command of this cell's life. `Ok` when it has ended or nobody waits for it any more.
-pub(crate) fn run(control: &mut File, domain: Option<&OwnedFd>) -> Result<(), Fault> {
+pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), Fault> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_block().at(Step::Fork)?;
@@ -40,7 +40,7 @@ pub(crate) fn run(control: &mut File, domain: Option<&OwnedFd>) -> Result<(), Fa
         return Ok(());
     };
     let job = Job::prepare(start).at(Step::Command)?;
-    let (main, at) = match launch(&job, domain)? {
+    let (main, at) = match launch(&job, confinement)? {
         Launched::Running(pid, at) => (pid, at),
         Launched::Refused(fault) => return say(control, &Status::NotExecuted(fault)),
     };
@@ -93,13 +93,13 @@ enum Launched {
 
 /// Forks the job and waits until its exec has happened. A close-on-exec pipe tells: the child writes
 /// the time just before the exec, and behind it what failed; its end says that nothing did.
-fn launch(job: &Job, domain: Option<&OwnedFd>) -> Result<Launched, Fault> {
+fn launch(job: &Job, confinement: &Confinement) -> Result<Launched, Fault> {
     let (verdict, teller) = pipe2(OFlag::O_CLOEXEC).at(Step::Fork)?;
     // SAFETY: this process has one thread.
     #[allow(unsafe_code)]
     match unsafe { sys::fork() }.at(Step::Fork)? {
         Forked::Child => {
-            let fault = job.execute(domain.map(AsFd::as_fd), || {
+            let fault = job.execute(confinement, || {
                 let _ = nix::unistd::write(&teller, &sys::monotonic_ns().to_le_bytes());
             });
             // No allocation here: the bytes go from the stack to the pipe.

@@ -2,14 +2,16 @@
 //! between nothing is allocated and nothing formatted, and the first failure comes back as a step
 //! and an error number.
 
-use std::{ffi::CString, io, os::fd::BorrowedFd};
+use std::{ffi::CString, io, os::fd::AsFd};
 
 use nix::sys::{
     resource::Resource,
     stat::{Mode, umask},
 };
 
+use super::confine::Confinement;
 use crate::{
+    apparmor,
     error::{At, Fault, Step},
     sys::{self, Strings},
     wire::{Rlimits, Start},
@@ -48,15 +50,15 @@ impl Job {
 
     /// Executes the command in this process, and calls `now` just before; comes back only with what
     /// failed.
-    pub(crate) fn execute(&self, domain: Option<BorrowedFd<'_>>, now: impl FnOnce()) -> Fault {
-        if let Err(fault) = self.get_ready(domain) {
+    pub(crate) fn execute(&self, confinement: &Confinement, now: impl FnOnce()) -> Fault {
+        if let Err(fault) = self.get_ready(confinement) {
             return fault;
         }
         now();
         Fault::new(Step::Exec, &self.exec())
     }
 
-    fn get_ready(&self, domain: Option<BorrowedFd<'_>>) -> Result<(), Fault> {
+    fn get_ready(&self, confinement: &Confinement) -> Result<(), Fault> {
         // A session of its own: no controlling terminal whose input it could fake (CVE-2017-5226).
         nix::unistd::setsid().at(Step::Session)?;
         sys::reset_signals().at(Step::Signals)?;
@@ -64,8 +66,11 @@ impl Job {
         nix::unistd::chdir(self.cwd.as_c_str()).at(Step::Directory)?;
         self.set_rlimits().at(Step::Rlimits)?;
         sys::close_on_exec_from(3).at(Step::Descriptors)?;
-        if let Some(domain) = domain {
-            sys::enter_landlock(domain).at(Step::Confine)?;
+        if confinement.profile {
+            apparmor::change_on_exec().at(Step::Profile)?;
+        }
+        if let Some(domain) = &confinement.domain {
+            sys::enter_landlock(domain.as_fd()).at(Step::Confine)?;
         }
         Ok(())
     }

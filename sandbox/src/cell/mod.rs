@@ -9,7 +9,8 @@
 //! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
 //!    kernel kills whatever is left in the pid namespace.
-//! 6. [`job`]: the forked child enters its Landlock domain and executes the command.
+//! 6. [`job`]: the forked child enters its Landlock domain and executes the command, by which it
+//!    enters its AppArmor profile.
 //!
 //! A cell that is ready waits in step 5, holding nothing that one job could learn from another. It
 //! runs one command and is never used again.
@@ -24,9 +25,13 @@ use std::{
     os::fd::{AsFd, OwnedFd, RawFd},
 };
 
+use caps::CapSet;
+use confine::Confinement;
+
 use crate::{
     error::{At, Fault, Step},
     launcher::{GO, JOB_ID},
+    layers::Layer,
     sys,
     wire::{Status, frame},
 };
@@ -42,6 +47,10 @@ pub(crate) struct Plan {
     pub(crate) disk: u64,
     /// Whether the network is the host's, and not the cell's own.
     pub(crate) host_network: bool,
+    /// The job's uid and gid outside.
+    pub(crate) outer_id: u32,
+    /// Whether jobs can have their AppArmor profile.
+    pub(crate) profile: bool,
 }
 
 /// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
@@ -56,15 +65,15 @@ pub(crate) fn run(plan: &Plan, stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
     #[allow(unsafe_code)]
     let mut control = std::fs::File::from(unsafe { sys::adopt(CONTROL) });
     let ended =
-        confined(plan, &control).and_then(|domain| init::run(&mut control, domain.as_ref()));
+        confined(plan, &control).and_then(|confinement| init::run(&mut control, &confinement));
     if let Err(fault) = ended {
         let _ = frame(&Status::Broken(fault)).and_then(|bytes| control.write_all(&bytes));
     }
     sys::exit_now(0)
 }
 
-/// Steps 2 to 4; comes back with the job's Landlock domain, where the kernel has one.
-fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fault> {
+/// Steps 2 to 4; comes back with what the job will enter by itself.
+fn confined(plan: &Plan, control: &std::fs::File) -> Result<Confinement, Fault> {
     let mut go = [0];
     match nix::unistd::read(control, &mut go).at(Step::Release)? {
         1 if go == [GO] => {}
@@ -72,9 +81,9 @@ fn confined(plan: &Plan, control: &std::fs::File) -> Result<Option<OwnedFd>, Fau
             return Err(Fault { step: Step::Release, errno: libc::EPIPE });
         }
     }
-    identity().at(Step::Identity)?;
+    identity(plan).at(Step::Identity)?;
     view::build(plan)?;
-    confine::confine(control.as_fd())
+    confine::confine(plan, control.as_fd())
 }
 
 /// Puts the job's descriptors at 0, 1, 2 and the line to the engine at 3, and closes all others:
@@ -92,9 +101,20 @@ fn descriptors(stdio: [&OwnedFd; 3], control: &OwnedFd) -> io::Result<()> {
 
 /// Becomes the job's user. The capabilities in this namespace stay: its uid 0 is not mapped, so by
 /// the kernel's rule (capabilities(7), "effect of user ID changes") no root is left here.
-fn identity() -> nix::Result<()> {
+fn identity(plan: &Plan) -> io::Result<()> {
+    if Layer::UserNamespace.stands() {
+        return become_user(JOB_ID);
+    }
+    // There uid 0 is root, and giving it up would give up the capabilities that are needed yet.
+    nix::sys::prctl::set_keepcaps(true)?;
+    become_user(plan.outer_id)?;
+    let kept = caps::read(None, CapSet::Permitted).map_err(io::Error::other)?;
+    caps::set(None, CapSet::Effective, &kept).map_err(io::Error::other)
+}
+
+fn become_user(id: u32) -> io::Result<()> {
     use nix::unistd::{Gid, Uid, setresgid, setresuid};
-    let (uid, gid) = (Uid::from_raw(JOB_ID), Gid::from_raw(JOB_ID));
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
     setresgid(gid, gid, gid)?;
-    setresuid(uid, uid, uid)
+    Ok(setresuid(uid, uid, uid)?)
 }

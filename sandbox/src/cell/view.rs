@@ -8,12 +8,15 @@ use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
 use super::Plan;
 use crate::{
     error::{At, Fault, Step},
+    layers::{Layer, own_network},
     mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
     sys,
 };
 
 /// Files of `/proc` that tell of the host or act on it. A cell's user may open few of them anyway.
-const MASKED_FILES: [&str; 9] = [
+const MASKED_FILES: [&str; 10] = [
+    // Tells of keys that are pressed, and of what other cells' programs do.
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/kpagecount",
@@ -30,13 +33,21 @@ const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"]
 
 pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
     // Only now, in its own cgroup: the namespace's root is where its maker stands.
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
+    if Layer::CgroupNamespace.stands() {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
+    }
     scratch(plan.disk).at(Step::Scratch)?;
-    let proc = mounts::new("proc", &[], NOSUID | NODEV | NOEXEC).at(Step::Proc)?;
-    mounts::attach(&proc, "/proc").at(Step::Proc)?;
-    masks().at(Step::Masks)?;
-    nix::unistd::sethostname("cell").at(Step::Hostname)?;
-    if !plan.host_network {
+    if Layer::PidNamespace.stands() {
+        let proc = mounts::new("proc", &[], NOSUID | NODEV | NOEXEC).at(Step::Proc)?;
+        mounts::attach(&proc, "/proc").at(Step::Proc)?;
+    }
+    if Layer::Masks.stands() {
+        masks().at(Step::Masks)?;
+    }
+    if Layer::UtsNamespace.stands() {
+        nix::unistd::sethostname("cell").at(Step::Hostname)?;
+    }
+    if own_network(plan.host_network) {
         sys::raise_loopback().at(Step::Loopback)?;
     }
     nix::unistd::chdir("/").at(Step::Scratch)

@@ -15,7 +15,7 @@ use super::{
     CPU_PERIOD_US, Record, Role, Version, files,
     instance::{Cgroups, Instance},
 };
-use crate::wire::Sizes;
+use crate::{layers::Layer, wire::Sizes};
 
 /// A job's cgroup. Removed by [`Group::remove`], not by drop: that can fail, and is then tried again.
 pub(crate) struct Group {
@@ -41,7 +41,9 @@ impl Group {
             self.folders.push((Rc::clone(instance), folder));
         }
         for role in Role::ALL {
-            if let Some((version, folder)) = self.serving(role) {
+            if let Some((version, folder)) = self.serving(role)
+                && Layer::Cgroups.stands()
+            {
                 limit(role, version, folder, sizes)?;
             }
         }

@@ -20,6 +20,7 @@ use crate::{
     cell,
     cgroup::{Cgroups, Group},
     error::{At, Fault, Step},
+    layers::{Layer, namespaces},
     sys::{self, Cloned},
     wire::{Attached, CellId, Reply, Sizes, send},
 };
@@ -58,13 +59,13 @@ struct Stdio {
 pub(crate) fn prepare(
     cgroups: &Cgroups,
     users: &Users,
-    user: u32,
-    (cell, sizes, host_network): (CellId, &Sizes, bool),
+    (cell, sizes): (CellId, &Sizes),
+    plan: &cell::Plan,
     passed: Option<[OwnedFd; 3]>,
     socket: &OwnedFd,
 ) -> Result<Cell, Fault> {
     let mut group = Group::make(cgroups, format!("cell-{cell}"), sizes).at(Step::Cgroup)?;
-    let made = clone(&group, users, user, sizes, host_network, passed);
+    let made = clone(&group, users, plan, passed);
     let (pid, attached) = match made {
         Ok(made) => made,
         Err(fault) => {
@@ -72,7 +73,7 @@ pub(crate) fn prepare(
             return Err(fault);
         }
     };
-    let cell_made = Cell { pid, group, user };
+    let cell_made = Cell { pid, group, user: plan.outer_id };
     let shortage = cell_made.group.shortage_event().at(Step::Cgroup);
     let announced = shortage.and_then(|oom| {
         announce(socket, cell, &cell_made.group, &attached, oom.as_ref()).at(Step::Release)
@@ -97,9 +98,7 @@ struct Handles {
 fn clone(
     group: &Group,
     users: &Users,
-    user: u32,
-    sizes: &Sizes,
-    host_network: bool,
+    plan: &cell::Plan,
     passed: Option<[OwnedFd; 3]>,
 ) -> Result<(Pid, Handles), Fault> {
     let stdio = match passed {
@@ -107,32 +106,23 @@ fn clone(
         None => pipes().at(Step::Pipes)?,
     };
     if matches!(users, Users::Range(_)) {
-        stdio.theirs.iter().try_for_each(|end| give_pipe(end, user)).at(Step::Pipes)?;
+        stdio.theirs.iter().try_for_each(|end| give_pipe(end, plan.outer_id)).at(Step::Pipes)?;
     }
     let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
-    // The cgroup namespace is not among these: its root would be the launcher's cgroup. The cell
-    // makes it once it stands in its own.
-    let mut flags = libc::CLONE_NEWUSER
-        | libc::CLONE_NEWPID
-        | libc::CLONE_NEWNS
-        | libc::CLONE_NEWIPC
-        | libc::CLONE_NEWUTS;
-    if !host_network {
-        flags |= libc::CLONE_NEWNET;
-    }
     // SAFETY: the launcher is single-threaded.
     #[allow(unsafe_code)]
-    let cloned = unsafe { sys::clone3(u64::from(flags.cast_unsigned()), group.for_clone()) };
+    let cloned = unsafe { sys::clone3(namespaces(plan.host_network), group.for_clone()) };
     match cloned.at(Step::Clone)? {
         Cloned::Child => {
-            let plan = cell::Plan { disk: sizes.disk, host_network };
-            cell::run(&plan, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)
+            cell::run(plan, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)
         }
         Cloned::Parent { pid, pidfd } => {
             let readied = (|| {
                 group.join(pid).at(Step::Join)?;
                 offer_to_oom_killer(pid).at(Step::Join)?;
-                map(pid, user).at(Step::Map)?;
+                if Layer::UserNamespace.stands() {
+                    map(pid, plan.outer_id).at(Step::Map)?;
+                }
                 nix::unistd::write(&control, &[GO]).at(Step::Release)
             })();
             if let Err(fault) = readied {

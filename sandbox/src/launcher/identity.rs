@@ -10,7 +10,7 @@ use std::{fs, io};
 use cloister_api::Enforcement;
 use nix::unistd::{Gid, Pid, Uid};
 
-use crate::host::holds;
+use crate::{apparmor, host::holds};
 
 /// The job's user and group as seen inside.
 pub(crate) const JOB_ID: u32 = 1000;
@@ -97,6 +97,26 @@ pub(crate) fn enter_user_namespace() -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+/// What most likely refused a user namespace, and the command that allows it.
+pub(crate) fn how_to_allow_user_namespaces() -> &'static str {
+    let setting = |name: &str| {
+        let text = fs::read_to_string(format!("/proc/sys/{name}")).unwrap_or_default();
+        text.trim().parse::<u64>().ok()
+    };
+    if setting("user/max_user_namespaces") == Some(0) {
+        "none is allowed here: sudo sysctl user.max_user_namespaces=15000"
+    } else if setting("kernel/unprivileged_userns_clone") == Some(0) {
+        "only root may here: sudo sysctl kernel.unprivileged_userns_clone=1"
+    } else if setting("kernel/apparmor_restrict_unprivileged_userns") == Some(1)
+        || apparmor::confined()
+    {
+        "AppArmor allows it only to programs with a profile here: \
+         cloister apparmor userns | sudo apparmor_parser --replace"
+    } else {
+        "in a container its seccomp profile may forbid it: --security-opt seccomp=unconfined"
+    }
 }
 
 /// Maps the job's user and group, as seen inside, to `id` of this namespace.

@@ -20,10 +20,11 @@ use super::{
     root,
 };
 use crate::{
-    cell,
+    apparmor, cell,
     cgroup::{Cgroups, Group},
     error::{Context, Error, Fault, Step},
     host::{Host, holds, lacks},
+    layers::{self, Layer},
     sys,
     wire::{CellId, Packet, Reply, Request, Sizes, receive, send},
 };
@@ -69,6 +70,8 @@ struct State {
     cgroups: Cgroups,
     users: Users,
     network_host: bool,
+    /// Whether jobs can have their AppArmor profile.
+    profile: bool,
     max_cells: usize,
     cells: HashMap<CellId, cells::Cell>,
     /// Cgroups that were still busy when their cell was released.
@@ -96,23 +99,30 @@ impl State {
         let (cgroups, mut enforcement) = Cgroups::set_up();
         if !privileged {
             identity::enter_user_namespace().map_err(|source| Error::Os {
-                action: "making a user namespace (allow it with `sysctl user.max_user_namespaces=15000`, on \
-                         Ubuntu also `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or start as root)"
-                    .into(),
+                action: format!(
+                    "making a user namespace ({}, or start as root)",
+                    identity::how_to_allow_user_namespaces()
+                ),
                 source,
             })?;
         }
+        let (profile, apparmor) = apparmor::find();
         let users = Users::find(privileged).context("reading this process's id maps")?;
         root::enter(exposed, config.network_host)?;
         sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
         if privileged {
             nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
-            keep_only_needed()
-                .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
+            if Layer::UserNamespace.stands() {
+                keep_only_needed().map_err(|e| {
+                    Error::Launcher(format!("capabilities could not be dropped: {e}"))
+                })?;
+            }
         }
         enforcement.insert(0, users.report());
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
+        enforcement.push(apparmor);
+        enforcement.extend(layers::report());
         let host = Host {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: cgroups.memory,
@@ -125,6 +135,7 @@ impl State {
             cgroups,
             users,
             network_host: config.network_host,
+            profile,
             max_cells,
             cells: HashMap::new(),
             stale: Vec::new(),
@@ -178,8 +189,14 @@ impl State {
                     .and_then(|()| {
                         let user =
                             self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
-                        let what = (cell, &sizes, host_network);
-                        cells::prepare(&self.cgroups, &self.users, user, what, passed, socket)
+                        let plan = cell::Plan {
+                            disk: sizes.disk,
+                            host_network,
+                            outer_id: user,
+                            profile: self.profile,
+                        };
+                        let what = (cell, &sizes);
+                        cells::prepare(&self.cgroups, &self.users, what, &plan, passed, socket)
                     });
                 match made {
                     Ok(made) => drop(self.cells.insert(cell, made)),

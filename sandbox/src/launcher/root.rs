@@ -16,6 +16,7 @@ use std::{
 
 use crate::{
     error::{Context, Error},
+    layers::Layer,
     mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
     sys,
 };
@@ -91,20 +92,26 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
         let path = Path::new("/").join(name);
         match fs::read_link(&path) {
             Ok(target) => shown.push((path, Shown::Link(target))),
-            Err(_) if path.is_dir() => shown.push(read_only(path)?),
+            Err(_) if path.is_dir() => shown.push(as_shown(path)?),
             Err(_) => {}
+        }
+    }
+    if !Layer::Mounts.stands() {
+        for path in rest_of_the_host().context("listing the host's folders")? {
+            shown.push(as_shown(path)?);
         }
     }
     for name in ETC_FOLDERS {
         let path = Path::new("/").join(name);
         if path.is_dir() {
-            shown.push(read_only(path)?);
+            shown.push(as_shown(path)?);
         }
     }
     for path in exposed {
         // What lies in a system folder is there already.
-        if !SYSTEM.iter().any(|name| path.starts_with(Path::new("/").join(name))) {
-            shown.push(read_only(path.clone())?);
+        let there = SYSTEM.iter().any(|name| path.starts_with(Path::new("/").join(name)));
+        if !there && Layer::Mounts.stands() {
+            shown.push(as_shown(path.clone())?);
         }
     }
     for name in DEVICES {
@@ -145,7 +152,7 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
     nix::mount::umount2(".", nix::mount::MntFlags::MNT_DETACH)
         .context("detaching the host's root")?;
     nix::unistd::chdir("/").context("entering the root")?;
-    sys::set_mount_attributes(rustix::fs::CWD, c"/", RDONLY, 0, false)
+    sys::set_mount_attributes(rustix::fs::CWD, c"/", restrictions(), 0, false)
         .context("making the root read-only")
 }
 
@@ -156,8 +163,24 @@ enum Shown {
     File(OwnedFd),
 }
 
-fn read_only(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
-    let tree = mounts::clone(&path, RDONLY | NOSUID | NODEV, true)
+/// What all of the root is but for devices.
+fn restrictions() -> u64 {
+    if Layer::Mounts.stands() { RDONLY | NOSUID | NODEV } else { 0 }
+}
+
+/// What a cell would see without a root of its own.
+fn rest_of_the_host() -> io::Result<Vec<PathBuf>> {
+    let here = |path: &Path| {
+        let covered = COVERED.iter().any(|covered| path == Path::new(covered));
+        let system = SYSTEM.iter().any(|name| path == Path::new("/").join(name));
+        path.is_dir() && !path.is_symlink() && !covered && !system && path != Path::new("/etc")
+    };
+    let folders = fs::read_dir("/")?.map(|entry| entry.map(|entry| entry.path()));
+    folders.filter(|path| path.as_ref().map_or(true, |path| here(path))).collect()
+}
+
+fn as_shown(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
+    let tree = mounts::clone(&path, restrictions(), true)
         .context(format!("cloning {}", path.display()))?;
     let kind =
         rustix::fs::fstat(tree.as_fd()).map(|s| rustix::fs::FileType::from_raw_mode(s.st_mode));

@@ -1,9 +1,8 @@
 //! Taking layers away. A case claims that each of its layers stops it by itself. So with all layers it
-//! must be stopped, without all of its own it must get through, and where it names two, it must still be
-//! stopped without either one.
+//! must be stopped, without all of its own it must get through, and with any one of its own alone it must
+//! still be stopped.
 //!
-//! Each set of layers is another build of the program, so that a case with more than two is not tried:
-//! the sets grow as the powers of two, and say little that pairs do not.
+//! Each set of layers is another build of the program, so that a case which names many is left out.
 
 use std::{collections::BTreeMap, iter, path::Path};
 
@@ -11,33 +10,40 @@ use anyhow::ensure;
 
 use super::{Case, Ending, Layer, Record, Sandbox, Set, Suite, attempt};
 
-/// A case that names more layers is left out.
-const MOST_LAYERS: usize = 2;
+/// A case that names more layers is left out, unless it is asked for.
+pub const MOST_LAYERS: usize = 2;
 
 /// Which cases are tried, and for which layers it is asked what they stop.
+#[derive(Clone, Debug)]
 pub struct Scope {
     /// Cases are tried that name any of these.
     pub layers: Set,
+    /// Cases that name more are left out.
+    pub most: usize,
     /// Leave out what this machine can't show, rather than tell of it as skipped.
     pub only_here: bool,
 }
 
 impl Scope {
+    /// These layers.
+    pub fn of(layers: Set) -> Self {
+        Self { layers, most: MOST_LAYERS, only_here: false }
+    }
+
     /// Every layer with a switch, wherever it may be tried.
     pub fn everywhere() -> Self {
-        Self { layers: Layer::switched().collect(), only_here: false }
+        Self::of(Layer::switched().collect())
     }
 
     /// Every layer with a switch that this machine has.
     pub fn here() -> Self {
-        let here = Layer::switched().filter(|layer| layer.missing().is_none());
-        Self { layers: here.collect(), only_here: false }
+        Self::of(Layer::switched().filter(|layer| layer.missing().is_none()).collect())
     }
 
     /// The cases that are tried.
     pub fn cases<'a>(&self, cases: &'a [Case]) -> impl Iterator<Item = &'a Case> {
         cases.iter().filter(|case| {
-            case.layers.len() <= MOST_LAYERS
+            case.layers.len() <= self.most
                 && case.can_be_ablated()
                 && case.layers.iter().any(|layer| self.layers.contains(layer))
                 && !(self.only_here && missing(case).is_some())
@@ -51,11 +57,11 @@ fn missing(case: &Case) -> Option<String> {
     layer.map(|(layer, why)| format!("{layer} is {why}")).or_else(|| case.missing())
 }
 
-/// The sets of layers that are taken away for a case, none to begin with.
+/// The sets of layers that are taken away for a case: none, all of its own, and all but one.
 fn sets_of(layers: &Set) -> Vec<Set> {
     let mut sets = vec![Set::default()];
     if layers.len() > 1 {
-        sets.extend(layers.iter().map(|layer| Set::from_iter([layer])));
+        sets.extend(layers.iter().map(|kept| layers.without(kept)));
     }
     sets.push(layers.clone());
     sets
@@ -80,7 +86,7 @@ pub fn ablate(
     binaries: &Path,
     mut tell: impl FnMut(&Record),
 ) -> anyhow::Result<Vec<Record>> {
-    let needed = sets(&suite.cases, &Scope { layers: scope.layers.clone(), only_here: true });
+    let needed = sets(&suite.cases, &Scope { only_here: true, ..scope.clone() });
     for set in iter::once(Set::default()).chain(needed) {
         let path = binaries.join(set.binary());
         ensure!(path.is_file(), "{} is missing: tests/ablation builds it", path.display());
@@ -216,7 +222,7 @@ fn fault(layers: &Set, without: &Set, ending: &Ending, absent: bool) -> Option<S
 pub struct Worth {
     /// Attacks that nothing else stops.
     pub alone: usize,
-    /// Attacks that one other layer stops, too.
+    /// Attacks that another layer stops, too.
     pub together: usize,
 }
 

@@ -1,11 +1,11 @@
 //! What stands between an attack and the host, by name.
 
-use std::{collections::BTreeSet, fmt, fs, iter::FromIterator, str::FromStr};
+use std::{collections::BTreeSet, fmt, iter::FromIterator, str::FromStr};
 
 use anyhow::bail;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
-use super::need::landlock_abi;
+use super::need::{has_apparmor, landlock_abi};
 
 /// One protection that a case may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,8 +45,7 @@ impl Layer {
     /// Why this machine does not have it, if so: what it alone stops can't be shown here.
     pub fn missing(self) -> Option<&'static str> {
         let missing = match self.0 {
-            "apparmor" => fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-                .map_or(true, |enabled| enabled.trim() != "Y"),
+            "apparmor" => !has_apparmor(),
             "landlock" => landlock_abi() == 0,
             _ => false,
         };
@@ -102,6 +101,12 @@ impl Set {
     /// Whether it is among them.
     pub fn contains(&self, layer: Layer) -> bool {
         self.0.contains(&layer)
+    }
+
+    /// All but this one.
+    #[must_use]
+    pub fn without(&self, layer: Layer) -> Self {
+        self.iter().filter(|other| *other != layer).collect()
     }
 
     /// What the binary is called from which these layers are left out.

@@ -12,6 +12,8 @@ pub enum Need {
     X86_64,
     /// `landlock N`: this ABI of Landlock, or a later one.
     Landlock(u32),
+    /// `apparmor`: this kernel has it, and it is on.
+    AppArmor,
     /// `root`: the sandbox is started by root.
     Root,
     /// `cgroup v2`: the memory controller is on the unified hierarchy.
@@ -31,6 +33,7 @@ impl Need {
                 let abi = landlock_abi();
                 (abi >= least, format!("Landlock ABI {least}, and this kernel has {abi}"))
             }
+            Self::AppArmor => (has_apparmor(), "AppArmor".into()),
             Self::Root => (Uid::effective().is_root(), "to be started by root".into()),
             Self::CgroupV2 => {
                 let path = "/sys/fs/cgroup/cgroup.controllers";
@@ -49,6 +52,7 @@ impl FromStr for Need {
     fn from_str(words: &str) -> anyhow::Result<Self> {
         Ok(match words {
             "x86_64" => Self::X86_64,
+            "apparmor" => Self::AppArmor,
             "root" => Self::Root,
             "cgroup v2" => Self::CgroupV2,
             "tty" => Self::Tty,
@@ -59,6 +63,12 @@ impl FromStr for Need {
             },
         })
     }
+}
+
+/// Whether the kernel has AppArmor, and it is on.
+pub(super) fn has_apparmor() -> bool {
+    let enabled = fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    enabled.is_ok_and(|enabled| enabled.trim() == "Y")
 }
 
 /// The ABI of Landlock that this kernel has; 0 if none: landlock_create_ruleset(2), whose number is

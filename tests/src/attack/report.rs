@@ -64,7 +64,7 @@ pub fn ablation(rows: &[Row], layers: &Set) -> String {
 fn tables(out: &mut String, rows: &[Row], layers: &Set) -> fmt::Result {
     let holding = || rows.iter().filter(|row| row.finding == Finding::Holds);
     let columns: Set = holding().flat_map(|row| row.layers.iter()).collect();
-    writeln!(out, "`●` alone stops it; `◐` stops it, and so does the other one of the row.\n")?;
+    writeln!(out, "`●` alone stops it; `◐` stops it, and so does any other one of the row.\n")?;
     write!(out, "| attack |")?;
     for layer in columns.iter() {
         write!(out, " {layer} |")?;
@@ -78,7 +78,7 @@ fn tables(out: &mut String, rows: &[Row], layers: &Set) -> fmt::Result {
         }
         writeln!(out)?;
     }
-    writeln!(out, "\n| layer | alone stops | stops with one other |\n| --- | --: | --: |")?;
+    writeln!(out, "\n| layer | alone stops | stops as others do |\n| --- | --: | --: |")?;
     for (layer, worth) in ablation::worth(rows, layers) {
         writeln!(out, "| {layer} | {} | {} |", worth.alone, worth.together)?;
     }

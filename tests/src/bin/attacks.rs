@@ -49,18 +49,16 @@ enum Task {
         /// The folder of the binaries, as tests/ablation builds them
         #[arg(long, value_name = "DIR")]
         binaries: PathBuf,
-        /// Only attacks that these stop, comma-separated [default: all that this machine has]
-        #[arg(long, value_name = "LAYERS")]
-        layers: Option<Set>,
+        #[command(flatten)]
+        which: Which,
         /// Leave what came of them here, as JSON lines
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
-    /// Print the sets of layers without which binaries are needed, one a line
+    /// Print the sets of layers without which `ablate` needs binaries, one a line
     Sets {
-        /// Only for attacks that these stop, comma-separated [default: all]
-        #[arg(long, value_name = "LAYERS")]
-        layers: Option<Set>,
+        #[command(flatten)]
+        which: Which,
         /// Only for attacks that can be tried on this machine
         #[arg(long)]
         here: bool,
@@ -77,6 +75,23 @@ enum Task {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+}
+
+/// Which attacks layers are taken away for.
+#[derive(clap::Args)]
+struct Which {
+    /// Only attacks that these stop, comma-separated [default: all layers that the machine has]
+    #[arg(long, value_name = "LAYERS")]
+    layers: Option<Set>,
+    /// Only attacks that no more layers than this stop
+    #[arg(long, value_name = "COUNT", default_value_t = ablation::MOST_LAYERS)]
+    most: usize,
+}
+
+impl Which {
+    fn scope(self, usual: Scope) -> Scope {
+        Scope { most: self.most, ..self.layers.map_or(usual, Scope::of) }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -114,8 +129,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             ensure!(failed == 0, "{failed} attacks got through or broke");
             Ok(())
         }
-        Task::Ablate { binaries, layers, json } => {
-            let scope = scope(layers, Scope::here());
+        Task::Ablate { binaries, which, json } => {
+            let scope = which.scope(Scope::here());
             let told = |record: &Record| eprintln!("{}", report::line(record));
             let records = ablation::ablate(&suite()?, &scope, &binaries, told)?;
             if let Some(json) = json {
@@ -123,8 +138,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             }
             tell_ablation(&records, &scope.layers)
         }
-        Task::Sets { layers, here } => {
-            let scope = Scope { only_here: here, ..scope(layers, Scope::everywhere()) };
+        Task::Sets { which, here } => {
+            let scope = Scope { only_here: here, ..which.scope(Scope::everywhere()) };
             for set in ablation::sets(&suite()?.cases, &scope) {
                 println!("{set}");
             }
@@ -136,11 +151,6 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-/// Attacks that these layers stop, or the usual ones.
-fn scope(layers: Option<Set>, usual: Scope) -> Scope {
-    layers.map_or(usual, |layers| Scope { layers, only_here: false })
 }
 
 fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, filter: &str) -> Vec<Record> {
