@@ -1,11 +1,17 @@
 //! Runs the attack suite outside of `cargo test`: in another sandbox, or with layers taken away, and
 //! tells what came of it.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
 use cloister_tests::{
+    Scratch,
     attack::{
         Ending, Record, Sandbox, Set, Suite,
         ablation::{self, Scope},
@@ -37,6 +43,9 @@ enum Task {
         /// Start the sandbox as this user
         #[arg(long, value_name = "UID")]
         user: Option<u32>,
+        /// Tell cloister to go on where it can't enforce everything
+        #[arg(long)]
+        allow_degraded: bool,
         /// Leave what came of them here, as JSON lines
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -113,9 +122,16 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let suite = || Suite::read(&arguments.attacks.clone().unwrap_or_else(Suite::default_folder));
     match arguments.command {
-        Task::Run { sandbox, bin, user, json, filter } => {
+        Task::Run { sandbox, bin, user, allow_degraded, json, filter } => {
+            let folder = Scratch::new("binary");
             let sandbox = match sandbox {
-                Kind::Cloister => Sandbox::cloister(bin.unwrap_or_else(cloister)),
+                Kind::Cloister => Sandbox::Cloister {
+                    binary: for_anybody(&bin.unwrap_or_else(cloister), &folder)?,
+                    options: allow_degraded
+                        .then(|| "--allow-degraded".into())
+                        .into_iter()
+                        .collect(),
+                },
                 Kind::Bwrap => Sandbox::Bwrap,
             };
             let records = run_all(&suite()?, &sandbox, user, &filter.unwrap_or_default());
@@ -151,6 +167,16 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+/// A copy of a program in `folder` that any user may run, wherever it was built.
+fn for_anybody(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
+    let copy = folder.join("cloister");
+    fs::copy(program, &copy).with_context(|| format!("{} cannot be copied", program.display()))?;
+    for path in [folder, &copy] {
+        fs::set_permissions(path, Permissions::from_mode(0o755))?;
+    }
+    Ok(copy)
 }
 
 fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, filter: &str) -> Vec<Record> {
