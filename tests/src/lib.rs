@@ -6,7 +6,9 @@
 //! - [`execute`]: one job, and its result.
 //! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
+//! - [`attack`]: the attack suite's harness.
 
+pub mod attack;
 pub mod census;
 mod client;
 mod jobs;

@@ -19,17 +19,18 @@ use nix::{
 
 use crate::Client;
 
-/// The built program: `CLOISTER_BIN`, or the one that was built beside this test.
+/// The built program: `CLOISTER_BIN`, or the one that was built beside this test or program.
 pub fn cloister() -> PathBuf {
     if let Some(path) = std::env::var_os("CLOISTER_BIN") {
         return path.into();
     }
-    let test = std::env::current_exe().expect("a running program has a path");
-    let folder =
-        test.parent().and_then(Path::parent).expect("tests are built in target/PROFILE/deps");
-    let path = folder.join("cloister");
-    assert!(path.exists(), "{} is missing: build it first (cargo build)", path.display());
-    path
+    let program = std::env::current_exe().expect("a running program has a path");
+    // Programs are built in target/PROFILE, and tests in target/PROFILE/deps.
+    let folders = program.ancestors().skip(1).take(2);
+    let found = folders.map(|folder| folder.join("cloister")).find(|path| path.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no cloister is beside {}: build it first (cargo build)", program.display())
+    })
 }
 
 /// Runs `cloister` with these arguments to its end, which must come within two minutes.

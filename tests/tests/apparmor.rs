@@ -139,7 +139,8 @@ fn a_kernel_without_cgroup_kill_ends_cells_all_the_same() {
         }";
     let _hidden = Profile::load(HIDDEN);
     let run = |args: &[&str]| confined("cloister-test-no-kill", None, &[&["run"], args].concat());
-    let spawner = "import os, time\nwhile True:\n if os.fork() == 0: os.setsid(); time.sleep(98773)";
+    let spawner =
+        "import os, time\nwhile True:\n if os.fork() == 0: os.setsid(); time.sleep(98773)";
     for (args, code) in [
         (&["--", "true"][..], 0),
         // The timeout, and what left the session.
