@@ -116,8 +116,8 @@ fn landlock_domain() -> Result<Option<OwnedFd>, Box<dyn Error>> {
     for path in ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"] {
         rules = rules.add_rule(beneath(path, write_file | AccessFs::ReadFile)?)?;
     }
-    // A process names its threads and tunes itself in /proc/self.
-    rules = rules.add_rule(beneath("/proc", read | write_file)?)?;
+    // Nothing of /proc: there a process could offer itself to the OOM killer less than its service,
+    // which only CAP_SYS_RESOURCE keeps it from. (A thread still names itself, by prctl(2).)
     Ok(rules.into())
 }
 

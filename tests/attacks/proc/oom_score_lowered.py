@@ -1,6 +1,6 @@
 """Puts itself behind its service when the host runs out of memory: an oom_score_adj below the given one.
 
-layers: kernel
+layers: landlock, kernel
 needs: cloister
 """
 from attack import *
