@@ -240,6 +240,15 @@ fn a_verdict_must_be_as_the_case_says() {
     assert_through(&attack.run(&real), "too early");
 }
 
+#[test]
+fn a_program_without_words_is_through_when_it_ends_well() {
+    assert_through(&Attack::new("layers: masks\nargv: /bin/true", "").run_unconfined(), "it ran");
+    let ending = Attack::new("layers: masks\nargv: /bin/false", "").run_unconfined();
+    assert_broken(&ending, "without a word");
+    let ending = Attack::new("layers: masks\nargv: /usr/bin/python3 CASE", "stopped('so')");
+    assert_eq!(ending.run_unconfined(), Ending::Stopped("so".into()));
+}
+
 /// One attack on doors that are named as ablated binaries, each open or closed.
 fn ablated(layers: &str, doors: &[(&str, &str)]) -> (Vec<Record>, Finding) {
     let attack = Attack::new(

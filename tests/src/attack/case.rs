@@ -180,6 +180,7 @@ impl Suite {
             }
         }
         fs::set_permissions(&*copy, fs::Permissions::from_mode(0o755))?;
+        names.sort();
         ensure!(!names.is_empty(), "no attack is in {}", folder.display());
         let cases = names.iter().map(|name| Case::read(folder, name)).collect::<Result<_, _>>()?;
         Ok(Self { cases, copy })

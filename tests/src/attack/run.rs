@@ -113,6 +113,8 @@ struct Observed {
     reason: Option<Reason>,
     /// The harness had to end it.
     endless: bool,
+    /// It is a program that is no case and says no word, and it ended with 0.
+    ran: bool,
 }
 
 impl Observed {
@@ -127,6 +129,7 @@ impl Observed {
         let said = self.output.iter().rev().find_map(|line| Ending::said(line));
         match (required, said) {
             (_, Some(Ending::Through(evidence))) => Ending::Through(evidence),
+            (_, None) if self.ran => Ending::Through("it ran, and ended with 0".into()),
             (Some(required), _) if self.reason == Some(required) => {
                 Ending::Stopped(required.as_str().into())
             }
@@ -204,7 +207,8 @@ fn observe(
         evidence.extend(outlived(&ended, "the neighbour"));
     }
     evidence.extend(witness.touched()?);
-    Ok(Observed { output: attack.output, evidence, reason: reason(&report)?, endless })
+    let ran = case.argv.is_some() && attack.status.success();
+    Ok(Observed { output: attack.output, evidence, reason: reason(&report)?, endless, ran })
 }
 
 fn outlived(ended: &Ended, whose: &str) -> Vec<String> {

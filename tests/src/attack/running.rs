@@ -5,7 +5,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, PipeReader, Read, pipe},
     os::unix::process::ExitStatusExt,
-    process::{Child, Command},
+    process::{Child, Command, ExitStatus},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
@@ -40,6 +40,8 @@ pub(super) struct Ended {
     pub output: Vec<String>,
     /// Command lines of processes of the program that outlived the sandbox; they were killed.
     pub outlived: Vec<String>,
+    /// Of the sandbox, which passes on the program's own.
+    pub status: ExitStatus,
 }
 
 impl Running {
@@ -68,8 +70,8 @@ impl Running {
 
     /// Waits for the sandbox to end, by itself or since its time is up.
     pub(super) fn wait(mut self) -> anyhow::Result<Ended> {
-        self.child.wait()?;
-        self.collect()
+        let status = self.child.wait()?;
+        self.collect(status)
     }
 
     /// Asks the sandbox to end, as its user would; also tells whether it had gone on until then.
@@ -79,10 +81,10 @@ impl Running {
         // One that was ended a moment ago, from within, may not have noticed yet.
         let status = self.child.wait()?;
         let asked = status.signal() == Some(SIGTERM) || status.code() == Some(128 + SIGTERM);
-        Ok((self.collect()?, lived && asked))
+        Ok((self.collect(status)?, lived && asked))
     }
 
-    fn collect(&mut self) -> anyhow::Result<Ended> {
+    fn collect(&mut self, status: ExitStatus) -> anyhow::Result<Ended> {
         let mut outlived = marked(&self.mark)?;
         let until = Instant::now() + GRACE;
         while !outlived.is_empty() && Instant::now() < until {
@@ -93,7 +95,8 @@ impl Running {
         // With the last of them the pipe is closed.
         let output = self.output.recv_timeout(GRACE);
         let output = output.context("somebody unknown still holds the output of the sandbox")?;
-        Ok(Ended { output, outlived: outlived.into_iter().map(|(_, line)| line).collect() })
+        let outlived = outlived.into_iter().map(|(_, line)| line).collect();
+        Ok(Ended { output, outlived, status })
     }
 
     fn terminate(&mut self) {
