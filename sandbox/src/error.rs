@@ -96,6 +96,7 @@ pub(crate) enum Step {
     Rlimits,
     Confine,
     Exec,
+    Report,
 }
 
 impl fmt::Display for Step {
@@ -129,6 +130,7 @@ impl fmt::Display for Step {
             Self::Rlimits => "setting resource limits",
             Self::Confine => "entering the Landlock domain",
             Self::Exec => "executing the program",
+            Self::Report => "hearing how the cell goes on",
         })
     }
 }
