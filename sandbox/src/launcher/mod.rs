@@ -8,6 +8,7 @@
 
 mod cells;
 mod identity;
+mod judge;
 mod process;
 mod root;
 
