@@ -29,6 +29,8 @@ mod cell;
 mod cgroup;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod launcher;
 mod mounts;
