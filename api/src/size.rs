@@ -156,7 +156,9 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_sense() {
-        for text in ["", "MiB", "-1", "1.5MiB", "NaN", "64 MiB", "64MiB ", "99999999TiB", "é", "1é", "1𝕄iB"] {
+        for text in
+            ["", "MiB", "-1", "1.5MiB", "NaN", "64 MiB", "64MiB ", "99999999TiB", "é", "1é", "1𝕄iB"]
+        {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }
