@@ -108,6 +108,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_reads_as_the_same() {
+        for text in ["184444035.0102471283", "4200679.4967264605", "0.1", "1.1h", "3153599999.9"] {
+            let read: Seconds = text.parse().unwrap();
+            let json = serde_json::to_string(&read).unwrap();
+            assert_eq!(serde_json::from_str::<Seconds>(&json).unwrap(), read, "{text}: {json}");
+        }
+    }
+
+    #[test]
     fn refuses_what_has_no_sense() {
         for text in ["", "s", "NaN", "inf", "1e9", "-1", "5 s", "5d", "5sec", "1.2.3", "ms5"] {
             assert!(text.parse::<Seconds>().is_err(), "{text}");

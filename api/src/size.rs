@@ -73,8 +73,9 @@ impl FromStr for ByteSize {
 }
 
 fn binary_unit_for(unit: &str) -> Option<&'static str> {
-    let first = unit.chars().next()?.to_ascii_uppercase();
-    let rest = unit[1..].to_ascii_lowercase();
+    let mut letters = unit.chars();
+    let first = letters.next()?.to_ascii_uppercase();
+    let rest = letters.as_str().to_ascii_lowercase();
     UNITS
         .iter()
         .map(|(name, _)| *name)
@@ -155,7 +156,9 @@ mod tests {
 
     #[test]
     fn refuses_what_has_no_sense() {
-        for text in ["", "MiB", "-1", "1.5MiB", "NaN", "64 MiB", "64MiB ", "99999999TiB", "é"] {
+        for text in
+            ["", "MiB", "-1", "1.5MiB", "NaN", "64 MiB", "64MiB ", "99999999TiB", "é", "1é", "1𝕄iB"]
+        {
             assert!(text.parse::<ByteSize>().is_err(), "{text}");
         }
     }

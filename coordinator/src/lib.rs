@@ -12,6 +12,8 @@ mod config;
 mod dispatch;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod http;
 mod metrics;
 mod scheduler;

@@ -97,6 +97,7 @@ pub(crate) enum Step {
     Profile,
     Confine,
     Exec,
+    Report,
 }
 
 impl fmt::Display for Step {
@@ -131,6 +132,7 @@ impl fmt::Display for Step {
             Self::Profile => "entering the AppArmor profile cloister-cell",
             Self::Confine => "entering the Landlock domain",
             Self::Exec => "executing the program",
+            Self::Report => "hearing how the cell goes on",
         })
     }
 }

@@ -30,6 +30,8 @@ mod cell;
 mod cgroup;
 mod engine;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod host;
 mod launcher;
 mod layers;

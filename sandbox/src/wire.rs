@@ -26,7 +26,10 @@ const MAX_PACKET: usize = 64 << 10;
 
 /// The largest frame that PID 1 takes. Linux refuses arguments and environment beyond a quarter of
 /// the stack limit (2 MiB by default, execve(2)), long before this.
-pub(crate) const MAX_FRAME: usize = 32 << 20;
+pub(crate) const MAX_START: usize = 32 << 20;
+/// The largest frame that the engine takes from a cell: three numbers of at most ten bytes and a
+/// byte for what they mean, and some room.
+pub(crate) const MAX_STATUS: usize = 64;
 
 /// Identifies a cell between engine and launcher; never reused within a launcher's life.
 pub(crate) type CellId = u64;
@@ -163,16 +166,23 @@ pub(crate) fn receive<T: DeserializeOwned>(
     if received.bytes == 0 {
         return Ok(None);
     }
-    let unknown =
-        || io::Error::new(ErrorKind::InvalidData, "a packet that this version does not know");
-    let bytes = buffer.get(..received.bytes).ok_or_else(unknown)?;
+    // What was cut off could still read as something else than was sent.
+    let cut = received.flags.contains(ReturnFlags::TRUNC);
+    let bytes = buffer.get(..received.bytes).filter(|_| !cut).ok_or_else(unknown)?;
+    let message = decode(bytes)?;
+    Ok(Some(Packet { message, fds, whole: !received.flags.contains(ReturnFlags::CTRUNC) }))
+}
+
+/// A message that is all of `bytes`.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
     match postcard::take_from_bytes(bytes) {
-        Ok((message, [])) => {
-            let whole = !received.flags.contains(ReturnFlags::CTRUNC);
-            Ok(Some(Packet { message, fds, whole }))
-        }
+        Ok((message, [])) => Ok(message),
         _ => Err(unknown()),
     }
+}
+
+fn unknown() -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, "a message that this version does not know")
 }
 
 /// A message as a frame: its length in four bytes, little-endian, and itself.
@@ -183,19 +193,23 @@ pub(crate) fn frame<T: Serialize>(message: &T) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Takes one frame off the front of `buffer` where it is there as a whole.
-pub(crate) fn unframe<T: DeserializeOwned>(buffer: &mut Vec<u8>) -> io::Result<Option<T>> {
+/// Takes one frame off the front of `buffer` where it is there as a whole. One of more than `max`
+/// bytes is an error as soon as it says so.
+pub(crate) fn unframe<T: DeserializeOwned>(
+    buffer: &mut Vec<u8>,
+    max: usize,
+) -> io::Result<Option<T>> {
     let Some(length) = buffer.first_chunk::<4>() else {
         return Ok(None);
     };
     let length = u32::from_le_bytes(*length) as usize;
-    if length > MAX_FRAME {
-        return Err(io::ErrorKind::InvalidData.into());
+    if length > max {
+        return Err(unknown());
     }
-    if buffer.len() < 4 + length {
+    let Some(bytes) = buffer.get(4..4 + length) else {
         return Ok(None);
-    }
-    let message = postcard::from_bytes(&buffer[4..4 + length]).map_err(io::Error::other)?;
+    };
+    let message = decode(bytes)?;
     buffer.drain(..4 + length);
     Ok(Some(message))
 }
@@ -214,7 +228,7 @@ mod tests {
         let mut buffer = Vec::new();
         for byte in bytes {
             buffer.push(byte);
-            seen.extend(unframe::<Status>(&mut buffer).unwrap());
+            seen.extend(unframe::<Status>(&mut buffer, MAX_STATUS).unwrap());
         }
         assert_eq!(seen, [first, second]);
         assert!(buffer.is_empty());
@@ -222,8 +236,40 @@ mod tests {
 
     #[test]
     fn a_frame_that_claims_too_much_is_refused() {
-        let mut buffer = u32::MAX.to_le_bytes().to_vec();
-        assert!(unframe::<Status>(&mut buffer).is_err());
+        for claim in [MAX_STATUS + 1, u32::MAX as usize] {
+            let mut buffer = u32::try_from(claim).unwrap().to_le_bytes().to_vec();
+            assert!(unframe::<Status>(&mut buffer, MAX_STATUS).is_err());
+        }
+    }
+
+    #[test]
+    fn the_longest_status_fits() {
+        let longest = Status::Exited { code: i32::MIN, signal: i32::MIN, at: u64::MAX };
+        let mut buffer = frame(&longest).unwrap();
+        assert_eq!(unframe(&mut buffer, MAX_STATUS).unwrap(), Some(longest));
+    }
+
+    #[test]
+    fn trailing_bytes_are_no_frame() {
+        let mut buffer = frame(&Status::Started { at: 7 }).unwrap();
+        buffer.push(0);
+        buffer[0] += 1;
+        assert!(unframe::<Status>(&mut buffer, MAX_STATUS).is_err());
+    }
+
+    #[test]
+    fn a_packet_that_was_cut_off_is_none() {
+        let (ours, theirs) =
+            crate::sys::socket_pair(nix::sys::socket::SockType::SeqPacket).unwrap();
+        // As long as what is taken: what is left after the cut would read well.
+        let text = "x".repeat(MAX_PACKET - 4);
+        let mut bytes = postcard::to_stdvec(&Reply::Unfit(text)).unwrap();
+        assert_eq!(bytes.len(), MAX_PACKET);
+        nix::unistd::write(&ours, &bytes).unwrap();
+        assert!(receive::<Reply>(&theirs, true).is_ok());
+        bytes.push(b'x');
+        nix::unistd::write(&ours, &bytes).unwrap();
+        assert!(receive::<Reply>(&theirs, true).is_err());
     }
 
     #[test]

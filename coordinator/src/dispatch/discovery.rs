@@ -55,6 +55,10 @@ impl Source {
         if bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") {
             return Ok(Self::Fixed(format!("http://{host}:{port}").into()));
         }
+        // An address in brackets may be within what is else no name.
+        if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
+            return Err(wrong("names a host that is neither a name nor an address"));
+        }
         let host = host.into();
         Ok(Self::Name { host, port })
     }
@@ -125,6 +129,9 @@ mod tests {
             "http://a?b",
             "http://user:pass@a",
             "ftp://a",
+            "http://127.[::1]:80",
+            "http://[a]",
+            "http://a%20b",
         ] {
             let error = Source::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("http://HOST:PORT"), "{wrong}: {error}");

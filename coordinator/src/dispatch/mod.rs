@@ -8,6 +8,8 @@ mod health;
 mod release;
 mod stream;
 
+#[cfg(fuzzing)]
+pub(crate) use self::stream::{Line, read as read_line};
 pub(crate) use self::{
     client::RunnerClient,
     discovery::{Source, discover},

@@ -64,7 +64,7 @@ impl Lines {
     }
 }
 
-fn read(line: &[u8]) -> Result<Line, CallError> {
+pub(crate) fn read(line: &[u8]) -> Result<Line, CallError> {
     #[derive(Deserialize)]
     struct Tag {
         event: String,

@@ -76,13 +76,14 @@ pub(super) async fn cancel(
 
 /// `GET /jobs`
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<JobList>, Rejection> {
-    let params = Params::read(&uri, &["status", "reason", "label", "limit", "next"])?;
-    let page = app.engine.list(query(&params)?).await;
+    let page = app.engine.list(listed(&uri)?).await;
     let page = page.map_err(|error| store_problem(&error))?;
     Ok(Json(JobList { next: page.next.map(page::token), jobs: page.jobs }))
 }
 
-fn query(params: &Params) -> Result<Query, Problem> {
+/// Which jobs a query asks for.
+pub(crate) fn listed(uri: &Uri) -> Result<Query, Problem> {
+    let params = &Params::read(uri, &["status", "reason", "label", "limit", "next"])?;
     let statuses =
         [Status::Pending, Status::Running, Status::Completed, Status::Failed, Status::Cancelled];
     let label = params.text("label").map(|text| match text.split_once(':') {
@@ -125,7 +126,7 @@ fn invalid(name: &str, why: &str) -> Problem {
     Problem::new(Kind::Invalid, format!("the query parameter {name:?} {why}"))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let mut values = headers.get_all("idempotency-key").iter();
     let (Some(value), None) = (values.next(), values.next()) else {
         return if headers.contains_key("idempotency-key") {

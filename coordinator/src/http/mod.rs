@@ -5,6 +5,12 @@ mod jobs;
 mod ops;
 mod page;
 
+#[cfg(fuzzing)]
+pub(crate) use self::{
+    jobs::{idempotency_key, listed},
+    page::{read as read_token, token},
+};
+
 use std::sync::Arc;
 
 use axum::{Router, routing::get};

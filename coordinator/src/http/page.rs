@@ -9,14 +9,14 @@ use uuid::Uuid;
 const VERSION: u8 = 1;
 
 /// The token of the page after this job.
-pub(super) fn token(last: Uuid) -> String {
+pub(crate) fn token(last: Uuid) -> String {
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(last.as_bytes());
     BASE64_URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// The job after which the page starts.
-pub(super) fn read(token: &str) -> Result<Uuid, Problem> {
+pub(crate) fn read(token: &str) -> Result<Uuid, Problem> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(token).ok();
     bytes
         .as_deref()

@@ -25,7 +25,7 @@ use super::{confine::Confinement, job::Job};
 use crate::{
     error::{At, Fault, Step},
     sys::{self, Forked},
-    wire::{Start, Status, frame, unframe},
+    wire::{MAX_START, Start, Status, frame, unframe},
 };
 
 /// Runs the one command of this cell's life. `Ok` when it has ended or nobody waits for it any more.
@@ -79,7 +79,7 @@ fn read_command(control: &mut File) -> io::Result<Option<Start>> {
             0 => return Ok(None),
             length => buffer.extend_from_slice(&piece[..length]),
         }
-        if let Some(start) = unframe(&mut buffer)? {
+        if let Some(start) = unframe(&mut buffer, MAX_START)? {
             return Ok(Some(start));
         }
     }

@@ -40,6 +40,12 @@ fn parse(mounts: &str, membership: &str) -> Vec<Hierarchy> {
     mounts.lines().filter_map(|line| parse_mount(line, membership)).collect()
 }
 
+/// Where hierarchies are mounted, and the own cgroup in each.
+#[cfg(fuzzing)]
+pub(crate) fn folders(mounts: &str, membership: &str) -> Vec<(PathBuf, PathBuf)> {
+    parse(mounts, membership).into_iter().map(|found| (found.top, found.own)).collect()
+}
+
 /// `36 35 98:0 /root /mount/point options - type source super-options`
 fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     let (left, right) = line.split_once(" - ")?;
@@ -58,9 +64,8 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     let path = own_path(membership, version, &controllers)?;
     // Where only a part of the hierarchy is mounted (a container that shares the host's cgroup
     // namespace), the path counts from further up than the mount does.
-    let path = Path::new(path);
-    let inside =
-        path.strip_prefix(unescape(root)).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+    let (path, root) = (Path::new(path.trim_start_matches('/')), unescape(root));
+    let inside = path.strip_prefix(root.trim_start_matches('/')).unwrap_or(path);
     let own = if inside.components().any(|c| c == std::path::Component::ParentDir) {
         top.clone()
     } else {
@@ -130,6 +135,15 @@ mod tests {
         let mounts = "30 24 0:24 /docker/ab /sys/fs/cgroup rw - cgroup2 cgroup rw";
         let found = parse(mounts, "0::/docker/abc/x\n");
         assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/docker/abc/x"));
+    }
+
+    #[test]
+    fn the_own_cgroup_is_never_outside_of_the_hierarchy() {
+        for (root, path) in [("", "/etc"), ("/a", "//etc"), ("//", "/etc")] {
+            let mounts = format!("30 24 0:24 {root} /sys/fs/cgroup rw - cgroup2 cgroup rw");
+            let found = parse(&mounts, &format!("0::{path}\n"));
+            assert_eq!(found[0].own, Path::new("/sys/fs/cgroup/etc"), "{root} {path}");
+        }
     }
 
     #[test]

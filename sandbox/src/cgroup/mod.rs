@@ -22,6 +22,8 @@ mod instance;
 mod meter;
 
 pub(crate) use group::Group;
+#[cfg(fuzzing)]
+pub(crate) use hierarchy::folders;
 pub(crate) use instance::Cgroups;
 pub(crate) use meter::{Meter, Record, Shortage};
 

@@ -6,25 +6,32 @@ use std::{
 };
 
 use cloister_api::{Network, Task, Timestamp};
-use nix::errno::Errno;
 
 use super::{
     Observer, Stream,
     command::Load,
     handles::Handles,
+    report::{More, Report},
     streams::{Capture, Feed, Flow},
     verdict::{self, Cause, Exit, Records},
 };
 use crate::{
     cgroup::{CPU_PERIOD_US, Meter, Shortage},
-    error::Fault,
+    error::{Fault, Step},
     sys::monotonic_ns,
-    wire::{CellId, Request, Sizes, Status, unframe},
+    wire::{CellId, Request, Sizes, Status},
 };
 
 /// How often what is left in a pipe is taken out at the end: twice what the largest one holds
 /// (`fs.pipe-max-size`, 1 MiB), and not for as long as somebody elsewhere might go on writing.
 const LAST_TURNS: usize = 32;
+
+/// What came of listening to a cell.
+pub(crate) struct Heard {
+    /// The command has just been executed.
+    pub(crate) executed: bool,
+    pub(crate) more: More,
+}
 
 /// One cell, from the request for it to its end.
 pub(crate) struct Cell {
@@ -40,9 +47,9 @@ pub(crate) struct Cell {
     exit: Option<Exit>,
     fault: Option<Fault>,
     not_executed: bool,
-    /// The command on its way to PID 1, and what has come back of a frame.
+    /// The command on its way to PID 1, and what has come back.
     outgoing: Feed,
-    incoming: Vec<u8>,
+    report: Report,
     stdin: Feed,
     stdout: Capture,
     stderr: Capture,
@@ -65,7 +72,7 @@ impl Cell {
             fault: None,
             not_executed: false,
             outgoing: Feed::new(load.command),
-            incoming: Vec::new(),
+            report: Report::default(),
             stdin: Feed::new(load.input),
             stdout: Capture::new(limit),
             stderr: Capture::new(limit),
@@ -146,41 +153,35 @@ impl Cell {
         self.handles.as_ref().is_none_or(|handles| self.outgoing.advance(&handles.control))
     }
 
-    /// Reads what PID 1 says; `true` when the command has just been executed.
-    pub(crate) fn listen(&mut self) -> bool {
+    /// Reads what PID 1 says.
+    pub(crate) fn listen(&mut self) -> Heard {
         let Some(handles) = &self.handles else {
-            return false;
+            return Heard { executed: false, more: More::Never };
         };
-        let mut piece = [0; 256];
-        loop {
-            match nix::unistd::read(&handles.control, &mut piece) {
-                Ok(0) => break,
-                Ok(length) => self.incoming.extend_from_slice(&piece[..length]),
-                Err(Errno::EINTR) => {}
-                Err(_) => break,
-            }
-        }
         let before = self.started.is_some();
-        while let Ok(Some(status)) = unframe(&mut self.incoming) {
-            match status {
-                Status::Broken(fault) => self.fail(fault),
-                Status::NotExecuted(fault) => {
-                    self.not_executed = true;
-                    self.fail(fault);
-                }
-                Status::Started { at } => {
-                    let wall = Timestamp::now();
-                    self.started = Some((at, wall));
-                    if let Some(observer) = &mut self.observer {
-                        observer.started(wall);
-                    }
-                }
-                Status::Exited { code, signal, at } => {
-                    self.exit.get_or_insert(Exit { code, signal, at });
+        let more = self.report.listen(&handles.control, |status| match status {
+            Status::Broken(fault) => drop(self.fault.get_or_insert(fault)),
+            Status::NotExecuted(fault) => {
+                self.not_executed = true;
+                self.fault.get_or_insert(fault);
+            }
+            Status::Started { at } if self.started.is_none() => {
+                let wall = Timestamp::now();
+                // Its time runs from here: never from a moment that is yet to come.
+                self.started = Some((at.min(monotonic_ns()), wall));
+                if let Some(observer) = &mut self.observer {
+                    observer.started(wall);
                 }
             }
+            Status::Started { .. } => {}
+            Status::Exited { code, signal, at } => {
+                self.exit.get_or_insert(Exit { code, signal, at });
+            }
+        });
+        if more == More::Nonsense {
+            self.fail(Fault { step: Step::Report, errno: libc::EPROTO });
         }
-        !before && self.started.is_some()
+        Heard { executed: !before && self.started.is_some(), more }
     }
 
     /// When its time is over, `CLOCK_MONOTONIC` nanoseconds; none before the command was executed.

@@ -6,7 +6,7 @@
 //!
 //! - `supervisor`: the thread's loop, and what each event means.
 //! - `command`: what goes into a cell; `handles`: what the engine holds of it; `cell`: what is known
-//!   of it.
+//!   of it; `report`: what its PID 1 says.
 //! - `streams`: feeding and capturing, bounded.
 //! - `timers`: one timerfd for all deadlines.
 //! - `watch`: the one epoll.
@@ -15,11 +15,18 @@
 mod cell;
 mod command;
 mod handles;
+mod report;
 mod streams;
 mod supervisor;
 mod timers;
 mod verdict;
 mod watch;
+
+#[cfg(fuzzing)]
+pub(crate) use self::{
+    handles::Handles,
+    report::{MAX_REPORT, Report},
+};
 
 use std::{
     os::fd::OwnedFd,

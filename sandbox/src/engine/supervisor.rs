@@ -18,6 +18,7 @@ use super::{
     Command, Stream,
     cell::{Cell, borrow},
     handles::Handles,
+    report::More,
     streams,
     timers::{Alarm, Timers},
     verdict::Cause,
@@ -260,7 +261,16 @@ impl Supervisor {
                 {
                     self.watch.only_listen(id, &handles.control);
                 }
-                if cell.listen() {
+                let heard = cell.listen();
+                if heard.more != More::Perhaps
+                    && let Some(handles) = &cell.handles
+                {
+                    // Its end would be told again and again.
+                    self.watch.ignore(&handles.control);
+                }
+                if heard.more == More::Nonsense {
+                    self.end(id);
+                } else if heard.executed {
                     self.started(id);
                 }
             }

@@ -109,6 +109,12 @@ impl Watch {
         let _ = self.0.modify(control, &mut event);
     }
 
+    /// Watches a descriptor no more, which has nothing more to tell.
+    pub(crate) fn ignore(&self, fd: impl AsFd) {
+        // It can fail only for a descriptor that is not watched.
+        let _ = self.0.delete(fd);
+    }
+
     /// Waits until something happens.
     pub(crate) fn wait(&self, happened: &mut Vec<Event>) -> nix::Result<()> {
         let mut events = [EpollEvent::empty(); 256];

@@ -8,6 +8,7 @@
 
 mod cells;
 mod identity;
+mod judge;
 mod process;
 mod root;
 
@@ -31,6 +32,8 @@ use crate::{
 
 pub(crate) use cells::GO;
 pub(crate) use identity::JOB_ID;
+#[cfg(fuzzing)]
+pub(crate) use judge::{Asked, Rules};
 
 /// What the operator decided.
 #[derive(Clone, Debug, Default)]

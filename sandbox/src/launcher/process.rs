@@ -8,7 +8,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
-use cloister_api::Enforcement;
+use cloister_api::{Bounds, Enforcement};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::{SigHandler, Signal, signal},
@@ -17,16 +17,17 @@ use nix::sys::{
 use super::{
     Config, cells,
     identity::{self, Users},
+    judge::{Asked, Rules},
     root,
 };
 use crate::{
     apparmor, cell,
     cgroup::{Cgroups, Group},
-    error::{Context, Error, Fault, Step},
+    error::{Context, Error},
     host::{Host, holds, lacks},
     layers::{self, Layer},
     sys,
-    wire::{CellId, Packet, Reply, Request, Sizes, receive, send},
+    wire::{CellId, Packet, Reply, Request, receive, send},
 };
 
 /// The capabilities that making cells needs, of all that root has.
@@ -45,6 +46,10 @@ const NEEDED: [Capability; 7] = [
     // A job's oom_score_adj, for good.
     Capability::CAP_SYS_RESOURCE,
 ];
+
+/// How many requests wait here at most; the rest wait in the socket, and whoever sends them. No
+/// service has so many cells, and what would fill this process's memory is none.
+const MAX_WAITING: usize = 16 << 10;
 
 /// The launcher's whole life.
 pub(super) fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
@@ -69,10 +74,9 @@ pub(super) fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
 struct State {
     cgroups: Cgroups,
     users: Users,
-    network_host: bool,
+    rules: Rules,
     /// Whether jobs can have their AppArmor profile.
     profile: bool,
-    max_cells: usize,
     cells: HashMap<CellId, cells::Cell>,
     /// Cgroups that were still busy when their cell was released.
     stale: Vec<Group>,
@@ -130,24 +134,25 @@ impl State {
             network_host: config.network_host,
             enforcement,
         };
-        let max_cells = config.max_cells.unwrap_or(usize::MAX);
-        let state = Self {
-            cgroups,
-            users,
+        let rules = Rules {
+            max: host.bounds(&Bounds::default()),
             network_host: config.network_host,
-            profile,
-            max_cells,
-            cells: HashMap::new(),
-            stale: Vec::new(),
+            max_cells: config.max_cells.unwrap_or(usize::MAX),
         };
-        Ok((state, host))
+        let (cells, stale) = (HashMap::new(), Vec::new());
+        Ok((Self { cgroups, users, rules, profile, cells, stale }, host))
     }
 
     /// Answers requests until the service is gone.
     fn serve(&mut self, socket: &OwnedFd) {
         let mut queue = VecDeque::new();
         loop {
-            match receive::<Request>(socket, queue.is_empty()) {
+            let received = if queue.len() < MAX_WAITING {
+                receive::<Request>(socket, queue.is_empty())
+            } else {
+                Err(io::ErrorKind::WouldBlock.into())
+            };
+            match received {
                 // A kill does not wait behind launches.
                 Ok(Some(Packet { message: Request::Kill { cell }, .. })) => {
                     if let Some(cell) = self.cells.get(&cell) {
@@ -157,7 +162,7 @@ impl State {
                 Ok(Some(packet)) => queue.push_back(packet),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if let Some(packet) = queue.pop_front() {
-                        self.answer(socket, &packet.message, packet.fds);
+                        self.answer(socket, packet);
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -170,8 +175,9 @@ impl State {
         }
     }
 
-    fn answer(&mut self, socket: &OwnedFd, request: &Request, fds: Vec<OwnedFd>) {
-        match *request {
+    fn answer(&mut self, socket: &OwnedFd, packet: Packet<Request>) {
+        let Packet { message, fds, whole } = packet;
+        match message {
             Request::Kill { .. } => unreachable!("kills are done when they arrive"),
             Request::Release { cell } => {
                 if let Some(cell) = self.cells.remove(&cell) {
@@ -183,21 +189,21 @@ impl State {
                 self.stale.retain_mut(|group| group.remove().is_err());
             }
             Request::Prepare { cell, sizes, host_network, stdio } => {
-                let passed = <[OwnedFd; 3]>::try_from(fds).ok().filter(|_| stdio);
-                let made = self
-                    .check(cell, &sizes, host_network, stdio == passed.is_some())
-                    .and_then(|()| {
-                        let user =
-                            self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
-                        let plan = cell::Plan {
-                            disk: sizes.disk,
-                            host_network,
-                            outer_id: user,
-                            profile: self.profile,
-                        };
-                        let what = (cell, &sizes);
-                        cells::prepare(&self.cgroups, &self.users, what, &plan, passed, socket)
-                    });
+                let descriptors = fds.len();
+                let asked = Asked { cell, sizes, host_network, stdio, descriptors, whole };
+                let made = self.rules.judge(&asked, &self.cells).and_then(|()| {
+                    let user =
+                        self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
+                    let plan = cell::Plan {
+                        disk: sizes.disk,
+                        host_network,
+                        outer_id: user,
+                        profile: self.profile,
+                    };
+                    let what = (cell, &sizes);
+                    let passed = fds.try_into().ok();
+                    cells::prepare(&self.cgroups, &self.users, what, &plan, passed, socket)
+                });
                 match made {
                     Ok(made) => drop(self.cells.insert(cell, made)),
                     // If the service is gone too, the loop notices.
@@ -205,25 +211,6 @@ impl State {
                 }
             }
         }
-    }
-
-    /// The launcher does not trust the service: a request that no job could cause is refused.
-    fn check(
-        &self,
-        cell: CellId,
-        sizes: &Sizes,
-        host_network: bool,
-        stdio: bool,
-    ) -> Result<(), Fault> {
-        let sound = stdio
-            && !self.cells.contains_key(&cell)
-            && self.cells.len() < self.max_cells
-            && (self.network_host || !host_network)
-            && sizes.disk >= 4096
-            && sizes.memory >= 1 << 20
-            && sizes.cpu_quota_us >= 1000
-            && (1..1 << 22).contains(&sizes.pids);
-        if sound { Ok(()) } else { Err(Fault { step: Step::Refuse, errno: libc::EPERM }) }
     }
 
     fn tear_down(&mut self) {

@@ -1,6 +1,6 @@
 """Spends its CPU time in many short processes, none of which comes near the limit by itself.
 
-layers: cgroups
+layers: clock
 options: --cpu-time 1s --cpus 2
 verdict: cpu_time
 """

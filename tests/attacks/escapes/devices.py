@@ -1,6 +1,6 @@
 """Opens every device node under /dev but those that are harmless.
 
-layers: mounts
+layers: view
 """
 from attack import *
 

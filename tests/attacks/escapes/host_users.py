@@ -1,6 +1,6 @@
 """Reads who has an account on the host.
 
-layers: mounts
+layers: view
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Makes a terminal pair by /dev/ptmx, and opens its other end without a path (TIOCGPTPEER).
 
-layers: mounts, landlock
+layers: view, landlock
 """
 import fcntl
 

@@ -1,6 +1,6 @@
 """Looks for what earlier jobs left in the folders that it may write.
 
-layers: mounts
+layers: view
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Opens a POSIX message queue of a neighbour.
 
-layers: ipc-namespace
+layers: ipc-namespace, landlock
 neighbour: _ipc.py
 """
 from attack import *

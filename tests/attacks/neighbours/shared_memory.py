@@ -1,6 +1,6 @@
 """Opens POSIX shared memory of a neighbour, which is a file in /dev/shm.
 
-layers: mounts
+layers: view
 neighbour: _files.py
 """
 from attack import *

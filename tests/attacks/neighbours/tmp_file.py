@@ -1,6 +1,6 @@
 """Reads a file that a neighbour has in /tmp.
 
-layers: mounts
+layers: view
 neighbour: _files.py
 """
 from attack import *

@@ -1,6 +1,6 @@
 """Sets how many namespaces its user may make: the namespace's own user.max_* files.
 
-layers: masks, capabilities
+layers: masks, capabilities, landlock
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Configures its own network, which whoever has a capability in that namespace may.
 
-layers: masks, capabilities
+layers: masks, capabilities, landlock
 """
 from attack import *
 

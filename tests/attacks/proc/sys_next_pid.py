@@ -1,6 +1,6 @@
 """Chooses the ids of processes to come, by a file of mode 0666 that asks for a capability when written.
 
-layers: masks, capabilities
+layers: masks, capabilities, landlock
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Opens everything below /proc/sys for writing.
 
-layers: masks
+layers: masks, landlock
 """
 from attack import *
 

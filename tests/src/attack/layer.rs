@@ -29,7 +29,8 @@ const SWITCHED: [&str; 13] = [
 ];
 
 /// There is no building without these.
-const FIXED: [&str; 7] = ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users"];
+const FIXED: [&str; 8] =
+    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view"];
 
 impl Layer {
     /// All that a build can leave out.
