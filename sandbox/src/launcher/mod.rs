@@ -23,6 +23,7 @@ use nix::{
 };
 
 use crate::{
+    cgroup::Scope,
     error::{Context, Error},
     host::Host,
     sys::{self, Forked},
@@ -67,6 +68,8 @@ impl Launcher {
             return Err(Error::Threads(threads));
         }
         let exposed = root::check_exposed(&config.expose)?;
+        // First: what is forked afterwards comes to stand in the same cgroup.
+        let scope = Scope::ask();
         let (ours, theirs) =
             sys::socket_pair(SockType::SeqPacket).context("making the launcher's socket")?;
         // SAFETY: there is one thread, as was just counted.
@@ -77,7 +80,7 @@ impl Launcher {
                 let _end = sys::EndOnUnwind;
                 // Sockets that already listen, above all, are not the launcher's business.
                 match keep_only(theirs) {
-                    Ok(socket) => process::run(config, &exposed, &socket),
+                    Ok(socket) => process::run(config, &exposed, &scope, &socket),
                     Err(_) => sys::exit_now(1),
                 }
                 sys::exit_now(0)

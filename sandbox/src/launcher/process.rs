@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     cell,
-    cgroup::{Cgroups, Group},
+    cgroup::{Cgroups, Group, Scope},
     error::{Context, Error, Fault, Step},
     host::{Host, holds, lacks},
     sys,
@@ -46,8 +46,8 @@ const NEEDED: [Capability; 7] = [
 ];
 
 /// The launcher's whole life.
-pub(super) fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
-    let mut state = match State::set_up(config, exposed) {
+pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &OwnedFd) {
+    let mut state = match State::set_up(config, exposed, scope) {
         Ok((state, host)) => {
             let host = serde_json::to_string(&host).map_err(io::Error::other);
             if host.and_then(|host| send(socket, &Reply::Hello(host), &[])).is_err() {
@@ -76,7 +76,7 @@ struct State {
 }
 
 impl State {
-    fn set_up(config: &Config, exposed: &[PathBuf]) -> Result<(Self, Host), Error> {
+    fn set_up(config: &Config, exposed: &[PathBuf], scope: &Scope) -> Result<(Self, Host), Error> {
         // Ctrl-C reaches a terminal's whole process group, and a service manager signals every
         // process: when to end is for the service to say, by closing the socket.
         nix::unistd::setsid().context("starting a session")?;
@@ -93,7 +93,7 @@ impl State {
         let privileged =
             caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
         // Before the user namespace: it moves processes, and asks who we are outside.
-        let (cgroups, mut enforcement) = Cgroups::set_up();
+        let (cgroups, mut enforcement) = Cgroups::set_up(scope);
         if !privileged {
             identity::enter_user_namespace().map_err(|source| Error::Os {
                 action: "making a user namespace (allow it with `sysctl user.max_user_namespaces=15000`, on \
