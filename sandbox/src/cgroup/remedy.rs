@@ -42,17 +42,16 @@ impl<'a> Place<'a> {
             // The manager gives all that it has.
             (_, Scope::Granted, Cause::Withheld) => DELEGATE_TO_USERS.replace("{uid}", &uid.to_string()),
             (_, Scope::Refused(_), _) => {
-                "`systemctl --user status` and `journalctl --user` tell what ails the manager; or have a \
-                 cgroup delegated by it: systemd-run --user --scope -p Delegate=yes cloister …; or start \
-                 it as root"
+                "`journalctl --user` and `systemctl --user status` tell what ails the manager, and \
+                 `systemd-run --user --scope -p Delegate=yes true` asks it the same; or start it as root"
                     .into()
             }
             (_, Scope::NoManager(_), _) if self.systemd => format!(
-                "as root: loginctl enable-linger {uid}; that starts a systemd manager for this user, from \
+                "as root, `loginctl enable-linger {uid}`: it starts a systemd manager for this user, from \
                  which cloister gets a cgroup by itself; or start it as root"
             ),
-            (_, _, Cause::Withheld) => "delegate it too: on systemd with Delegate=yes, else have root \
-                 write +memory +cpu +pids to cgroup.subtree_control above it"
+            (_, _, Cause::Withheld) => "have root write +memory +cpu +pids to the cgroup.subtree_control \
+                 of each cgroup above it"
                 .into(),
             (..) => BY_HAND.replace("{uid}", &uid.to_string()),
         }
@@ -76,16 +75,16 @@ impl<'a> Place<'a> {
 }
 
 /// systemd before 252 gives users' managers memory and pids only, and an operator may have chosen so.
-const DELEGATE_TO_USERS: &str = "as root: mkdir -p /etc/systemd/system/user@.service.d; \
+const DELEGATE_TO_USERS: &str = "as root, `mkdir -p /etc/systemd/system/user@.service.d; \
     printf '[Service]\\nDelegate=cpu cpuset io memory pids\\n' \
     >/etc/systemd/system/user@.service.d/delegate.conf; systemctl daemon-reload; \
-    systemctl restart user@{uid}.service (which ends what runs there)";
+    systemctl restart user@{uid}.service`, which ends what runs there";
 
 /// What systemd's Delegate=yes does.
-const BY_HAND: &str = "start it as root, or have root delegate a cgroup to you and start it in there: \
-    cd /sys/fs/cgroup; echo +cpu +memory +pids >cgroup.subtree_control; mkdir cloister; \
-    chown {uid} cloister cloister/cgroup.procs cloister/cgroup.subtree_control cloister/cgroup.threads; \
-    echo PID >cloister/cgroup.procs";
+const BY_HAND: &str = "start it as root, or have root delegate a cgroup to you, where PID is your shell's: \
+    `cd /sys/fs/cgroup; echo +cpu +memory +pids >cgroup.subtree_control; mkdir cloister; cd cloister; \
+    chown {uid} . cgroup.procs cgroup.subtree_control cgroup.threads; echo PID >cgroup.procs`, and start \
+    it with exec";
 
 #[cfg(test)]
 mod tests {
@@ -101,7 +100,7 @@ mod tests {
         let refused = Scope::Refused("x".into());
         for (scope, systemd, version, cause, command) in [
             (&none, true, Version::V2, Cause::Closed, "loginctl enable-linger 1000"),
-            (&none, false, Version::V2, Cause::Closed, "chown 1000 cloister cloister/cgroup.procs"),
+            (&none, false, Version::V2, Cause::Closed, "chown 1000 . cgroup.procs"),
             (&none, false, Version::V2, Cause::Withheld, "cgroup.subtree_control"),
             (&Scope::Granted, true, Version::V2, Cause::Withheld, "user@.service.d/delegate.conf"),
             (&Scope::Granted, true, Version::V2, Cause::Withheld, "restart user@1000.service"),

@@ -63,13 +63,13 @@ impl Launcher {
     /// it make no cells at all. A limit that the host can't enforce is not an error here; it stands
     /// in [`Host::enforcement`].
     pub fn fork(config: &Config) -> Result<Self, Error> {
+        // What is forked afterwards comes to stand in the same cgroup.
+        let scope = Scope::ask();
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads > 1 {
             return Err(Error::Threads(threads));
         }
         let exposed = root::check_exposed(&config.expose)?;
-        // First: what is forked afterwards comes to stand in the same cgroup.
-        let scope = Scope::ask();
         let (ours, theirs) =
             sys::socket_pair(SockType::SeqPacket).context("making the launcher's socket")?;
         // SAFETY: there is one thread, as was just counted.

@@ -12,7 +12,11 @@ mod manager;
 mod message;
 
 use std::{
-    env, io,
+    env,
+    io::{
+        self,
+        ErrorKind::{ConnectionRefused, NotFound},
+    },
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,21 +49,23 @@ impl Scope {
             return Self::NotNeeded;
         }
         let socket = socket(env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from), geteuid().as_raw());
+        let refused = |error: io::Error| {
+            Self::Refused(format!("systemd was asked for a scope and gave none: {error}"))
+        };
         let mut manager = match manager::Manager::connect(&socket, PATIENCE) {
             Ok(manager) => manager,
-            Err(error) => {
+            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {
                 let socket = socket.display();
                 return Self::NoManager(format!(
-                    "no systemd manager of this user answers at {socket}: {error}"
+                    "no systemd manager of this user is at {socket}: {error}"
                 ));
             }
+            Err(error) => return refused(error),
         };
         let name = format!("cloister-{:08x}.scope", rand::random::<u32>());
         match manager.start_scope(&name, getpid()).and_then(|()| moved_to(&name)) {
             Ok(()) => Self::Granted,
-            Err(error) => {
-                Self::Refused(format!("systemd was asked for a scope and gave none: {error}"))
-            }
+            Err(error) => refused(error),
         }
     }
 }
