@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloister_tests::cloister;
 use serde_json::Value;
 
 use super::user::{Cgroup, TESTER, User, command_in, stderr};
@@ -94,6 +95,15 @@ impl Machine {
     pub(crate) fn user(&self) -> User {
         // Before it enters: from within, what is outside of the namespace can't be moved.
         User::entering("echo $$ >/sys/fs/cgroup/machine/outside/cgroup.procs", &self.enter())
+    }
+
+    /// `cloister` with these arguments as a service of the system that runs as an ordinary user, with
+    /// `Delegate=yes`.
+    pub(crate) fn service(&self, args: &str) -> Output {
+        self.root(&format!(
+            "systemd-run --quiet --wait --pipe --collect --uid={TESTER} -p Delegate=yes {} {args}",
+            cloister().display()
+        ))
     }
 
     /// Does what a remedy says, and waits until the user's manager runs.

@@ -15,7 +15,7 @@ use std::{
     env,
     io::{
         self,
-        ErrorKind::{ConnectionRefused, NotFound},
+        ErrorKind::{ConnectionRefused, NotFound, PermissionDenied},
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -54,7 +54,9 @@ impl Scope {
         };
         let mut manager = match manager::Manager::connect(&socket, PATIENCE) {
             Ok(manager) => manager,
-            Err(error) if matches!(error.kind(), NotFound | ConnectionRefused) => {
+            Err(error)
+                if matches!(error.kind(), NotFound | ConnectionRefused | PermissionDenied) =>
+            {
                 let socket = socket.display();
                 return Self::NoManager(format!(
                     "no systemd manager of this user is at {socket}: {error}"
