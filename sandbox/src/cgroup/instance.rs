@@ -92,13 +92,16 @@ impl Cgroups {
             });
         }
         let counted = instances.iter().any(|i| i.roles.contains(&Role::Core));
+        // On a hybrid host, what helps against v1 helps here too.
+        let v1 = |h: &Hierarchy| h.version == Version::V1 && !roles_of(h).is_empty();
+        let version = if hierarchies.iter().any(v1) { Version::V1 } else { Version::V2 };
         report.push(if counted {
             holds("cpu_time", Version::V2.to_string())
         } else {
             lacks(
                 "cpu_time",
                 "no v2 hierarchy counts CPU time; only each process alone is limited",
-                place.remedy(Version::V2, Cause::Closed),
+                place.remedy(version, Cause::Closed),
             )
         });
         let mut cgroups = Self { instances, memory: physical_memory() };
