@@ -161,9 +161,9 @@ fn a_host_without_user_namespaces_is_told_how_to_allow_them() {
             fs::write(SETTING, &self.0).unwrap();
         }
     }
+    let cgroup = Cgroup::delegated("nons");
     let _restore = Restore(fs::read_to_string(SETTING).unwrap());
     fs::write(SETTING, "0").unwrap();
-    let cgroup = Cgroup::delegated("nons");
     let output = User::within(&cgroup).cloister(&["run", "--", "true"]);
     assert_eq!(output.status.code(), Some(125), "{}", user::stderr(&output));
     assert!(

@@ -16,19 +16,31 @@ use super::user::{Cgroup, TESTER, User, command_in, stderr};
 /// How long an emulated processor may need to boot it.
 const PATIENCE: Duration = Duration::from_secs(240);
 
-/// Only what is needed, and nothing that concerns devices.
+/// Its own view of what it would change on the way, and none of the units that set a machine up: they
+/// empty /tmp and set the kernel's variables, which are the machine's own.
 const PREPARE: &str = r#"set -e
 echo $$ >/sys/fs/cgroup/machine/cgroup.procs
-exec unshare --cgroup --mount --pid --fork --kill-child=KILL --mount-proc /bin/sh -ec '
+exec unshare --cgroup --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc /bin/sh -ec '
     mount -t cgroup2 -o nsdelegate none /sys/fs/cgroup
-    mount -t tmpfs -o mode=755 tmpfs /run
-    mount -t tmpfs tmpfs /etc/systemd/system
-    mount -t tmpfs tmpfs /var/lib/systemd
-    for unit in dbus.socket dbus.service systemd-logind.service user@.service user-runtime-dir@.service; do
-        mkdir -p /run/systemd/system/$unit.d
-        printf "[Unit]\nDefaultDependencies=no\n" >/run/systemd/system/$unit.d/lab.conf
+    mount --bind /proc/sys /proc/sys
+    mount -o remount,bind,ro /proc/sys
+    for folder in /run /tmp /root /etc/systemd/system /var/lib/systemd /var/log; do
+        mount -t tmpfs -o mode=755 tmpfs $folder
     done
-    printf "[Unit]\nWants=dbus.socket\nAfter=dbus.socket\n" >/run/systemd/system/lab.target
+    chmod 1777 /tmp
+    mkdir -p /run/systemd/system
+    cd /run/systemd/system
+    for unit in /usr/lib/systemd/system/sysinit.target.wants/* /usr/lib/systemd/system/sockets.target.wants/*; do
+        case $unit in
+            */dbus.socket) ;;
+            *) ln -s /dev/null ${unit##*/} ;;
+        esac
+    done
+    for unit in dbus.socket dbus.service systemd-logind.service user@.service user-runtime-dir@.service; do
+        mkdir $unit.d
+        printf "[Unit]\nDefaultDependencies=no\n" >$unit.d/lab.conf
+    done
+    printf "[Unit]\nWants=dbus.socket\nAfter=dbus.socket\n" >lab.target
     exec env -i PATH="$PATH" container=lab SYSTEMD_LOG_TARGET=console \
         /usr/lib/systemd/systemd --system --unit=lab.target
 '"#;

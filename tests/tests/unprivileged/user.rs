@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloister_tests::{Scratch, cloister};
+use cloister_tests::{Scratch, cloister, emulated};
 use serde_json::Value;
 
 /// The machine's ordinary user.
@@ -23,6 +23,7 @@ pub(crate) struct Cgroup(PathBuf);
 impl Cgroup {
     /// Makes one that stays root's.
     pub(crate) fn new(name: &str) -> Self {
+        assert!(emulated(), "only the lab's machine may be changed so");
         let path = Path::new(TOP).join(name);
         fs::create_dir(&path).unwrap();
         Self(path)
