@@ -22,8 +22,6 @@ const PREPARE: &str = r#"set -e
 echo $$ >/sys/fs/cgroup/machine/cgroup.procs
 exec unshare --cgroup --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc /bin/sh -ec '
     mount -t cgroup2 -o nsdelegate none /sys/fs/cgroup
-    mount --bind /proc/sys /proc/sys
-    mount -o remount,bind,ro /proc/sys
     for folder in /run /tmp /root /etc/systemd/system /var/lib/systemd /var/log; do
         mount -t tmpfs -o mode=755 tmpfs $folder
     done
