@@ -11,7 +11,8 @@ use nix::unistd::{AccessFlags, access, geteuid, getpid, getppid};
 
 use super::{Role, Version, files, hierarchy::Hierarchy};
 
-/// Where the processes that stood in a delegated cgroup are moved. Not with the prefix of launchers'
+/// Where the processes that stood in a delegated cgroup are moved. Who starts cloister from there, such
+/// as a shell that was put there, has the cgroup above it delegated. Not with the prefix of launchers'
 /// folders: nobody locks it.
 const LEAF: &str = "service.cloister";
 
@@ -36,6 +37,8 @@ impl Base {
         let own = open(&hierarchy.own)?;
         let path = if is_root(&hierarchy.own) {
             &hierarchy.own
+        } else if let Some(above) = above_leaf(hierarchy) {
+            above
         } else if holds_only(hierarchy, &own, &[getpid().as_raw(), getppid().as_raw()]) {
             clear(&own).map_err(|e| {
                 format!("{} is not delegated to this user: {e}", hierarchy.own.display())
@@ -55,21 +58,34 @@ impl Base {
         let (roles, missing) = split(roles, &offered);
         enable(&folder, &roles)
             .map_err(|e| format!("controllers cannot be enabled in {}: {e}", path.display()))?;
-        Ok(Self { path: path.clone(), roles, missing })
+        Ok(Self { path: path.to_owned(), roles, missing })
     }
 }
 
 /// Whether [`Base::find`] would succeed in this process's own cgroup with every controller that jobs
 /// need. Only looks: nothing is moved or enabled. For a process that has not forked yet.
 pub(super) fn is_ours(hierarchy: &Hierarchy) -> bool {
-    let writable = |name| access(&hierarchy.own.join(name), AccessFlags::W_OK).is_ok();
-    let Ok(own) = files::open_path(&hierarchy.own) else {
+    let above = above_leaf(hierarchy);
+    let Ok(folder) = files::open_path(above.unwrap_or(&hierarchy.own)) else {
         return false;
     };
-    let complete = offered(&own).is_ok_and(|offered| split(&Role::ALL, &offered).1.is_empty());
+    let complete = offered(&folder).is_ok_and(|offered| split(&Role::ALL, &offered).1.is_empty());
     complete
-        && ["", "cgroup.procs", "cgroup.subtree_control"].into_iter().all(writable)
-        && holds_only(hierarchy, &own, &[getpid().as_raw()])
+        && (above.is_some()
+            || writable(&hierarchy.own) && holds_only(hierarchy, &folder, &[getpid().as_raw()]))
+}
+
+/// The cgroup above ours, where ours is a leaf in one that was delegated.
+fn above_leaf(hierarchy: &Hierarchy) -> Option<&Path> {
+    let above = hierarchy.own.parent()?;
+    let in_leaf = hierarchy.own.file_name().is_some_and(|name| name == LEAF);
+    (in_leaf && above.starts_with(&hierarchy.top) && writable(above)).then_some(above)
+}
+
+/// Whether this process may make cgroups in a folder and move processes between them.
+fn writable(folder: &Path) -> bool {
+    let writable = |name| access(&folder.join(name), AccessFlags::W_OK).is_ok();
+    ["", "cgroup.procs", "cgroup.subtree_control"].into_iter().all(writable)
 }
 
 /// Enables these controllers for a folder's children, and reads back that they are.
@@ -146,5 +162,26 @@ mod tests {
         let (served, missing) = split(&Role::ALL, &offered);
         assert_eq!(served, [Role::Memory, Role::Pids, Role::Core]);
         assert_eq!(missing, [Role::Cpu]);
+    }
+
+    #[test]
+    fn only_the_leaf_has_its_cgroup_above_it() {
+        let folder = std::env::temp_dir().join(format!("cloister-base-{}", std::process::id()));
+        let (leaf, other) = (folder.join(LEAF), folder.join("other"));
+        std::fs::create_dir_all(&leaf).unwrap();
+        for file in ["cgroup.procs", "cgroup.subtree_control"] {
+            std::fs::write(folder.join(file), "").unwrap();
+        }
+        let at = |own: &Path, top: &Path| Hierarchy {
+            version: Version::V2,
+            controllers: Vec::new(),
+            top: top.into(),
+            own: own.into(),
+        };
+        assert_eq!(above_leaf(&at(&leaf, &folder)), Some(&*folder));
+        assert_eq!(above_leaf(&at(&other, &folder)), None);
+        // Nothing outside of what is mounted.
+        assert_eq!(above_leaf(&at(&leaf, &leaf)), None);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -80,11 +80,12 @@ const DELEGATE_TO_USERS: &str = "as root, `mkdir -p /etc/systemd/system/user@.se
     >/etc/systemd/system/user@.service.d/delegate.conf; systemctl daemon-reload; \
     systemctl restart user@{uid}.service`, which ends what runs there";
 
-/// What systemd's Delegate=yes does.
+/// What systemd's Delegate=yes does, with a leaf for the shell.
 const BY_HAND: &str = "start it as root, or have root delegate a cgroup to you, where PID is your shell's: \
-    `cd /sys/fs/cgroup; echo +cpu +memory +pids >cgroup.subtree_control; mkdir cloister; cd cloister; \
-    chown {uid} . cgroup.procs cgroup.subtree_control cgroup.threads; echo PID >cgroup.procs`, and start \
-    it with exec";
+    `cd /sys/fs/cgroup; echo +cpu +memory +pids >cgroup.subtree_control; \
+    mkdir -p cloister/service.cloister; cd cloister; \
+    chown {uid} . cgroup.procs cgroup.subtree_control cgroup.threads; \
+    echo PID >service.cloister/cgroup.procs`";
 
 #[cfg(test)]
 mod tests {

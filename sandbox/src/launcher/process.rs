@@ -94,22 +94,7 @@ impl State {
             caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
-        if !privileged {
-            identity::enter_user_namespace().map_err(|source| Error::Os {
-                action: "making a user namespace (allow it with `sysctl user.max_user_namespaces=15000`, on \
-                         Ubuntu also `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or start as root)"
-                    .into(),
-                source,
-            })?;
-        }
-        let users = Users::find(privileged).context("reading this process's id maps")?;
-        root::enter(exposed, config.network_host)?;
-        sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
-        if privileged {
-            nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
-            keep_only_needed()
-                .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
-        }
+        let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
@@ -219,6 +204,27 @@ impl State {
         self.stale.retain_mut(|group| group.remove().is_err());
         self.cgroups.remove();
     }
+}
+
+/// Takes this process out of the host's namespaces, and of its privileges those that it needs not.
+fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Users, Error> {
+    if !privileged {
+        identity::enter_user_namespace().map_err(|source| Error::Os {
+            action: "making a user namespace (allow it with `sysctl user.max_user_namespaces=15000`, on \
+                     Ubuntu also `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, or start as root)"
+                .into(),
+            source,
+        })?;
+    }
+    let users = Users::find(privileged).context("reading this process's id maps")?;
+    root::enter(exposed, config.network_host)?;
+    sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
+    if privileged {
+        nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
+        keep_only_needed()
+            .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
+    }
+    Ok(users)
 }
 
 /// Gives up every capability that making cells does not need.

@@ -18,9 +18,13 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Its own view of what it would change on the way, and none of the units that set a machine up: they
 /// empty /tmp and set the kernel's variables, which are the machine's own.
-const PREPARE: &str = r#"set -e
-echo $$ >/sys/fs/cgroup/machine/cgroup.procs
-exec unshare --cgroup --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc /bin/sh -ec '
+///
+/// unshare(1) itself stays outside of the cgroup, which otherwise could hand on no controllers.
+const PREPARE: &str = r#"
+exec unshare --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc /bin/sh -ec '
+    echo 0 >/sys/fs/cgroup/machine/cgroup.procs
+    exec unshare --cgroup /bin/sh -ec "$0"
+' '
     mount -t cgroup2 -o nsdelegate none /sys/fs/cgroup
     for folder in /run /tmp /root /etc/systemd/system /var/lib/systemd /var/log; do
         mount -t tmpfs -o mode=755 tmpfs $folder

@@ -79,9 +79,13 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// In this cgroup.
+    /// In this cgroup, or from its second program on in the leaf that the first one made there: the
+    /// kernel lets nobody into a cgroup whose children have controllers.
     pub(crate) fn within(cgroup: &Cgroup) -> Self {
-        Self::after(&format!("echo $$ >{}/cgroup.procs", cgroup.path().display()))
+        let path = cgroup.path().display();
+        Self::after(&format!(
+            "in={path}/service.cloister; [ -d $in ] || in={path}; echo $$ >$in/cgroup.procs"
+        ))
     }
 
     /// After root has run these commands in the shell that then becomes the user's program.
