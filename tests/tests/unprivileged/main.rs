@@ -29,7 +29,7 @@ fn limits_hold(user: &User) {
     let hog = ["--memory", "32MiB", "--", "/usr/bin/python3", "-c", "bytearray(1 << 28)"];
     let (code, report) = user.run(&hog);
     assert_eq!((code, verdict(&report)), (Some(137), killed("out_of_memory")), "{report}");
-    assert_eq!(report["usage"]["oom_kills"].as_u64(), Some(1), "{report}");
+    assert!(report["usage"]["oom_kills"].as_u64().is_some_and(|kills| kills > 0), "{report}");
 
     let (code, report) = user.run(&["--timeout", "1", "--", "sleep", "60"]);
     assert_eq!((code, verdict(&report)), (Some(124), killed("timeout")), "{report}");

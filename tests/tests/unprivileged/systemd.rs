@@ -47,11 +47,16 @@ exec unshare --mount --uts --ipc --pid --fork --kill-child=KILL --mount-proc /bi
         /usr/lib/systemd/systemd --system --unit=lab.target
 '"#;
 
+/// Before one enters its namespaces: from within, what is outside can't be moved, and systemd's services
+/// speak to nobody who stands there.
+const STEP_INSIDE: &str = "echo $$ >/sys/fs/cgroup/machine/outside/cgroup.procs";
+
 /// It ends with all that runs in it when dropped.
 pub(crate) struct Machine {
     child: Child,
     init: String,
-    outside: Option<Cgroup>,
+    /// Where a login would stand: in a cgroup that is not the user's.
+    _outside: Cgroup,
     /// Removed last.
     _cgroup: Cgroup,
 }
@@ -60,23 +65,22 @@ impl Machine {
     /// Starts it, and waits until its system manager has started what was asked.
     pub(crate) fn boot() -> Self {
         let cgroup = Cgroup::new("machine");
+        let outside = Cgroup::new("machine/outside");
         let mut child =
             Command::new("/bin/sh").args(["-c", PREPARE]).stdin(Stdio::null()).spawn().unwrap();
         let until = Instant::now() + PATIENCE;
         let children = format!("/proc/{0}/task/{0}/children", child.id());
-        let mut machine = loop {
+        let machine = loop {
             let init = fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
             let name = fs::read_to_string(format!("/proc/{init}/comm")).unwrap_or_default();
             if name == "systemd\n" {
-                break Self { child, init, outside: None, _cgroup: cgroup };
+                break Self { child, init, _outside: outside, _cgroup: cgroup };
             }
             let ended = child.try_wait().unwrap();
             assert!(ended.is_none() && Instant::now() < until, "systemd does not start: {ended:?}");
             thread::sleep(Duration::from_millis(50));
         };
         machine.wait_for("systemctl is-active lab.target", until);
-        // Where a login would stand: a cgroup that is not the user's.
-        machine.outside = Some(Cgroup::new("machine/outside"));
         machine
     }
 
@@ -87,9 +91,9 @@ impl Machine {
 
     /// Runs a shell line as its root.
     fn root(&self, line: &str) -> Output {
-        let enter = self.enter();
         let mut command = Command::new("/usr/bin/timeout");
-        command.arg("120").args(&enter).args(["/bin/sh", "-c", line]);
+        command.args(["120", "/bin/sh", "-c", &format!("{STEP_INSIDE}; exec \"$@\""), "sh"]);
+        command.args(self.enter()).args(["/bin/sh", "-c", line]);
         command.stdin(Stdio::null()).output().unwrap()
     }
 
@@ -107,8 +111,7 @@ impl Machine {
 
     /// An ordinary user of it, outside of what its manager was delegated.
     pub(crate) fn user(&self) -> User {
-        // Before it enters: from within, what is outside of the namespace can't be moved.
-        User::entering("echo $$ >/sys/fs/cgroup/machine/outside/cgroup.procs", &self.enter())
+        User::entering(STEP_INSIDE, &self.enter())
     }
 
     /// `cloister` with these arguments as a service of the system that runs as an ordinary user, with
