@@ -106,6 +106,13 @@ impl Service {
         Self::launch(command, "runner", &listen, None, args)
     }
 
+    /// `cloister KIND` on a free port, started by a command that becomes the one in its last arguments,
+    /// such as setpriv(1). `data` is for the store, where there is one.
+    pub fn by(mut command: Command, kind: &str, data: &Path, args: &[&str]) -> Self {
+        command.arg(cloister());
+        Self::launch(command, kind, &free_port().to_string(), Some(data), args)
+    }
+
     /// `cloister up` on free ports, with a store of its own.
     pub fn up(args: &[&str]) -> Self {
         Self::start("up", &free_port().to_string(), None, args)

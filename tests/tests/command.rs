@@ -164,7 +164,8 @@ fn an_ordinary_user_is_told_what_is_missing_and_refused() {
     for name in ["memory", "cpu", "pids"] {
         assert!(said.lines().any(|l| l.starts_with("no") && l.contains(name)), "{said}");
     }
-    assert!(said.contains("systemd-run --user --scope -p Delegate=yes"), "{said}");
+    // What helps depends on the machine; `unprivileged` tries each.
+    assert!(said.contains("start it as root"), "{said}");
     assert!(said.lines().any(|l| l.starts_with("ok") && l.contains("cell")), "{said}");
     let output = as_nobody("$C run -- true");
     assert_eq!(output.status.code(), Some(125));

@@ -7,7 +7,7 @@ use std::{
     fs,
     io::{self, ErrorKind},
     os::fd::OwnedFd,
-    path::{Path, PathBuf},
+    path::Path,
     rc::Rc,
     thread,
     time::Duration,
@@ -16,30 +16,21 @@ use std::{
 use cloister_api::{ByteSize, Enforcement};
 use nix::{
     sys::signal::{Signal, kill},
-    unistd::{Pid, geteuid, getpid, getppid},
+    unistd::Pid,
 };
 use rustix::fs::{FlockOperation, flock};
 
 use super::{
-    Role, Version, files,
+    Role, Version,
+    base::{Base, enable},
+    files,
     hierarchy::{Hierarchy, mounted},
+    remedy::{Cause, Place},
+    scope::Scope,
 };
 use crate::host::{holds, lacks};
 
 const PREFIX: &str = "cloister-";
-/// Where the processes that stood in a delegated cgroup are moved, so that it may have children
-/// with controllers (the "no internal processes" rule, cgroups(7)). Not `PREFIX`: nobody locks it.
-const LEAF: &str = "service.cloister";
-
-/// How one comes by a cgroup to build in.
-fn remedy() -> &'static str {
-    if geteuid().is_root() {
-        "in a container, give it a cgroup file system that it may write: --privileged, or a cgroup \
-         namespace of its own with /sys/fs/cgroup writable"
-    } else {
-        "run as root, or in a cgroup delegated to you: systemd-run --user --scope -p Delegate=yes cloister …"
-    }
-}
 
 /// One hierarchy's folder of this launcher.
 pub(crate) struct Instance {
@@ -61,30 +52,38 @@ pub(crate) struct Cgroups {
 
 impl Cgroups {
     /// Finds what the host offers, makes and locks this launcher's folders, and removes dead ones'.
-    /// Says of each limit whether it will hold.
-    pub(crate) fn set_up() -> (Self, Vec<Enforcement>) {
+    /// Says of each limit whether it will hold. `scope` is what came of asking for a cgroup.
+    pub(crate) fn set_up(scope: &Scope) -> (Self, Vec<Enforcement>) {
         let mut report = Vec::new();
         let hierarchies = mounted().unwrap_or_default();
         let name = format!("{PREFIX}{:08x}", rand::random::<u32>());
         let mut instances = Vec::new();
-        let mut faults: Vec<(Vec<Role>, String)> = Vec::new();
+        let mut faults = Vec::new();
         for hierarchy in &hierarchies {
             let roles = roles_of(hierarchy);
             if roles.is_empty() {
                 continue;
             }
-            match Instance::make(hierarchy, roles.clone(), &name) {
-                Ok(instance) => instances.push(Rc::new(instance)),
-                Err(reason) => faults.push((roles, reason)),
+            match Instance::make(hierarchy, &roles, &name) {
+                Ok((instance, withheld)) => {
+                    instances.push(Rc::new(instance));
+                    faults.extend(withheld);
+                }
+                Err(fault) => faults.push(fault),
             }
         }
+        let place = Place::here(scope);
         for role in [Role::Memory, Role::Cpu, Role::Pids] {
             let limit = role.controller().unwrap_or_default();
             let served = instances.iter().find(|i| i.roles.contains(&role));
-            let fault = faults.iter().find(|(roles, _)| roles.contains(&role));
+            let fault = faults.iter().find(|fault| fault.roles.contains(&role));
             report.push(match (served, fault) {
                 (Some(instance), _) => holds(limit, instance.version.to_string()),
-                (None, Some((_, reason))) => lacks(limit, reason, remedy()),
+                (None, Some(fault)) => lacks(
+                    limit,
+                    fault.told(scope),
+                    place.remedy(fault.version, fault.cause),
+                ),
                 (None, None) => lacks(
                     limit,
                     format!("no mounted cgroup hierarchy has the {limit} controller"),
@@ -93,18 +92,21 @@ impl Cgroups {
             });
         }
         let counted = instances.iter().any(|i| i.roles.contains(&Role::Core));
+        // On a hybrid host, what helps against v1 helps here too.
+        let v1 = |h: &Hierarchy| h.version == Version::V1 && !roles_of(h).is_empty();
+        let version = if hierarchies.iter().any(v1) { Version::V1 } else { Version::V2 };
         report.push(if counted {
             holds("cpu_time", Version::V2.to_string())
         } else {
             lacks(
                 "cpu_time",
                 "no v2 hierarchy counts CPU time; only each process alone is limited",
-                remedy(),
+                place.remedy(version, Cause::Closed),
             )
         });
         let mut cgroups = Self { instances, memory: physical_memory() };
         report.push(cgroups.swap_report());
-        report.extend(cgroups.limit_all_jobs());
+        report.extend(cgroups.limit_all_jobs(&place));
         (cgroups, report)
     }
 
@@ -139,7 +141,7 @@ impl Cgroups {
     /// Bounds what all jobs can have together, so that they can't starve the service beside them:
     /// a tenth of the memory that this cgroup can have, 128 MiB at least but never more than half,
     /// stays out of their reach.
-    fn limit_all_jobs(&mut self) -> Option<Enforcement> {
+    fn limit_all_jobs(&mut self, place: &Place<'_>) -> Option<Enforcement> {
         let instance = self.memory_instance()?;
         let available =
             instance.memory_above.map_or(self.memory.0, |limit| limit.min(self.memory.0));
@@ -150,14 +152,16 @@ impl Cgroups {
             Version::V2 => "memory.max",
         };
         let set = files::write(&instance.folder, file, &jobs);
-        let by = instance.version.to_string();
+        let version = instance.version;
         self.memory = ByteSize(jobs);
         Some(match set {
-            Ok(()) => holds("memory_reserve", format!("{by}, all jobs together have {jobs} bytes")),
+            Ok(()) => {
+                holds("memory_reserve", format!("{version}, all jobs together have {jobs} bytes"))
+            }
             Err(error) => lacks(
                 "memory_reserve",
                 format!("the memory of all jobs together cannot be limited: {error}"),
-                remedy(),
+                place.remedy(version, Cause::Closed),
             ),
         })
     }
@@ -182,36 +186,58 @@ fn roles_of(hierarchy: &Hierarchy) -> Vec<Role> {
 }
 
 impl Instance {
-    fn make(hierarchy: &Hierarchy, roles: Vec<Role>, name: &str) -> Result<Self, String> {
-        let path = base_for(hierarchy, &roles)?;
+    /// Makes it, for as many of these roles as its place can serve; the others come as a fault.
+    fn make(
+        hierarchy: &Hierarchy,
+        roles: &[Role],
+        name: &str,
+    ) -> Result<(Self, Option<Fault>), Fault> {
+        let version = hierarchy.version;
+        let closed =
+            |reason: String| Fault { roles: roles.to_vec(), version, cause: Cause::Closed, reason };
+        let Base { path, roles: served, missing } = Base::find(hierarchy, roles).map_err(closed)?;
         let base = files::open_path(&path)
-            .map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
+            .map_err(|e| closed(format!("{} cannot be opened: {e}", path.display())))?;
         remove_dead(&base, &path);
-        let refused = |e: io::Error| format!("no cgroup can be made in {}: {e}", path.display());
-        let folder = make_locked(&base, name).map_err(refused)?;
-        let memory_above = memory_above(hierarchy.version, &path, &hierarchy.top);
-        let instance = Self {
-            version: hierarchy.version,
-            roles,
-            folder,
-            base,
-            name: name.into(),
-            memory_above,
-        };
-        if let Err(reason) = instance.enable_for_jobs() {
+        let folder = make_locked(&base, name)
+            .map_err(|e| closed(format!("no cgroup can be made in {}: {e}", path.display())))?;
+        let memory_above = memory_above(version, &path, &hierarchy.top);
+        let instance =
+            Self { version, roles: served, folder, base, name: name.into(), memory_above };
+        if let Err(error) = instance.enable_for_jobs() {
             let _ = files::remove_folder(&instance.base, name);
-            return Err(reason);
+            return Err(closed(format!("its controllers cannot be enabled: {error}")));
         }
-        Ok(instance)
+        let withheld = (!missing.is_empty()).then(|| Fault {
+            roles: missing,
+            version,
+            cause: Cause::Withheld,
+            reason: format!("{} was not given this controller", path.display()),
+        });
+        Ok((instance, withheld))
     }
 
     /// On v2, hands the controllers on to the jobs' folders.
-    fn enable_for_jobs(&self) -> Result<(), String> {
-        if self.version == Version::V2 {
-            enable(&self.folder, &self.roles)
-                .map_err(|e| format!("its controllers cannot be enabled: {e}"))?;
+    fn enable_for_jobs(&self) -> io::Result<()> {
+        if self.version == Version::V2 { enable(&self.folder, &self.roles) } else { Ok(()) }
+    }
+}
+
+/// Why some roles are not served.
+struct Fault {
+    roles: Vec<Role>,
+    version: Version,
+    cause: Cause,
+    reason: String,
+}
+
+impl Fault {
+    /// With what systemd had to say, where a cgroup was asked for.
+    fn told(&self, scope: &Scope) -> String {
+        match scope {
+            Scope::NoManager(why) | Scope::Refused(why) => format!("{}; {why}", self.reason),
+            Scope::NotNeeded | Scope::Granted => self.reason.clone(),
         }
-        Ok(())
     }
 }
 
@@ -233,78 +259,6 @@ fn make_locked(base: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         }
     }
     Err(io::Error::other("other launchers keep removing it"))
-}
-
-/// Where this launcher's folder goes: below its own cgroup wherever that may have children.
-fn base_for(hierarchy: &Hierarchy, roles: &[Role]) -> Result<PathBuf, String> {
-    let controllers = roles.iter().any(|role| role.controller().is_some());
-    if hierarchy.version == Version::V1 || !controllers {
-        return Ok(hierarchy.own.clone());
-    }
-    let own = files::open_path(&hierarchy.own)
-        .map_err(|e| format!("{} cannot be opened: {e}", hierarchy.own.display()))?;
-    // Only the real root of the hierarchy has no such file, and may have processes and children.
-    let is_root = |path: &Path| !path.join("cgroup.type").exists();
-    let inside = files::processes(&own).unwrap_or_default();
-    let ours = [getpid().as_raw(), getppid().as_raw()];
-    // In a cgroup namespace of one's own, as containers have, all that one sees is one's own.
-    let ours_alone = inside.contains(&getpid().as_raw())
-        && (hierarchy.own == hierarchy.top || inside.iter().all(|pid| ours.contains(pid)));
-    let base = if is_root(&hierarchy.own) {
-        &hierarchy.own
-    } else if ours_alone {
-        clear(&own, &inside).map_err(|e| {
-            format!("{} is not delegated to this user: {e}", hierarchy.own.display())
-        })?;
-        &hierarchy.own
-    } else if geteuid().is_root() && is_root(&hierarchy.top) {
-        &hierarchy.top
-    } else {
-        return Err(format!(
-            "{} holds other processes than ours, so it can have no children with controllers",
-            hierarchy.own.display()
-        ));
-    };
-    let folder =
-        files::open_path(base).map_err(|e| format!("{} cannot be opened: {e}", base.display()))?;
-    enable(&folder, roles)
-        .map_err(|e| format!("controllers cannot be enabled in {}: {e}", base.display()))?;
-    Ok(base.clone())
-}
-
-/// Moves these processes to a leaf of their own.
-fn clear(own: &OwnedFd, inside: &[i32]) -> io::Result<()> {
-    let leaf = match files::make_folder(own, LEAF) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => files::open_folder(own, LEAF)?,
-        made => made?,
-    };
-    for pid in inside {
-        match files::write(&leaf, "cgroup.procs", &pid) {
-            // It ended meanwhile.
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
-            result => result?,
-        }
-    }
-    Ok(())
-}
-
-/// Enables these controllers for a folder's children, and reads back that they are.
-fn enable(folder: &OwnedFd, roles: &[Role]) -> io::Result<()> {
-    for controller in roles.iter().filter_map(|role| role.controller()) {
-        let enabled = || {
-            files::read(folder, "cgroup.subtree_control")
-                .map(|text| text.split_ascii_whitespace().any(|name| name == controller))
-        };
-        if !enabled()? {
-            files::write(folder, "cgroup.subtree_control", &format_args!("+{controller}"))?;
-        }
-        if !enabled()? {
-            return Err(io::Error::other(format!("{controller} did not become enabled")));
-        }
-    }
-    // Block I/O is only counted, not limited: where it can't be, `usage` leaves it out.
-    let _ = files::write(folder, "cgroup.subtree_control", &"+io");
-    Ok(())
 }
 
 /// Removes the folders of launchers that no longer hold their lock.

@@ -11,21 +11,27 @@
 //! exists to prevent.
 //!
 //! - [`hierarchy`]: what is mounted where, and where this process stands in it.
+//! - [`scope`]: having systemd delegate one, for an ordinary user that has none.
+//! - [`base`]: where in a hierarchy one may build; [`remedy`]: what helps where one may not.
 //! - [`instance`]: this launcher's own folder, locked while it lives; a dead one's is removed.
 //! - [`group`]: one job's folders: making, limiting, joining, removing.
 //! - [`meter`]: reading what a job used and why it was killed, without privileges.
 
+mod base;
 mod files;
 mod group;
 mod hierarchy;
 mod instance;
 mod meter;
+mod remedy;
+mod scope;
 
 pub(crate) use group::Group;
 #[cfg(fuzzing)]
 pub(crate) use hierarchy::folders;
 pub(crate) use instance::Cgroups;
 pub(crate) use meter::{Meter, Record, Shortage};
+pub(crate) use scope::Scope;
 
 /// CPU bandwidth is given out in periods of this length (`cpu.max`, `cpu.cfs_period_us`).
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;

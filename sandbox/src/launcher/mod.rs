@@ -24,6 +24,7 @@ use nix::{
 };
 
 use crate::{
+    cgroup::Scope,
     error::{Context, Error},
     host::Host,
     sys::{self, Forked},
@@ -65,6 +66,8 @@ impl Launcher {
     /// it make no cells at all. A limit that the host can't enforce is not an error here; it stands
     /// in [`Host::enforcement`].
     pub fn fork(config: &Config) -> Result<Self, Error> {
+        // What is forked afterwards comes to stand in the same cgroup.
+        let scope = Scope::ask();
         let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
         if threads > 1 {
             return Err(Error::Threads(threads));
@@ -80,7 +83,7 @@ impl Launcher {
                 let _end = sys::EndOnUnwind;
                 // Sockets that already listen, above all, are not the launcher's business.
                 match keep_only(theirs) {
-                    Ok(socket) => process::run(config, &exposed, &socket),
+                    Ok(socket) => process::run(config, &exposed, &scope, &socket),
                     Err(_) => sys::exit_now(1),
                 }
                 sys::exit_now(0)

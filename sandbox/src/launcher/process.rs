@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     apparmor, cell,
-    cgroup::{Cgroups, Group},
+    cgroup::{Cgroups, Group, Scope},
     error::{Context, Error},
     host::{Host, holds, lacks},
     layers::{self, Layer},
@@ -52,8 +52,8 @@ const NEEDED: [Capability; 7] = [
 const MAX_WAITING: usize = 16 << 10;
 
 /// The launcher's whole life.
-pub(super) fn run(config: &Config, exposed: &[PathBuf], socket: &OwnedFd) {
-    let mut state = match State::set_up(config, exposed) {
+pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &OwnedFd) {
+    let mut state = match State::set_up(config, exposed, scope) {
         Ok((state, host)) => {
             let host = serde_json::to_string(&host).map_err(io::Error::other);
             if host.and_then(|host| send(socket, &Reply::Hello(host), &[])).is_err() {
@@ -83,7 +83,7 @@ struct State {
 }
 
 impl State {
-    fn set_up(config: &Config, exposed: &[PathBuf]) -> Result<(Self, Host), Error> {
+    fn set_up(config: &Config, exposed: &[PathBuf], scope: &Scope) -> Result<(Self, Host), Error> {
         // Ctrl-C reaches a terminal's whole process group, and a service manager signals every
         // process: when to end is for the service to say, by closing the socket.
         nix::unistd::setsid().context("starting a session")?;
@@ -100,28 +100,9 @@ impl State {
         let privileged =
             caps::has_cap(None, CapSet::Effective, Capability::CAP_SYS_ADMIN).unwrap_or(false);
         // Before the user namespace: it moves processes, and asks who we are outside.
-        let (cgroups, mut enforcement) = Cgroups::set_up();
-        if !privileged {
-            identity::enter_user_namespace().map_err(|source| Error::Os {
-                action: format!(
-                    "making a user namespace ({}, or start as root)",
-                    identity::how_to_allow_user_namespaces()
-                ),
-                source,
-            })?;
-        }
         let (profile, apparmor) = apparmor::find();
-        let users = Users::find(privileged).context("reading this process's id maps")?;
-        root::enter(exposed, config.network_host)?;
-        sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
-        if privileged {
-            nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
-            if Layer::UserNamespace.stands() {
-                keep_only_needed().map_err(|e| {
-                    Error::Launcher(format!("capabilities could not be dropped: {e}"))
-                })?;
-            }
-        }
+        let (cgroups, mut enforcement) = Cgroups::set_up(scope);
+        let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
@@ -223,6 +204,30 @@ impl State {
         self.stale.retain_mut(|group| group.remove().is_err());
         self.cgroups.remove();
     }
+}
+
+/// Takes this process out of the host's namespaces, and of its privileges those that it needs not.
+fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Users, Error> {
+    if !privileged {
+        identity::enter_user_namespace().map_err(|source| Error::Os {
+            action: format!(
+                "making a user namespace ({}, or start as root)",
+                identity::how_to_allow_user_namespaces()
+            ),
+            source,
+        })?;
+    }
+    let users = Users::find(privileged).context("reading this process's id maps")?;
+    root::enter(exposed, config.network_host)?;
+    sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
+    if privileged {
+        nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
+        if Layer::UserNamespace.stands() {
+            keep_only_needed()
+                .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
+        }
+    }
+    Ok(users)
 }
 
 /// Gives up every capability that making cells does not need.
