@@ -6,9 +6,11 @@
 //! - [`execute`]: one job, and its result.
 //! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
+//! - [`endurance`]: many jobs, and what they leave; also as a program.
 
 pub mod census;
 mod client;
+pub mod endurance;
 mod jobs;
 mod log;
 mod service;

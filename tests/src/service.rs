@@ -13,23 +13,23 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{SigSet, Signal, kill},
     unistd::Pid,
 };
 
 use crate::Client;
 
-/// The built program: `CLOISTER_BIN`, or the one that was built beside this test.
+/// The built program: `CLOISTER_BIN`, or the one that was built beside this test or program.
 pub fn cloister() -> PathBuf {
     if let Some(path) = std::env::var_os("CLOISTER_BIN") {
         return path.into();
     }
-    let test = std::env::current_exe().expect("a running program has a path");
-    let folder =
-        test.parent().and_then(Path::parent).expect("tests are built in target/PROFILE/deps");
-    let path = folder.join("cloister");
-    assert!(path.exists(), "{} is missing: build it first (cargo build)", path.display());
-    path
+    let own = std::env::current_exe().expect("a running program has a path");
+    // Programs are in target/PROFILE, tests in target/PROFILE/deps.
+    let mut beside = own.ancestors().skip(1).take(2).map(|folder| folder.join("cloister"));
+    beside.find(|path| path.exists()).unwrap_or_else(|| {
+        panic!("there is no cloister beside {}: build it first (cargo build)", own.display())
+    })
 }
 
 /// Runs `cloister` with these arguments to its end, which must come within two minutes.
@@ -53,9 +53,14 @@ impl Scratch {
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = format!("/var/tmp/cloister-test-{}-{count}-{name}", std::process::id());
+        let path = format!("{}{count}-{name}", Self::prefix());
         fs::create_dir_all(&path).expect("/var/tmp can be written");
         Self(path.into())
+    }
+
+    /// How the paths of all that this process makes begin.
+    pub(crate) fn prefix() -> String {
+        format!("/var/tmp/cloister-test-{}-", std::process::id())
     }
 }
 
@@ -156,6 +161,12 @@ impl Service {
         }
         let output = fs::File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");
+        // SAFETY: between fork and exec only pthread_sigmask is called, which is async-signal-safe.
+        #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
+        unsafe {
+            // A caller that waits for signals has blocked them, and this is to be ended by one.
+            command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+        }
         let child = command
             .env("A_SECRET_OF_THE_SERVICE", "xyzzy")
             .stdin(Stdio::null())
