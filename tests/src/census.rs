@@ -4,11 +4,18 @@ use std::{
     collections::BTreeMap,
     fs,
     path::Path,
+    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::unistd::Pid;
+
+/// Taken by tests that count what is on the whole machine: one at a time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Folders in every cgroup hierarchy whose name contains `part`, with all below them.
 pub fn cgroups(part: &str) -> Vec<String> {
@@ -102,13 +109,6 @@ impl Census {
     /// What was counted, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, usize)> {
         self.0.iter().map(|(name, count)| (*name, *count))
-    }
-
-    /// Waits until the count is `expected`, since what was released is taken away a moment later;
-    /// fails with both counts when it does not come to that.
-    pub fn settles(expected: &Self, service: Pid, launcher: Pid) {
-        let (equal, now) = Self::comes_to(expected, service, launcher, Duration::from_secs(20));
-        assert!(equal, "left behind: {now:#?}\nexpected: {expected:#?}");
     }
 }
 
