@@ -7,10 +7,12 @@
 //! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
 //! - [`attack`]: the attack suite's harness.
+//! - [`endurance`]: many jobs, and what they leave; also as a program.
 
 pub mod attack;
 pub mod census;
 mod client;
+pub mod endurance;
 mod jobs;
 mod log;
 mod service;

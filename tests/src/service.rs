@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{Signal, kill},
+    sys::signal::{SigSet, Signal, kill},
     unistd::Pid,
 };
 
@@ -54,9 +54,14 @@ impl Scratch {
     pub fn new(name: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = format!("/var/tmp/cloister-test-{}-{count}-{name}", std::process::id());
+        let path = format!("{}{count}-{name}", Self::prefix());
         fs::create_dir_all(&path).expect("/var/tmp can be written");
         Self(path.into())
+    }
+
+    /// How the paths of all that this process makes begin.
+    pub(crate) fn prefix() -> String {
+        format!("/var/tmp/cloister-test-{}-", std::process::id())
     }
 }
 
@@ -164,6 +169,12 @@ impl Service {
         }
         let output = fs::File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");
+        // SAFETY: between fork and exec only pthread_sigmask is called, which is async-signal-safe.
+        #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
+        unsafe {
+            // A caller that waits for signals has blocked them, and this is to be ended by one.
+            command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
+        }
         let child = command
             .env("A_SECRET_OF_THE_SERVICE", "xyzzy")
             .stdin(Stdio::null())
@@ -180,10 +191,12 @@ impl Service {
     }
 
     fn wait_until_it_answers(&mut self) {
-        // There is no event for "a port answers"; each try is one.
+        // There is no event for "a port answers"; each try is one. Its connection is not kept, since
+        // some count what the service has open.
+        let client = Client::new(self.client.base());
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            if self.client.try_get("/health").is_ok_and(|r| r.status == 200) {
+            if client.try_get("/health").is_ok_and(|r| r.status == 200) {
                 return;
             }
             let ended = self.child.try_wait().expect("a child can be waited for");

@@ -1,18 +1,17 @@
-//! What happens to cells when something around them ends, and what is left after many.
+//! What happens to cells when something around them ends.
 
 use std::{
     collections::HashSet,
     fs,
     io::{Read, Write},
     net::TcpStream,
-    sync::{Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant},
 };
 
 use cloister_tests::{
     COMPLETED, Service,
-    census::{self, Census},
+    census::{self, alone},
     execute, killed, shell, verdict,
 };
 use nix::{
@@ -20,12 +19,6 @@ use nix::{
     unistd::Pid,
 };
 use serde_json::json;
-
-/// These tests count what is on the whole machine: one at a time.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A line of `/proc/PID/status`.
 fn status_line(pid: Pid, name: &str) -> String {
@@ -51,54 +44,6 @@ fn only_the_launcher_has_privileges() {
     let launcher = u64::from_str_radix(&status_line(up.launcher(), "CapEff:"), 16).unwrap();
     assert_ne!(launcher & (1 << 21), 0, "the launcher has CAP_SYS_ADMIN");
     assert_eq!(status_line(up.launcher(), "Threads:"), "1");
-}
-
-#[test]
-fn a_thousand_jobs_leave_nothing() {
-    const JOBS: usize = 1000;
-    const AT_ONCE: usize = 32;
-    let _alone = alone();
-    let runner = Service::runner(&["--slots", &AT_ONCE.to_string()]);
-    let (service, launcher) = (runner.pid(), runner.launcher());
-    // Once round, so that what is made on first use is there.
-    run_jobs(&runner, 0..AT_ONCE * 2, AT_ONCE);
-    let before = settled(service, launcher);
-    run_jobs(&runner, 0..JOBS, AT_ONCE);
-    Census::settles(&before, service, launcher);
-}
-
-/// The census once the connections of the clients before it have been noticed as closed.
-fn settled(service: Pid, launcher: Pid) -> Census {
-    let until = Instant::now() + Duration::from_secs(20);
-    let mut last = Census::of(service, launcher);
-    loop {
-        thread::sleep(Duration::from_millis(200));
-        let now = Census::of(service, launcher);
-        if now == last || Instant::now() > until {
-            return now;
-        }
-        last = now;
-    }
-}
-
-fn run_jobs(runner: &Service, jobs: std::ops::Range<usize>, at_once: usize) {
-    let queue = std::sync::Mutex::new(jobs);
-    thread::scope(|scope| {
-        for _ in 0..at_once {
-            scope.spawn(|| {
-                loop {
-                    let next = queue.lock().unwrap().next();
-                    let Some(i) = next else { return };
-                    let result = execute(
-                        runner,
-                        &shell(&format!("echo {i}; exit {}", i % 3), &json!({}), 60.0),
-                    );
-                    assert_eq!(result["stdout"], format!("{i}\n"));
-                    assert_eq!(result["exit_code"], i % 3, "{result}");
-                }
-            });
-        }
-    });
 }
 
 /// Starts eight jobs that would run long, and comes back when all of them do.
@@ -264,22 +209,6 @@ fn a_drain_lets_jobs_finish_and_takes_no_more() {
         assert_eq!((verdict(&result), &result["stdout"]), (COMPLETED, &json!("begun\ndone\n")));
     });
     assert!(runner.wait(Duration::from_secs(10)).success());
-}
-
-#[test]
-fn sixty_four_cells_at_once_see_three_descriptors_each() {
-    let _alone = alone();
-    let runner = Service::runner(&["--slots", "64"]);
-    thread::scope(|scope| {
-        for _ in 0..64 {
-            scope.spawn(|| {
-                let command = "for f in /proc/self/fd/*; do echo ${f##*/}; done";
-                let result = execute(&runner, &shell(command, &json!({}), 120.0));
-                // The shell opens the folder as a fourth to expand the pattern.
-                assert_eq!(result["stdout"], "0\n1\n2\n3\n", "{result}");
-            });
-        }
-    });
 }
 
 #[test]
