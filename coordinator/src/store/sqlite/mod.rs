@@ -94,6 +94,7 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(schema::BUSY)?;
+    schema::bound_cache(&connection, schema::READER_CACHE)?;
     Ok(connection)
 }
 

@@ -49,6 +49,15 @@ async fn writes_that_wait_share_a_commit_and_a_bad_one_spoils_nobody() {
 }
 
 #[tokio::test]
+async fn what_connections_keep_in_memory_is_bounded() {
+    let folder = Folder::new();
+    let store = open(&folder);
+    let size = |db: &Connection| db.query_row("PRAGMA cache_size", [], |row| row.get::<_, i64>(0));
+    assert_eq!(store.writer.call(move |db| size(db)).await.unwrap(), -schema::WRITER_CACHE);
+    assert_eq!(store.readers.call(move |db| size(db)).await.unwrap(), -schema::READER_CACHE);
+}
+
+#[tokio::test]
 async fn a_full_disk_is_told_and_passes() {
     let folder = Folder::new();
     let store = open(&folder);
