@@ -183,10 +183,12 @@ impl Service {
     }
 
     fn wait_until_it_answers(&mut self) {
-        // There is no event for "a port answers"; each try is one.
+        // There is no event for "a port answers"; each try is one. Its connection is not kept, since
+        // some count what the service has open.
+        let client = Client::new(self.client.base());
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            if self.client.try_get("/health").is_ok_and(|r| r.status == 200) {
+            if client.try_get("/health").is_ok_and(|r| r.status == 200) {
                 return;
             }
             let ended = self.child.try_wait().expect("a child can be waited for");

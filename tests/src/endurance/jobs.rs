@@ -85,6 +85,9 @@ pub fn jobs(options: &Jobs) -> Report {
     run.run(0..first, &mut report, &mut ends);
     let mut took = began.elapsed();
     let (service_pid, launcher) = (service.pid(), service.launcher());
+    if options.target == Target::Up {
+        open_the_store(&service);
+    }
     let census = Census::settled(service_pid, launcher, options.target.still());
     let before = Footing::of(&service);
     let began = Instant::now();
@@ -115,6 +118,14 @@ pub fn jobs(options: &Jobs) -> Report {
     report.must(lasting.is_empty(), || format!("processes outlive their jobs: {lasting:?}"));
     before.compare(&after, options.count - first, first, &mut report);
     report
+}
+
+/// Reads so much at once that the store opens all the connections that it ever will: each is opened
+/// when there is need of it, and then kept.
+fn open_the_store(service: &Service) {
+    let statuses =
+        crew(32, service.client().base(), 0..512, |client, _| client.get("/jobs?limit=100").status);
+    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
 struct Run<'a> {
