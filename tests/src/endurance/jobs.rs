@@ -26,6 +26,9 @@ use crate::{
 
 /// How often one of the jobs is hostile.
 const HOSTILE: usize = 10;
+/// Files that a store has open at most: two for the connection that writes and for each of four that
+/// read, which are opened when there is need of them; their common memory, and the lock.
+const STORE_FILES: usize = 12;
 /// Growth of memory that is no leak, in percent.
 const GROWTH: i64 = 5;
 
@@ -85,9 +88,6 @@ pub fn jobs(options: &Jobs) -> Report {
     run.run(0..first, &mut report, &mut ends);
     let mut took = began.elapsed();
     let (service_pid, launcher) = (service.pid(), service.launcher());
-    if options.target == Target::Up {
-        open_the_store(&service);
-    }
     let census = Census::settled(service_pid, launcher, options.target.still());
     let before = Footing::of(&service);
     let began = Instant::now();
@@ -109,23 +109,18 @@ pub fn jobs(options: &Jobs) -> Report {
     for (end, count) in &ends {
         println!("{end:<30}{count:>10}");
     }
-    println!("\n{:<30}{:>10}{:>10}", "what exists after", first, options.count);
+    println!("\n{:<50}{:>10}{:>10}", "what exists after", first, options.count);
     for ((what, then), (_, now)) in census.iter().zip(now.iter()) {
-        println!("{what:<30}{then:>10}{now:>10}");
+        println!("{what:<50}{then:>10}{now:>10}");
     }
+    let store = census::store_files(service_pid);
+    println!("{:<50}{:>10}{store:>10}", "files of the store, open", "");
+    report.must(store <= STORE_FILES, || format!("the store has {store} files open"));
     report.must(equal, || format!("left behind: {now:?}, and there were {census:?}"));
     let lasting = census::processes(&program.path());
     report.must(lasting.is_empty(), || format!("processes outlive their jobs: {lasting:?}"));
     before.compare(&after, options.count - first, first, &mut report);
     report
-}
-
-/// Reads so much at once that the store opens all the connections that it ever will: each is opened
-/// when there is need of it, and then kept.
-fn open_the_store(service: &Service) {
-    let statuses =
-        crew(32, service.client().base(), 0..512, |client, _| client.get("/jobs?limit=100").status);
-    assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
 }
 
 struct Run<'a> {
