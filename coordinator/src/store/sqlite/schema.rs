@@ -13,9 +13,7 @@ pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// which nearly everything goes, take far less. SQLite's own choice is 2000 for each connection.
 pub(super) const WRITER_CACHE: i64 = 1024;
 
-/// What each that reads keeps. It lasts until the next commit of another and is seldom read twice; but
-/// looking for what is kept no longer goes through an index of all ended jobs, so that without a bound
-/// of its own memory grows with their number.
+/// What each that reads keeps, in KiB: it lasts until the next commit, and is seldom read twice.
 pub(super) const READER_CACHE: i64 = 256;
 
 /// Bounds what a connection keeps in memory, in KiB.
