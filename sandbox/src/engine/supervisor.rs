@@ -357,7 +357,7 @@ impl Supervisor {
             Shortage::None => {}
             // Found only when its time is over, as on a machine where the engine itself has to wait: if
             // the command had ended of it before, that is what will be told.
-            _ if cell.deadline().is_some_and(|deadline| deadline < sys::monotonic_ns()) => {
+            _ if cell.deadline().is_some_and(|deadline| deadline < monotonic_ns()) => {
                 self.kill(id, Cause::Timeout);
             }
             shortage => self.kill(id, Cause::Shortage(shortage)),
