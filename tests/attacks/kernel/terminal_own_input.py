@@ -11,6 +11,6 @@ from attack import *
 try:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 except OSError:
-    absent("the terminal is that of another session: see terminal-input")
+    absent("the terminal is that of another session: see terminal_input")
 fcntl.ioctl(0, termios.TIOCSTI, b"#")
 through("a letter in the caller's terminal")
