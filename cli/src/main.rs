@@ -1,6 +1,7 @@
 //! `cloister`: one binary for all of it. Here is only what a command line needs; the work is done
 //! in the libraries.
 
+mod allocator;
 mod apparmor;
 mod check;
 mod client;

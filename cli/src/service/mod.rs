@@ -21,7 +21,7 @@ use cloister_sandbox::{Engine, Launcher, drop_privileges, private_store};
 use cloister_web::{Secret, Shutdown, check_exposure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{log, trial::trial};
+use crate::{allocator, log, trial::trial};
 
 pub(crate) use args::{Coordinator, Runner, Up};
 
@@ -31,7 +31,7 @@ const RECORDING: Duration = Duration::from_secs(5);
 
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
-    log::for_service();
+    prepare();
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let has_runner_token = args.runner_token_file.is_some();
     let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)?;
@@ -78,7 +78,7 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
 
 /// `cloister coordinator`
 pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
-    log::for_service();
+    prepare();
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let mut config = args.queue.config(&args.common);
     config.tokens = args.common.tokens()?;
@@ -99,7 +99,7 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
 
 /// `cloister runner`
 pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
-    log::for_service();
+    prepare();
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let launcher = launcher(&args.cells)?;
     let mut config = args.cells.config(&args.common);
@@ -114,6 +114,12 @@ pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
             .context("the runner failed")
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What every service does first, while it has one thread.
+fn prepare() {
+    allocator::keep_little();
+    log::for_service();
 }
 
 fn bind(listen: SocketAddr, has_token: bool, insecure: bool) -> anyhow::Result<TcpListener> {
