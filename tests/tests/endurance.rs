@@ -2,18 +2,12 @@
 
 use cloister_tests::{
     census::alone,
-    endurance::{self, Descriptors, Jobs, Neighbours, Report, Target},
+    endurance::{self, Jobs, Neighbours, Report, Target},
 };
 
 #[track_caller]
 fn holds(report: &Report) {
     assert!(report.broken().is_empty(), "{:#?}", report.broken());
-}
-
-#[test]
-fn cells_made_at_once_have_descriptors_of_their_own() {
-    let _alone = alone();
-    holds(&endurance::descriptors(&Descriptors { cells: 64, rounds: 5, stay: 400 }));
 }
 
 #[test]

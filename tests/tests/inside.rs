@@ -1,6 +1,10 @@
 //! What a job sees and may do, looked at from within.
 
-use cloister_tests::{COMPLETED, Service, execute, python, shell, verdict};
+use cloister_tests::{
+    COMPLETED, Service,
+    endurance::{self, Descriptors},
+    execute, python, shell, verdict,
+};
 use serde_json::{Value, json};
 
 fn look(command: &str) -> String {
@@ -28,6 +32,12 @@ fn three_descriptors() {
     let program = "import os; print(sorted(int(f) for f in os.listdir('/proc/self/fd')))";
     let result = execute(&Service::runner(&[]), &python(program, &json!({}), 60.0));
     assert_eq!(result["stdout"], "[0, 1, 2, 3]\n", "{result}");
+}
+
+#[test]
+fn cells_made_at_once_have_descriptors_of_their_own() {
+    let report = endurance::descriptors(&Descriptors { cells: 64, rounds: 5, stay: 400 });
+    assert!(report.broken().is_empty(), "{:#?}", report.broken());
 }
 
 #[test]
