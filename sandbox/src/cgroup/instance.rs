@@ -252,13 +252,21 @@ fn make_locked(base: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
         };
         // Waits for one that is removing it.
         flock(&folder, FlockOperation::LockExclusive)?;
-        match files::open_folder(base, name) {
-            Ok(again) if files::inode(&again)? == files::inode(&folder)? => return Ok(folder),
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if is_still(base, name, &folder)? {
+            return Ok(folder);
         }
     }
     Err(io::Error::other("other launchers keep removing it"))
+}
+
+/// Whether this is still the folder of that name. To be asked with its lock held, without which nobody
+/// removes it: a lock on one that was removed says nothing of another that has its name since.
+fn is_still(base: &OwnedFd, name: &str, folder: &OwnedFd) -> io::Result<bool> {
+    match files::open_folder(base, name) {
+        Ok(again) => Ok(files::inode(&again)? == files::inode(folder)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Removes the folders of launchers that no longer hold their lock.
@@ -273,7 +281,8 @@ fn remove_dead(base: &OwnedFd, path: &Path) {
         let Ok(folder) = files::open_folder(base, &name) else {
             continue;
         };
-        if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let locked = flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok();
+        if !locked || !is_still(base, &name, &folder).unwrap_or(false) {
             continue;
         }
         match remove_tree(base, &name) {
