@@ -246,6 +246,9 @@ fn keep_only_needed() -> Result<(), caps::errors::CapsError> {
 }
 
 fn seccomp_report() -> Enforcement {
+    if !Layer::Seccomp.stands() {
+        return lacks("seccomp", "this program was built without it", "see layers");
+    }
     if std::path::Path::new("/proc/sys/kernel/seccomp/actions_avail").exists() {
         holds("seccomp", format!("default deny, {} instructions", cell::FILTER_LENGTH))
     } else {
@@ -260,6 +263,9 @@ fn seccomp_report() -> Enforcement {
 /// Before ABI 6 a domain does not keep signals and abstract sockets in; the namespaces do, but for
 /// the abstract sockets of jobs that have the host's network.
 fn landlock_report() -> Enforcement {
+    if !Layer::Landlock.stands() {
+        return lacks("landlock", "this program was built without it", "see layers");
+    }
     match sys::landlock_abi() {
         0 => lacks(
             "landlock",
