@@ -154,8 +154,14 @@ pub struct Suite {
 impl Suite {
     /// `CLOISTER_ATTACKS`, or the folder of the source tree.
     pub fn default_folder() -> PathBuf {
-        let sources = || concat!(env!("CARGO_MANIFEST_DIR"), "/attacks").into();
-        std::env::var_os("CLOISTER_ATTACKS").map_or_else(sources, Into::into)
+        if let Some(folder) = std::env::var_os("CLOISTER_ATTACKS") {
+            return folder.into();
+        }
+        // As cargo says when it starts this program; what was compiled in may be of another checkout,
+        // where two share a target folder.
+        let package = std::env::var_os("CARGO_MANIFEST_DIR");
+        let package = package.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        PathBuf::from(package).join("attacks")
     }
 
     /// Reads the cases in the folders of `folder`: each `*.py` whose name begins with no underscore.
