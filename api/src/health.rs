@@ -61,6 +61,10 @@ pub struct RunnerHealth {
     pub boot_id: Uuid,
     /// Of the program.
     pub version: String,
+    /// What it can do that ones before it could not, such as [`LEASES`](crate::LEASES). A coordinator
+    /// uses nothing that is not named here.
+    #[serde(default)]
+    pub features: Vec<String>,
     /// How many jobs at once.
     pub slots: Slots,
     /// The machine's load average of the last minute; absent where it can't be told.

@@ -7,9 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::{
-    Bounds, Problem, Reason, Seconds, Task,
+    Bounds, MAX_LEASE, Problem, Reason, Seconds, Task,
     fields::{Fields, escape, integer, text},
-    json,
+    json, lease,
     limits::positive_duration,
 };
 
@@ -81,6 +81,10 @@ pub struct ExecuteRequest {
     /// The term of the coordinator that sends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<u64>,
+    /// Whose term that is: the coordinators that share a store. Terms of several of them are not
+    /// compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Uuid>,
     /// How long the runner may go on without hearing of it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Seconds>,
@@ -91,21 +95,19 @@ impl ExecuteRequest {
     pub fn parse(body: &[u8], max: &Bounds) -> Result<Self, Problem> {
         parse(body, |fields| Self {
             task: Task::read(fields, max),
-            execution_id: fields.read("execution_id", |value| {
-                let id = value.as_str().and_then(|text| text.parse().ok());
-                id.ok_or_else(|| "must be a UUID".into())
-            }),
+            execution_id: fields.read("execution_id", lease::uuid),
             attempt: fields
                 .read("attempt", |v| integer(v, 1..=i64::from(u32::MAX)))
                 .and_then(|n| u32::try_from(n).ok()),
-            epoch: fields.read("epoch", |v| integer(v, 0..=i64::MAX)).map(i64::unsigned_abs),
-            lease: fields.read("lease", |v| positive_duration(v, Seconds::new(24 * 3600), "")),
+            epoch: fields.read("epoch", lease::epoch),
+            cluster: fields.read("cluster", lease::uuid),
+            lease: fields.read("lease", |v| positive_duration(v, MAX_LEASE, "")),
         })
     }
 }
 
 /// Reads a body as one JSON object whose fields `read` asks for.
-fn parse<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, Problem> {
+pub(crate) fn parse<T>(body: &[u8], read: impl FnOnce(&mut Fields<'_>) -> T) -> Result<T, Problem> {
     let (value, mut faults) = json::read(body)?;
     let result = Fields::of(&value, "", &mut faults).map(|mut fields| {
         let result = read(&mut fields);

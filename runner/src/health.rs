@@ -40,6 +40,7 @@ impl Runner {
             status,
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
+            features: Vec::new(),
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
             load: load(),
             cpus: self.bounds.cpus,

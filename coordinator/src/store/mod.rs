@@ -1,8 +1,19 @@
 //! The durable record: what was acknowledged is here, and survives whatever happens to the process.
 //!
-//! [`Store`] is the whole interface, so that a database shared by several coordinators can stand
-//! behind it as well as the embedded one, and a test can let it fail. Every call that writes returns
-//! after the commit. Reads see what was committed before they began.
+//! [`Store`] is the whole interface: an embedded database stands behind it (`sqlite`), one that
+//! several coordinators share (`postgres`), and in simulations one in memory. All of them pass the
+//! same tests. Every call that writes returns after the commit. Reads see what was committed before
+//! they began.
+//!
+//! Several coordinators may use one store. Each takes jobs in and answers for them; one of them holds
+//! the *leader's lease*, a row with an expiry in the database's own time, and schedules. Each term has
+//! an [`Epoch`], higher than all before, and whatever only a leader may write carries it: in the same
+//! transaction it is compared with the row, and refused as [`StoreError::Stale`] once another leads.
+//! So a leader that was stopped and goes on later can change nothing.
+//!
+//! What others than the leader take in (jobs, wishes for an end) it finds in the *inbox*, a row for
+//! each, which it takes out when it has it in memory. A leader that is replaced needs no inbox: the
+//! next one reads all jobs that have not ended.
 //!
 //! A row's `status` moves here as it does on the wire; between a claim and its start a job is still
 //! `pending`, with the claim beside it, because a runner may refuse it. What a job prints and reads
@@ -25,29 +36,52 @@ pub use self::error::StoreError;
 /// The answer of a call to the store.
 pub(crate) type Answer<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
+/// The number of a term: of the time for which one coordinator leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Epoch(pub(crate) u64);
+
 /// Jobs, durably.
 pub(crate) trait Store: Send + Sync {
-    /// Records a new job, or finds the one that the same key and digest made before.
-    fn submit(&self, job: Job, key: Option<Key>) -> Answer<'_, Submitted>;
+    /// The leader's lease: takes it where nobody holds it (any more), in a new term; renews it where
+    /// `me` holds it, in the same one. It lasts for `ttl` from the database's present on.
+    fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership>;
+
+    /// Gives the lease back, if it is still of this term: the next one need not wait for its end.
+    fn resign(&self, epoch: Epoch) -> Answer<'_, ()>;
+
+    /// Records a new job, or finds the one that the same key and digest made before. `epoch` is the
+    /// caller's term, if it leads: it has the job then, as [`Submitted::New`] tells, and else the
+    /// leader finds it in the inbox.
+    fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted>;
+
+    /// Records that somebody asked for the job's end. Without an `epoch`, or with one that is over, the
+    /// leader finds that in the inbox. Answers whether the caller leads.
+    fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool>;
+
+    /// Takes messages out of the inbox, the oldest first. Only for a leader.
+    fn inbox(&self, epoch: Epoch, limit: usize) -> Answer<'_, Vec<Message>>;
+
+    /// Returns when something may have come to the inbox since the last call, or after `at_most`.
+    fn news(&self, at_most: Duration) -> BoxFuture<'_, ()>;
 
     /// Records that a runner is about to be given the present attempt, and answers the job with its
-    /// input; `None` when the job does not wait any more.
-    fn claim(&self, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>>;
+    /// input; `None` when the job does not wait any more. Only for a leader.
+    fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>>;
 
-    /// Records that no runner has the job after all.
-    fn unclaim(&self, job: Uuid) -> Answer<'_, ()>;
+    /// Records that no runner has the job after all. Only for a leader.
+    fn unclaim(&self, epoch: Epoch, job: Uuid) -> Answer<'_, ()>;
 
-    /// Records that the command of the present attempt was executed.
-    fn started(&self, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()>;
+    /// Records that the command of the present attempt was executed. Only for a leader.
+    fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()>;
 
-    /// Records that somebody asked for the job's end.
-    fn request_cancel(&self, job: Uuid) -> Answer<'_, ()>;
+    /// Records a job as it ended. Doing it twice changes nothing. Only for a leader.
+    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()>;
 
-    /// Records a job as it ended. Doing it twice changes nothing.
-    fn finish(&self, job: Job) -> Answer<'_, ()>;
+    /// Records a job whose next attempt may start at `not_before`. Only for a leader.
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()>;
 
-    /// Records a job whose next attempt may start at `not_before`.
-    fn retry(&self, job: Job, not_before: Timestamp) -> Answer<'_, ()>;
+    /// Jobs that have not ended, oldest first, those after `after`.
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>>;
 
     /// One job, with its input and outputs.
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>>;
@@ -58,11 +92,20 @@ pub(crate) trait Store: Send + Sync {
     /// A page of jobs, newest first, without outputs.
     fn list(&self, query: Query) -> Answer<'_, Page>;
 
-    /// Jobs that have not ended, oldest first, those after `after`.
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>>;
+    /// Those of these jobs that have ended, or are not there.
+    fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>>;
 
-    /// Removes ended jobs beyond what is kept, a batch of them; answers how many.
-    fn expire(&self, keep: Keep, now: Timestamp) -> Answer<'_, usize>;
+    /// Removes ended jobs beyond what is kept, a batch of them; answers how many. Only for a leader.
+    fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize>;
+
+    /// How full it is.
+    fn figures(&self) -> Answer<'_, Figures>;
+
+    /// Records what an operator decided.
+    fn order(&self, order: Order) -> Answer<'_, ()>;
+
+    /// What operators have decided.
+    fn orders(&self) -> Answer<'_, Orders>;
 
     /// Whether it takes writes.
     fn probe(&self) -> Answer<'_, ()>;
@@ -74,6 +117,28 @@ pub(crate) fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         Some(path) if !path.is_empty() => Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?)),
         _ => Err(StoreError::Url { url: url.into() }),
     }
+}
+
+/// A coordinator that could lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    /// Made anew at each start.
+    pub(crate) id: Uuid,
+    /// For a person: where it is reached.
+    pub(crate) name: String,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Leadership {
+    /// The coordinators that share this store, by an id that a restored copy has not.
+    pub(crate) cluster: Uuid,
+    /// The present term.
+    pub(crate) epoch: Epoch,
+    /// Whose it is.
+    pub(crate) leader: Candidate,
+    /// Other coordinators that were here lately, and could lead.
+    pub(crate) others: usize,
 }
 
 /// The SHA-256 of a request as it was understood.
@@ -91,12 +156,25 @@ pub(crate) struct Key {
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Submitted {
-    /// It is a new job.
-    New,
+    /// It is a new job. `taken` tells that it is the caller's to schedule, who leads; else the leader
+    /// has it from the inbox.
+    New {
+        /// See above.
+        taken: bool,
+    },
     /// The key made this job before, by the same request.
     Same(Uuid),
     /// The key made a job before, by another request.
     Other,
+}
+
+/// What another coordinator took in.
+#[derive(Clone, Debug)]
+pub(crate) enum Message {
+    /// A job.
+    Submitted(Box<Unfinished>),
+    /// A wish for a job's end.
+    Cancel(Uuid),
 }
 
 /// Which runner is about to be given an attempt.
@@ -110,7 +188,7 @@ pub(crate) struct Claim {
     pub(crate) boot_id: Option<Uuid>,
 }
 
-/// A job that has not ended, as a restart finds it.
+/// A job that has not ended, as a new leader finds it.
 #[derive(Clone, Debug)]
 pub(crate) struct Unfinished {
     /// Without its input.
@@ -140,9 +218,45 @@ pub(crate) struct Page {
     pub(crate) more: bool,
 }
 
-/// How long and how many ended jobs are kept.
+/// How long, how many and how much of ended jobs is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Keep {
     pub(crate) time: Duration,
     pub(crate) number: usize,
+    /// Bytes: what they were asked, read and printed, as it is stored.
+    pub(crate) size: u64,
+}
+
+/// How full a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Figures {
+    /// Jobs that wait, and that nobody was given.
+    pub(crate) pending: usize,
+    /// Jobs that were given to a runner.
+    pub(crate) out: usize,
+    /// Bytes that the store takes.
+    pub(crate) size: u64,
+}
+
+/// Something that an operator decides, and that outlives whoever leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Give this runner nothing new, or do so again.
+    DrainRunner {
+        /// Its name.
+        runner: String,
+        /// Whether it drains.
+        drained: bool,
+    },
+    /// Give nobody anything, for this reason; or do so again.
+    Pause(Option<String>),
+}
+
+/// What operators have decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Orders {
+    /// Runners that get nothing new, by name, in order.
+    pub(crate) drained: Vec<String>,
+    /// Why nothing is dispatched at all. A restored copy starts so.
+    pub(crate) paused: Option<String>,
 }

@@ -103,6 +103,7 @@ impl FakeRunner {
             status: RunnerState::Ok,
             boot_id: Uuid::new_v4(),
             version: "0".into(),
+            features: Vec::new(),
             slots: Slots { total: slots, used: 0 },
             load: None,
             cpus: 4.0,

@@ -155,6 +155,7 @@ impl Attempt {
             execution_id: Some(self.claim.execution_id),
             attempt: Some(self.claim.attempt),
             epoch: None,
+            cluster: None,
             lease: None,
         };
         // A struct of strings and numbers always serialises.
