@@ -81,7 +81,7 @@ impl Engine {
                 state.held = Some(Held { term, valid_until, tasks, claimed });
                 drop(state);
                 tracing::info!(epoch = term.epoch.0, "this coordinator leads");
-                self.metrics.leads(term.epoch);
+                self.terms.fetch_add(1, Relaxed);
                 self.spawn_in(term, Arc::clone(self).begin(term));
             }
         }
@@ -104,7 +104,6 @@ impl Engine {
             state.stops.clear();
             // Answers nothing: without a term there is nothing to do.
             state.scheduler.apply(Event::Depose, self.world.now());
-            self.metrics.leads_no_more();
             self.count_busy(state);
         }
     }
