@@ -56,8 +56,8 @@ impl Scheduler {
 
     /// Gives out jobs while there is a job and a runner with room for it.
     pub(super) fn dispatch(&mut self, actions: &mut Vec<Action>) {
-        let stopped = self.draining || self.paused.is_some() || self.store_failure.is_some();
-        if !self.leading || stopped {
+        // One that does not lead has no job to give out.
+        if self.draining || self.paused.is_some() || self.store_failure.is_some() {
             return;
         }
         while self.queue.len() > 0

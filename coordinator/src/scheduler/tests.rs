@@ -61,12 +61,25 @@ fn name(at: usize) -> RunnerName {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { priority: i32, cpus: u8, retries: u32, network: bool },
+    Submit {
+        priority: i32,
+        cpus: u8,
+        retries: u32,
+        network: bool,
+    },
     List(usize),
     Unlist(usize),
-    Up { runner: usize, life: u128, slots: usize, cpus: u8, network: bool, draining: bool },
+    Up {
+        runner: usize,
+        life: u128,
+        slots: usize,
+        cpus: u8,
+        network: bool,
+        draining: bool,
+    },
     Down(usize),
-    Fail(usize),
+    /// So many times.
+    Fail(usize, u32),
     Drain(usize, bool),
     Pause(bool),
     Lead(bool),
@@ -98,7 +111,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (runner.clone(), 0..2_u128).prop_map(|(runner, life)|
             Step::Up { runner, life, slots: 4, cpus: 3, network: true, draining: false }),
         2 => runner.clone().prop_map(Step::Down),
-        3 => runner.clone().prop_map(Step::Fail),
+        2 => (runner.clone(), 1..7_u32).prop_map(|(at, times)| Step::Fail(at, times)),
         1 => (runner.clone(), prop::bool::weighted(0.3)).prop_map(|(at, on)| Step::Drain(at, on)),
         1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
         1 => prop::bool::weighted(0.8).prop_map(Step::Lead),

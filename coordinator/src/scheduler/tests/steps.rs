@@ -54,9 +54,11 @@ impl World {
                     self.apply(Event::Held { runner: name(at), until });
                 }
             }
-            Step::Fail(at) => {
-                let why = "what it said makes no sense".into();
-                self.apply(Event::Failed { runner: name(at), why, jitter: 0.5 });
+            Step::Fail(at, times) => {
+                for _ in 0..times {
+                    let why = "what it said makes no sense".into();
+                    self.apply(Event::Failed { runner: name(at), why, jitter: 0.5 });
+                }
             }
             Step::Drain(at, drained) => {
                 self.runners.get_mut(&name(at)).unwrap().drained = drained;

@@ -58,11 +58,17 @@ fn a_runner_that_fails_rests_and_is_tried_with_one_job() {
         "runner a is tried with one job after 5 failures in a row: a cell could not be made";
     assert_eq!(bench.why(7), tried);
 
-    // It has no result, so another one follows; that fails, and the rest is twice as long.
+    // What tells nothing of its cells ends the trial, and another one follows.
     let job = Uuid::from_u128(6);
+    let cancelled = Event::Ended { job, attempt: 1, reason: None, jitter: 1.0 };
+    assert_eq!(given(&bench.0.apply(cancelled, Timestamp(1_000))), [(7, "a")]);
+    assert_eq!(bench.breaker("a"), BreakerState::HalfOpen);
+    bench.0.apply(Event::Submitted(facts(10)), Timestamp(1_000));
+    let job = Uuid::from_u128(7);
     let lost = Event::Ended { job, attempt: 1, reason: Some(Reason::RunnerLost), jitter: 1.0 };
-    assert_eq!(given(&bench.0.apply(lost, Timestamp(1_000))), [(7, "a")]);
-    let (job, reason) = (Uuid::from_u128(7), Some(Reason::SandboxError));
+    assert_eq!(given(&bench.0.apply(lost, Timestamp(1_000))), [(10, "a")]);
+    // That fails, and the rest is twice as long.
+    let (job, reason) = (Uuid::from_u128(10), Some(Reason::SandboxError));
     let failed = Event::Ended { job, attempt: 1, reason, jitter: 1.0 };
     bench.0.apply(failed, Timestamp(1_000));
     let view = bench.0.runners().remove(0);
@@ -239,6 +245,16 @@ fn a_new_leader_starts_warm_and_an_old_one_forgets() {
     scheduler.apply(Event::Depose, now);
     assert_eq!((scheduler.len(), scheduler.out(), scheduler.pending()), (0, 0, 0));
     assert!(!scheduler.reserve(&facts(4)));
+    // Nor is it tried by a job of which nobody tells any more.
+    let fail = || Event::Failed { runner: runner.clone(), why: "x".into(), jitter: 1.0 };
+    for _ in 0..5 {
+        scheduler.apply(fail(), now);
+    }
+    scheduler.apply(Event::Lead, now);
+    scheduler.apply(Event::Submitted(facts(3)), now);
+    let now = Timestamp(1_000);
+    assert_eq!(given(&scheduler.apply(Event::Tick, now)), [(3, "a")]);
+    scheduler.apply(Event::Depose, now);
     scheduler.apply(Event::Lead, now);
     assert_eq!(given(&scheduler.apply(Event::Submitted(facts(4)), now)), [(4, "a")]);
     // Nothing is left of the promise to the third.

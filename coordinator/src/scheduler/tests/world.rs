@@ -178,6 +178,7 @@ impl World {
             let model = &self.runners[&view.name];
             assert_eq!(view.out, self.out_at(&view.name));
             assert_eq!((view.listed, view.drained), (model.listed, model.drained));
+            assert!(view.listed || view.out > 0 || view.drained, "{} is kept", view.name);
             assert_eq!(view.opens_until.is_some(), view.breaker == BreakerState::Open);
         }
         // Whatever the clock did, nothing is put off for longer than anything may be.
