@@ -125,12 +125,10 @@ mod tests {
         assert_eq!(LeaseRequest::parse(&body).unwrap(), request);
         for (body, pointers) in [
             ("{}", vec!["/cluster", "/epoch", "/lease", "/executions"]),
-            (r#"{"cluster": 1, "epoch": -1, "lease": 0, "executions": [1]}"#, vec![
-                "/cluster",
-                "/epoch",
-                "/lease",
-                "/executions",
-            ]),
+            (
+                r#"{"cluster": 1, "epoch": -1, "lease": 0, "executions": [1]}"#,
+                vec!["/cluster", "/epoch", "/lease", "/executions"],
+            ),
         ] {
             let problem = LeaseRequest::parse(body.as_bytes()).unwrap_err();
             let found: Vec<_> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();

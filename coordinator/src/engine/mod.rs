@@ -289,9 +289,6 @@ impl Engine {
     /// What is wrong, for a person.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
-        if self.leader().is_none() {
-            problems.push("no coordinator leads yet".into());
-        }
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());
@@ -309,6 +306,10 @@ impl Engine {
                 problems.push(format!("runner {} is degraded: {what}", runner.name));
             }
             problems.extend(runner.trouble);
+        }
+        drop(state);
+        if self.leader().is_none() {
+            problems.push("no coordinator leads yet".into());
         }
         problems
     }

@@ -11,11 +11,7 @@ use std::{
 };
 
 use cloister_api::KnownExecution;
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use super::{Engine, POLL, State};
@@ -162,12 +158,7 @@ impl Engine {
 
     /// A runner is about to be given an execution, or may have it already. To be kept for as long as
     /// that may be so.
-    pub(crate) fn hold(
-        self: &Arc<Self>,
-        term: Term,
-        runner: &RunnerName,
-        execution: Uuid,
-    ) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, term: Term, runner: &RunnerName, execution: Uuid) -> Hold {
         let claimed = Arc::new(Claimed::default());
         if let Some(held) = self.state().held.as_mut().filter(|held| held.term == term) {
             let of = held.claimed.entry(runner.clone()).or_default();

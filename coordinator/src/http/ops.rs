@@ -16,6 +16,11 @@ pub(super) struct Health {
     status: &'static str,
     version: &'static str,
     draining: bool,
+    /// Whether this one schedules, of the coordinators that share the store.
+    leads: bool,
+    /// Which one does, by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
     store: &'static str,
     queue: Queue,
     runners: Count,
@@ -88,6 +93,8 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
         status: if problems.is_empty() { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
         draining: engine.read(Scheduler::is_draining),
+        leads: engine.read(Scheduler::leads),
+        leader: engine.leader().map(|found| found.leader.name),
         store: if engine.store_failure().is_none() { "ok" } else { "failed" },
         queue: Queue { pending, running, max: engine.max_queue },
         runners: Count {

@@ -8,13 +8,12 @@ use super::job::{Facts, RunnerName};
 /// Something happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// This process leads from now on: it may dispatch, and is told of all jobs that have not ended.
-    /// Those that runners have (`Resumed`) are best told first, for their slots are known then.
+    /// This process leads, and was told of all jobs that have not ended: it may dispatch from now on.
     Lead,
     /// It leads no more: all jobs are another's. What is known of the runners stays.
     Depose,
     /// A job was committed to the store (for the first time, or read back by a new leader); it
-    /// takes the place that was reserved for it, if any. Ignored by one that does not lead, and where
+    /// takes the place that was reserved for it, if any. Ignored where
     /// the job is known already: a new leader may hear of it twice.
     Submitted(Facts),
     /// For a new leader: a runner was given this attempt, and may have it still. Ignored as

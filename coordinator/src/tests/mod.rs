@@ -71,7 +71,7 @@ impl Coordinator {
                 async move { crate::run(&of, store, sources, access, listener, until).await },
             );
         let client = Client::new(address);
-        client.until("/health", |_, _| true).await;
+        client.until("/health", |_, health| health["leads"] == true).await;
         Self { config, address, client, shutdown, task, folder }
     }
 

@@ -42,9 +42,7 @@ impl Gate for Disk {
 async fn a_store_that_fails_is_told_loses_nothing_and_recovers() {
     let runner = FakeRunner::new(1).await;
     let full = Arc::new(AtomicBool::new(false));
-    let wrap = |inner| -> Arc<dyn Store> {
-        Arc::new(Gated { inner, gate: Disk(full.clone()) })
-    };
+    let wrap = |inner| -> Arc<dyn Store> { Arc::new(Gated { inner, gate: Disk(full.clone()) }) };
     let folder = Arc::new(Folder::new());
     let coordinator = Coordinator::start_in(config(&[&runner]), folder, wrap).await;
     let client = &coordinator.client;

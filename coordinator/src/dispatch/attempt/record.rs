@@ -48,9 +48,7 @@ impl Attempt {
                 let until = Timestamp(engine.now().0.saturating_add(pause));
                 Event::Held { runner, until }
             }
-            Untaken::Strange(why) => {
-                Event::Failed { runner, why, jitter: engine.world.fraction() }
-            }
+            Untaken::Strange(why) => Event::Failed { runner, why, jitter: engine.world.fraction() },
         });
         self.post.ask_soon();
         let (job, attempt) = (self.job.job_id, self.claim.attempt);

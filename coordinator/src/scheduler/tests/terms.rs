@@ -34,8 +34,6 @@ impl World {
         for facts in late.into_iter().chain([promised]) {
             let (job, attempt, now) = (facts.id, facts.attempt, self.now);
             for event in [
-                Event::Submitted(facts.clone()),
-                Event::Resumed { facts, runner: name(0), started_at: None, cancel: false },
                 Event::Started { job, attempt, at: now },
                 Event::Returned { job, attempt },
                 Event::Ended { job, attempt, reason: None, jitter: 0.5 },
@@ -48,15 +46,13 @@ impl World {
         self.check();
     }
 
-    /// A new leader hears of a job that a runner has.
+    /// A new leader hears of a job that a runner has, before it leads, or later.
     pub(super) fn resume(&mut self, at: usize) {
         let facts = facts(self.jobs.len() as u128 + 1);
         let runner = name(at);
-        if self.leading {
-            let place = Place::Out(runner.clone());
-            let job = ModelJob { facts: facts.clone(), place, cancelled: false };
-            self.jobs.insert(facts.id, job);
-        }
+        let place = Place::Out(runner.clone());
+        let job = ModelJob { facts: facts.clone(), place, cancelled: false };
+        self.jobs.insert(facts.id, job);
         self.apply(Event::Resumed { facts, runner, started_at: None, cancel: false });
     }
 

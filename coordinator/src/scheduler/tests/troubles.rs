@@ -228,16 +228,14 @@ fn a_new_leader_starts_warm_and_an_old_one_forgets() {
     let (runner, boxed) = (RunnerName::from("a"), Box::new(health(1, 2)));
     scheduler.apply(Event::Listed(runner.clone()), now);
     scheduler.apply(Event::Up { runner: runner.clone(), health: boxed }, now);
-    assert_eq!(scheduler.apply(Event::Submitted(facts(1)), now), []);
-    assert_eq!(scheduler.len(), 0, "not before it leads");
-
-    scheduler.apply(Event::Lead, now);
     let resumed =
         |facts| Event::Resumed { facts, runner: "a".into(), started_at: None, cancel: false };
+    assert_eq!(scheduler.apply(Event::Submitted(facts(2)), now), [], "not before it leads");
     scheduler.apply(resumed(facts(1)), now);
     scheduler.apply(resumed(facts(1)), now);
     assert_eq!(scheduler.out(), 1);
-    assert_eq!(given(&scheduler.apply(Event::Submitted(facts(2)), now)), [(2, "a")]);
+    assert!(!scheduler.reserve(&facts(4)), "not before it leads");
+    assert_eq!(given(&scheduler.apply(Event::Lead, now)), [(2, "a")]);
     // From the inbox, what the list had.
     assert_eq!(scheduler.apply(Event::Submitted(facts(2)), now), []);
     assert!(scheduler.reserve(&facts(3)));

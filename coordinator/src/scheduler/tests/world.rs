@@ -259,11 +259,8 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, facts: Facts) {
+        // What is told before it leads was in the store.
         assert_eq!(self.scheduler.reserve(&facts), self.leading);
-        if !self.leading {
-            self.apply(Event::Submitted(facts));
-            return;
-        }
         let job = ModelJob { facts: facts.clone(), place: Place::Queued, cancelled: false };
         self.jobs.insert(facts.id, job);
         self.apply(Event::Submitted(facts));
