@@ -17,6 +17,8 @@ use crate::{
 
 /// The longest lease.
 pub const MAX_LEASE: Seconds = Seconds::new(24 * 3600);
+/// The highest number of a term, which every store and every reader of JSON can keep.
+pub const MAX_EPOCH: u64 = i64::MAX.unsigned_abs();
 /// Executions renewed by one request, at most: a runner has far fewer slots.
 pub const MAX_RENEWED: usize = 100_000;
 
@@ -69,7 +71,7 @@ pub(crate) fn uuid(value: &Value) -> Result<Uuid, String> {
 
 /// The number of a term.
 pub(crate) fn epoch(value: &Value) -> Result<u64, String> {
-    integer(value, 0..=i64::MAX).map(i64::unsigned_abs)
+    integer(value, 0..=MAX_EPOCH.cast_signed()).map(i64::unsigned_abs)
 }
 
 fn uuids(value: &Value) -> Result<Vec<Uuid>, String> {

@@ -28,7 +28,9 @@ pub use event::{Event, Payload};
 pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};
 pub use job::{Job, JobList, Past};
 pub use json::body_problem;
-pub use lease::{KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_LEASE, MAX_RENEWED};
+pub use lease::{
+    KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_EPOCH, MAX_LEASE, MAX_RENEWED,
+};
 pub use limits::{Bounds, Limits};
 pub use outcome::{Outcome, Output, Reason, Status, Usage};
 pub use problem::{FieldProblem, Kind, Problem};
