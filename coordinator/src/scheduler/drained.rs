@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::job::RunnerName;
 
 /// So many names are remembered that belong to no runner.
-const STRANGERS: usize = 10_000;
+const STRANGERS: usize = 1_000;
 
 /// See the module.
 #[derive(Debug, Default)]

@@ -8,13 +8,15 @@ use super::job::{Facts, RunnerName};
 /// Something happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// This process leads, and was told of all jobs that have not ended: it may dispatch from now on.
+    /// This process leads, and knows all jobs that have not ended: it dispatches from now on. It is told
+    /// of those jobs before, so that the slots of runners are known and the first one is the first.
     Lead,
-    /// It leads no more: all jobs are another's. What is known of the runners stays.
+    /// It leads no more: all jobs are another's. What is known of the runners stays. Nothing that the
+    /// store said in a term that is over may come as `Submitted` or `Resumed` later.
     Depose,
     /// A job was committed to the store (for the first time, or read back by a new leader); it
-    /// takes the place that was reserved for it, if any. Ignored where
-    /// the job is known already: a new leader may hear of it twice.
+    /// takes the place that was reserved for it, if any. Ignored where the job is known already: a new
+    /// leader may hear of it twice.
     Submitted(Facts),
     /// For a new leader: a runner was given this attempt, and may have it still. Ignored as
     /// `Submitted` is.

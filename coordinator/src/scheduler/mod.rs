@@ -16,8 +16,8 @@
 //! left alone until its health shows a free one. One that fails again and again rests (see
 //! [`breaker`]).
 //!
-//! Of several coordinators one leads. Only then does a scheduler know jobs; what it knows of the
-//! runners it keeps up all the same, so that it can dispatch the moment that it leads. See [`term`].
+//! Of several coordinators one leads. Only then does a scheduler dispatch and know jobs; what
+//! it knows of the runners it keeps up all the same, so that a new leader starts warm. See [`term`].
 //!
 //! Time is the wall clock's, since it is told to others and outlives the process; so it may be set
 //! back. See [`clock`].
@@ -138,16 +138,6 @@ impl Scheduler {
     /// Whether it leads.
     pub(crate) const fn leads(&self) -> bool {
         self.leading
-    }
-
-    /// Why an operator wants nothing to be dispatched, if so.
-    pub(crate) fn paused(&self) -> Option<&str> {
-        self.paused.as_deref()
-    }
-
-    /// Whether an operator drains a runner, which need not be known.
-    pub(crate) fn is_drained(&self, runner: &RunnerName) -> bool {
-        self.drained.contains(runner)
     }
 
     /// Whether this process is shutting down.

@@ -56,8 +56,8 @@ impl Scheduler {
 
     /// Gives out jobs while there is a job and a runner with room for it.
     pub(super) fn dispatch(&mut self, actions: &mut Vec<Action>) {
-        // Before it leads it is being told of what there is.
-        if !self.leading || self.draining || self.paused.is_some() || self.store_failure.is_some() {
+        let stopped = self.draining || self.paused.is_some() || self.store_failure.is_some();
+        if !self.leading || stopped {
             return;
         }
         while self.queue.len() > 0

@@ -141,6 +141,9 @@ impl Scheduler {
         if let Some(why) = &self.store_failure {
             return format!("the store takes no writes: {why}");
         }
+        if !self.leading {
+            return "the coordinator takes up the jobs of its store, and dispatches then".into();
+        }
         if self.draining {
             return "the coordinator is shutting down; the job runs when it is back".into();
         }

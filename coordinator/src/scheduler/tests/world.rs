@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     super::{Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, queue::Rank},
-    Step, name,
+    name,
 };
 
 #[derive(Clone, Debug, PartialEq)]
