@@ -44,7 +44,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let access = Access::decide(address, config.tokens.clone(), config.insecure_no_auth)?;
     let sources = config.runner_urls.iter().map(|url| Source::parse(url));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let store = store::open(&config.store)?;
+    let store = store::open(&config.store).await?;
     run(&config, store, sources, access, listener, shutdown).await
 }
 

@@ -93,7 +93,8 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
     if let Some(post) = posts.get(runner) {
         return post.clone();
     }
-    let (sender, contact) = channel::channel(Contact { boot_id: None, silent_since: None, leases: false });
+    let (sender, contact) =
+        channel::channel(Contact { boot_id: None, silent_since: None, leases: false });
     let ask = Arc::new(Notify::new());
     let post = Post { contact, ask };
     posts.insert(runner.clone(), post.clone());

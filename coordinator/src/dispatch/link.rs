@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, RunnerHealth, Timestamp};
+use cloister_api::{
+    ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, RunnerHealth, Timestamp,
+};
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 

@@ -9,11 +9,11 @@ mod link;
 mod release;
 mod stream;
 
-#[cfg(fuzzing)]
-pub(crate) use self::{link::Line, stream::read as read_line};
 pub(crate) use self::{
     client::RunnerClient,
     discovery::{Source, discover},
     health::{Fleet, watch},
     link::RunnerLink,
 };
+#[cfg(fuzzing)]
+pub(crate) use self::{link::Line, stream::read as read_line};

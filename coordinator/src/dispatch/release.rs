@@ -52,12 +52,7 @@ pub(super) async fn acknowledge(
 }
 
 /// The attempt was given up: should the runner come back with it, it is to end, and be forgotten.
-pub(super) async fn abandon(
-    engine: Arc<Engine>,
-    term: Term,
-    runner: RunnerName,
-    execution: Uuid,
-) {
+pub(super) async fn abandon(engine: Arc<Engine>, term: Term, runner: RunnerName, execution: Uuid) {
     let give_up = Instant::now() + AT_MOST;
     while !matches!(
         delete(&engine, term, &runner, execution).await,

@@ -23,7 +23,7 @@ pub(crate) use self::{
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -81,6 +81,8 @@ pub(crate) struct Engine {
     retired: channel::Sender<bool>,
     /// Told when the store may have what is not known here.
     rescan: Notify,
+    /// Terms that this process began.
+    pub(crate) terms: AtomicU64,
     figures: channel::Sender<Figures>,
     /// Told when the next tick may be due earlier.
     due: Notify,
@@ -139,6 +141,7 @@ impl Engine {
             validity: channel::Sender::new(()),
             retired: channel::Sender::new(false),
             rescan: Notify::new(),
+            terms: AtomicU64::new(0),
             figures: channel::Sender::new(Figures::default()),
             due: Notify::new(),
             busy: channel::Sender::new(0),
@@ -286,9 +289,6 @@ impl Engine {
     /// What is wrong, for a person.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
-        if self.leader().is_none() {
-            problems.push("no coordinator leads yet".into());
-        }
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());
@@ -306,6 +306,10 @@ impl Engine {
                 problems.push(format!("runner {} is degraded: {what}", runner.name));
             }
             problems.extend(runner.trouble);
+        }
+        drop(state);
+        if self.leader().is_none() {
+            problems.push("no coordinator leads yet".into());
         }
         problems
     }

@@ -11,11 +11,7 @@ use std::{
 };
 
 use cloister_api::KnownExecution;
-use tokio::{
-    sync::Notify,
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{sync::Notify, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 use super::{Engine, POLL, State};
@@ -81,7 +77,7 @@ impl Engine {
                 state.held = Some(Held { term, valid_until, tasks, claimed });
                 drop(state);
                 tracing::info!(epoch = term.epoch.0, "this coordinator leads");
-                self.metrics.leads(term.epoch);
+                self.terms.fetch_add(1, Relaxed);
                 self.spawn_in(term, Arc::clone(self).begin(term));
             }
         }
@@ -104,7 +100,6 @@ impl Engine {
             state.stops.clear();
             // Answers nothing: without a term there is nothing to do.
             state.scheduler.apply(Event::Depose, self.world.now());
-            self.metrics.leads_no_more();
             self.count_busy(state);
         }
     }
@@ -163,12 +158,7 @@ impl Engine {
 
     /// A runner is about to be given an execution, or may have it already. To be kept for as long as
     /// that may be so.
-    pub(crate) fn hold(
-        self: &Arc<Self>,
-        term: Term,
-        runner: &RunnerName,
-        execution: Uuid,
-    ) -> Hold {
+    pub(crate) fn hold(self: &Arc<Self>, term: Term, runner: &RunnerName, execution: Uuid) -> Hold {
         let claimed = Arc::new(Claimed::default());
         if let Some(held) = self.state().held.as_mut().filter(|held| held.term == term) {
             let of = held.claimed.entry(runner.clone()).or_default();

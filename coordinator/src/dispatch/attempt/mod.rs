@@ -128,8 +128,7 @@ pub(crate) async fn resumed(
     let hold = engine.hold(term, &runner, claim.execution_id);
     // The leader before may have sent it until it was one no more.
     let (taken, sent) = (job.started_at.is_some(), Instant::now());
-    let mut attempt =
-        Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+    let mut attempt = Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
     let end = attempt.follow(Some("it was given out before this term".into())).await;
     attempt.conclude(end).await;
 }

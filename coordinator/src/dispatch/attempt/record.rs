@@ -40,18 +40,15 @@ impl Attempt {
     /// Back into the queue: no runner has it after all.
     async fn return_it(self, why: Untaken) {
         let (engine, runner) = (&self.engine, self.runner.clone());
-        let hold = |why: String, pause: Duration, busy| {
-            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            let until = Timestamp(engine.now().0.saturating_add(pause));
-            Event::Held { runner: runner.clone(), until, busy, why }
-        };
         engine.apply(match why {
-            Untaken::Down(why) => Event::Down { runner: runner.clone(), why },
-            Untaken::Full(why) => hold(why, FULL, true),
-            Untaken::Strange(why) => {
-                let (runner, jitter) = (runner.clone(), engine.world.fraction());
-                Event::Failed { runner, why, jitter }
+            Untaken::Down(why) => Event::Down { runner, why },
+            Untaken::Full(why) => {
+                tracing::debug!(%runner, why, "a runner takes nothing now");
+                let pause = i64::try_from(FULL.as_millis()).unwrap_or(i64::MAX);
+                let until = Timestamp(engine.now().0.saturating_add(pause));
+                Event::Held { runner, until }
             }
+            Untaken::Strange(why) => Event::Failed { runner, why, jitter: engine.world.fraction() },
         });
         self.post.ask_soon();
         let (job, attempt) = (self.job.job_id, self.claim.attempt);

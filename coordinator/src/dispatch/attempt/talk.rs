@@ -35,7 +35,8 @@ impl Attempt {
     pub(super) async fn follow(&mut self, mut broken: Option<String>) -> End {
         let mut since = broken.as_ref().map(|_| Instant::now());
         loop {
-            let error = match self.once(broken.is_some()).await {
+            let due = since.is_some_and(|since| Instant::now() >= since + self.patience());
+            let error = match self.once(broken.is_some(), due).await {
                 Ok(end) => return end,
                 Err(Trouble::Unsent(why)) if broken.is_none() => {
                     return End::NotTaken(Untaken::Down(why));
@@ -52,11 +53,12 @@ impl Attempt {
             let silent = self.post.contact().silent_since.unwrap_or_else(Instant::now);
             let silent = *since.get_or_insert(silent);
             if Instant::now() >= (silent + self.patience()).max(self.lease_over())
-                && broken.is_some()
+                && let Some(first) = &broken
             {
                 let (runner, seconds) = (&self.runner, self.patience().as_secs_f64());
+                let why = if due { first } else { &error };
                 return End::Lost(format!(
-                    "runner {runner} did not come back within {seconds} s ({error}); \
+                    "runner {runner} did not come back within {seconds} s ({why}); \
                      what became of the command is not known"
                 ));
             }
@@ -68,7 +70,8 @@ impl Attempt {
                 error,
                 "lost touch with an attempt; asking its runner"
             );
-            broken = Some(error);
+            // The first reason is what it is about, and the later ones what came of it.
+            broken.get_or_insert(error);
             sleep(AGAIN).await;
         }
     }
@@ -90,8 +93,9 @@ impl Attempt {
         self.sent + self.patience()
     }
 
-    /// One conversation with the runner.
-    async fn once(&mut self, look_first: bool) -> Result<End, Trouble> {
+    /// One conversation with the runner. Once it is `due` to give up, it is only asked: to join an
+    /// execution renews its lease, and that must run out before it may be given up.
+    async fn once(&mut self, look_first: bool, due: bool) -> Result<End, Trouble> {
         let max = max_line(&self.job.request.task.limits);
         let execution = self.claim.execution_id;
         let mut boot = self.claim.boot_id;
@@ -115,6 +119,9 @@ impl Attempt {
                     }
                 }
             }
+        }
+        if due {
+            return Err(Trouble::Sent { why: "it can't be followed".into(), in_touch: false });
         }
         // A store that was slow to answer may have made another one the leader meanwhile.
         self.engine.mandated(self.term).await;
