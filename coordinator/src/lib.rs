@@ -28,7 +28,11 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 use cloister_web::{Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown};
 use tokio::time::timeout;
 
-pub use self::{config::Config, error::Error, store::StoreError};
+pub use self::{
+    config::Config,
+    error::Error,
+    store::{StoreError, backup},
+};
 use self::{
     dispatch::{RunnerClient, Source, discover},
     engine::{Engine, Parts},

@@ -187,11 +187,14 @@ pub(crate) struct Coordinator {
     /// Where clients reach it
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// Where jobs are kept
+    /// Where jobs are kept: sqlite:PATH, or postgres://USER@HOST/DATABASE, which several coordinators
+    /// may share
     #[arg(
         long,
-        value_name = "sqlite:PATH",
+        value_name = "URL",
         env = "CLOISTER_STORE",
+        // It may hold a password.
+        hide_env_values = true,
         default_value = "sqlite:./cloister-data/cloister.db"
     )]
     pub(crate) store: String,
