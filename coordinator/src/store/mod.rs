@@ -26,6 +26,8 @@ mod sqlite;
 #[cfg(test)]
 pub(crate) mod gated;
 #[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::{sync::Arc, time::Duration};
