@@ -470,7 +470,6 @@ impl SimLines {
     async fn line(&mut self) -> Result<Option<Line>, CallError> {
         let told = self.told;
         let due = move |stage: &Stage| match (told, stage) {
-            (0, Stage::Making) | (1, Stage::Runs(_)) => None,
             (0, Stage::Runs(at) | Stage::Over(Some(at), _)) => Some(Line::Started(*at)),
             (_, Stage::Over(_, outcome)) => Some(Line::Result(outcome.clone())),
             (_, _) => None,

@@ -35,7 +35,7 @@ impl Chance {
     }
 
     pub(super) fn bytes(&self) -> [u8; 16] {
-        self.with(|rng| rng.random())
+        self.with(RngExt::random)
     }
 
     pub(super) fn id(&self) -> Uuid {

@@ -286,7 +286,7 @@ impl Link {
             };
             let result = work(session).await;
             if result.as_ref().err().is_none_or(Failure::is_answer) {
-                lent.session.take().map(drop);
+                drop(lent.session.take());
             }
             result
         };
