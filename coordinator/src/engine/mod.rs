@@ -15,7 +15,7 @@ mod upkeep;
 mod watch;
 
 pub(crate) use self::{
-    jobs::{store_problem, unknown_job},
+    jobs::{Accepted, CalledOff, store_problem, unknown_job},
     term::{Hold, Term},
     watch::start,
 };
