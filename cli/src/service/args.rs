@@ -204,10 +204,12 @@ pub(crate) struct Coordinator {
     /// Where clients reach it
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// Where jobs are kept
+    /// Where jobs are kept. Several coordinators can share a PostgreSQL database: each takes jobs, one
+    /// of them schedules
     #[arg(
         long,
-        value_name = "sqlite:PATH",
+        hide_env_values = true,
+        value_name = "sqlite:PATH|postgres://…",
         env = "CLOISTER_STORE",
         default_value = "sqlite:./cloister-data/cloister.db"
     )]

@@ -224,10 +224,10 @@ fn launcher(cells: &args::Cells) -> anyhow::Result<Launcher> {
     Ok(launcher)
 }
 
-/// The path behind `sqlite:`, in a folder that the service's user can use.
+/// A store's URL: of a database, as it is; of a file, in a folder that the service's user can use.
 fn store(url: &str, user: u32) -> anyhow::Result<String> {
     let Some(path) = url.strip_prefix("sqlite:") else {
-        bail!("the store {url:?} is not known; write sqlite:PATH");
+        return Ok(url.into());
     };
     Ok(format!("sqlite:{}", private_store(Path::new(path), user)?.display()))
 }
