@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     Problem, Seconds, Status, Timestamp,
-    fields::{Fields, integer},
+    fields::{integer, needed},
     limits::positive_duration,
     request::parse,
 };
@@ -50,18 +50,6 @@ impl LeaseRequest {
             executions: needed(fields, "executions", uuids).unwrap_or_default(),
         })
     }
-}
-
-/// A field without a default.
-fn needed<T>(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    parse: impl FnOnce(&Value) -> Result<T, String>,
-) -> Option<T> {
-    if !fields.has(name) {
-        fields.fault(name, "is missing");
-    }
-    fields.read_whatever(name, parse)
 }
 
 /// A UUID.

@@ -16,6 +16,7 @@ mod job;
 mod json;
 mod lease;
 mod limits;
+mod operate;
 mod outcome;
 mod problem;
 mod request;
@@ -32,6 +33,7 @@ pub use lease::{
     KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_EPOCH, MAX_LEASE, MAX_RENEWED,
 };
 pub use limits::{Bounds, Limits};
+pub use operate::{PauseOrder, PauseState, RunnerInfo, RunnerList, RunnerOrder};
 pub use outcome::{Outcome, Output, Reason, Status, Usage};
 pub use problem::{FieldProblem, Kind, Problem};
 pub use request::{ExecuteRequest, JobRequest};

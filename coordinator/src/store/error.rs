@@ -6,9 +6,9 @@ use std::{io, path::PathBuf, sync::Arc};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no kind of store that is known.
-    #[error("the store {url:?} is not known; write sqlite:PATH")]
+    #[error("the store {url:?} is not known; write sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url {
-        /// As it was given.
+        /// As it was given, but for what may be a password.
         url: String,
     },
     /// The file or its folder can't be made or opened.
@@ -27,22 +27,32 @@ pub enum StoreError {
     },
     /// It was written by a newer program.
     #[error(
-        "the store {path} has schema {found}, this program knows up to {known}; \
+        "the store {store} has schema {found}, this program knows up to {known}; \
          run the newer version that wrote it, or restore a backup from before"
     )]
     Newer {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// The schema that it has.
         found: i64,
         /// The latest one that is known here.
         known: i64,
     },
     /// It is a database, but not ours.
-    #[error("{path} is a database of another program; name another file")]
+    #[error("{store} is a database of another program; name another one")]
     Foreign {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
+    },
+    /// Only a leader may do it, and the caller leads no more.
+    #[error("{doing} failed: epoch {epoch} is over: a coordinator of epoch {newest} leads now")]
+    Stale {
+        /// What was attempted, such as `recording a claim`.
+        doing: &'static str,
+        /// The caller's term.
+        epoch: u64,
+        /// The latest term.
+        newest: u64,
     },
     /// SQLite could not do it.
     #[error("{doing} the store {path} failed: {cause}")]
@@ -54,18 +64,64 @@ pub enum StoreError {
         /// Why.
         cause: Arc<rusqlite::Error>,
     },
+    /// The URL is one of PostgreSQL, but can't be used.
+    #[error("the store {store} can't be used: {why}")]
+    Unfit {
+        /// Host and database, without a password.
+        store: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// PostgreSQL could not do it, or did not answer.
+    #[error("{doing} the store {store} failed: {cause}")]
+    Postgres {
+        /// What was attempted, such as `connecting to`.
+        doing: &'static str,
+        /// Host and database, without a password.
+        store: String,
+        /// Why.
+        cause: String,
+    },
     /// A row does not read as what was written.
-    #[error("the store {path} holds a record that can't be read: {cause}")]
+    #[error("the store {store} holds a record that can't be read: {cause}")]
     Record {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// Why.
         cause: Arc<serde_json::Error>,
     },
     /// The store is closed: the process is ending.
-    #[error("the store {path} is closed")]
+    #[error("the store {store} is closed")]
     Closed {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
     },
+}
+
+/// A URL without what may be a password: what stands before the host, and what comes after `?`.
+pub(super) fn without_secrets(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
+    match (url.find("//"), url.rfind('@')) {
+        (Some(slashes), Some(at)) if slashes < at => {
+            format!("{}//…{}", &url[..slashes], &url[at..])
+        }
+        _ => url.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_told_without_its_password() {
+        for (url, told) in [
+            ("postgress://me:pa@ss@host/db", "postgress://…@host/db"),
+            ("mysql://host/db?password=pass&x=1", "mysql://host/db"),
+            ("sqlite", "sqlite"),
+            ("/path/a@b", "/path/a@b"),
+        ] {
+            assert_eq!(without_secrets(url), told);
+        }
+    }
 }
