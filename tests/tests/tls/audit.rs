@@ -40,6 +40,15 @@ fn who_submitted_and_cancelled_what() {
     };
     assert_eq!(cancel(&id, &bob), 200);
     assert_eq!(cancel("00000000-0000-0000-0000-000000000000", &alice), 404);
+    let order = |path: &str, body: &str| {
+        let headers = [json_type, ("authorization", bob.as_str())];
+        client.post_with(path, &headers, body.as_bytes()).status
+    };
+    let runner = "http://127.0.0.1:9";
+    assert_eq!(order("/runners/drain", &json!({ "runner": runner }).to_string()), 200);
+    assert_eq!(order("/runners/resume", r#"{"runner": "http://nobody:1"}"#), 404);
+    assert_eq!(order("/pause", r#"{"reason": "a-secret-reason"}"#), 200);
+    assert_eq!(order("/resume", "{"), 400);
     // Looking changes nothing.
     assert_eq!(client.get_with("/jobs", &[("authorization", &alice)]).status, 200);
 
@@ -48,21 +57,37 @@ fn who_submitted_and_cancelled_what() {
         .iter()
         .map(|line| (line["action"].as_str().unwrap(), line["status"].as_u64().unwrap()))
         .collect();
-    let expected = [("submit", 201), ("submit", 400), ("cancel", 200), ("cancel", 404)];
+    let expected = [
+        ("submit", 201),
+        ("submit", 400),
+        ("cancel", 200),
+        ("cancel", 404),
+        ("drain_runner", 200),
+        ("resume_runner", 404),
+        ("pause", 200),
+        ("resume", 400),
+    ];
     assert_eq!(facts, expected, "{lines:#?}");
     assert_eq!((&lines[0]["job_id"], &lines[2]["job_id"]), (&json!(id), &json!(id)));
     assert_eq!(lines[1]["job_id"], Value::Null);
+    assert_eq!(
+        (&lines[4]["runner"], &lines[5]["runner"]),
+        (&json!(runner), &json!("http://nobody:1"))
+    );
     for line in &lines {
         assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{line}");
     }
     // `printf cloister-audit:TOKEN | sha256sum | head -c 8`
     let tokens: Vec<_> = lines.iter().map(|line| line["token"].as_str().unwrap()).collect();
     let prints = [fingerprint(ALICE), fingerprint(BOB)];
-    assert_eq!(tokens, [&prints[0], &prints[1], &prints[1], &prints[0]]);
+    let [alice, bob] = &prints;
+    assert_eq!(tokens, [alice, bob, bob, alice, bob, bob, bob, bob]);
     let log = coordinator.log();
     for secret in [ALICE, BOB, "a-secret-command", "a-secret-value"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
+    let told: Vec<_> = lines.iter().map(ToString::to_string).collect();
+    assert!(!told.concat().contains("a-secret-reason"));
 }
 
 fn fingerprint(token: &str) -> String {

@@ -9,6 +9,8 @@ use std::{
     collections::BTreeSet,
     fs,
     process::{Command, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use cloister_tests::{COMPLETED, Client, Service, finished, until, verdict};
@@ -40,15 +42,15 @@ fn port(client: &Client) -> &str {
 }
 
 /// Waits until the coordinator's list of runners is as it should be.
-fn runners(coordinator: &Service, good: impl Fn(&[Value]) -> bool) -> Value {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+fn runners(coordinator: &Service, good: impl Fn(&[Value]) -> bool) {
+    let end = Instant::now() + Duration::from_secs(30);
     loop {
         let list = coordinator.client().get("/runners").json();
         if list["runners"].as_array().is_some_and(|runners| good(runners)) {
-            return list["runners"].clone();
+            return;
         }
-        assert!(std::time::Instant::now() < end, "{list}\n{}", coordinator.log());
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        assert!(Instant::now() < end, "{list}\n{}", coordinator.log());
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -162,9 +164,9 @@ fn a_coordinator_trusts_no_runner_without_proof() {
     let refused = |runner: &Service, host: &str, ca: &str, words: &str| {
         let url = format!("https://{host}:{}", port(runner.client()));
         let coordinator = Service::coordinator(&url, &["--ca-file", ca]);
-        let why = runners(&coordinator, |r| r.iter().any(|r| r["trouble"].is_string()));
-        let trouble = why[0]["trouble"].as_str().unwrap();
-        assert!(trouble.contains(words), "{trouble}");
+        runners(&coordinator, |r| {
+            r.iter().any(|r| r["trouble"].as_str().is_some_and(|why| why.contains(words)))
+        });
         // Nothing is sent to whoever that is; the job waits, and says why.
         let job = coordinator.client().post("/jobs", &json!({ "command": "true" })).json();
         let job = until(coordinator.client(), job["job_id"].as_str().unwrap(), |job| {
