@@ -134,6 +134,8 @@ pub(super) struct Sim {
 /// Runs it; answers what happened, or what was broken.
 pub(super) fn simulate(seed: u64, bug: Bug, plan: &Plan) -> Result<Summary, Vec<String>> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let sim = Sim::new(seed, bug, plan);
