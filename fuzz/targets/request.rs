@@ -1,11 +1,14 @@
 //! The bodies of `POST /jobs` and `POST /execute`: the first byte says which, and whose maxima hold.
 #![no_main]
 
+mod checks;
+
+use checks::{check_again, check_problem};
 use cloister_api::{
-    Bounds, ByteSize, ExecuteRequest, JobRequest, Limits, Problem, Program, Seconds, Task,
+    Bounds, ByteSize, ExecuteRequest, JobRequest, Limits, MAX_EPOCH, MAX_LEASE, Program, Seconds,
+    Task,
 };
 use libfuzzer_sys::fuzz_target;
-use serde::{Serialize, de::DeserializeOwned};
 
 /// The longest that a CPU time can be where no operator says so: a century.
 const LONGEST: Seconds = Seconds::new(100 * 365 * 24 * 3600);
@@ -28,8 +31,8 @@ fuzz_target!(|data: &[u8]| {
         match ExecuteRequest::parse(body, &max) {
             Ok(execution) => {
                 assert!(execution.attempt != Some(0));
-                let longest = Seconds::new(24 * 3600);
-                assert!(execution.lease.is_none_or(|lease| lease <= longest));
+                assert!(execution.lease.is_none_or(|lease| lease <= MAX_LEASE));
+                assert!(execution.epoch.is_none_or(|epoch| epoch <= MAX_EPOCH));
                 check_task(&execution.task, &max);
                 check_again(&execution, |body| ExecuteRequest::parse(body, &max));
             }
@@ -78,28 +81,4 @@ fn check_task(task: &Task, max: &Bounds) {
     assert!(task.stdin.stdin.is_none() || task.stdin.stdin_base64.is_none());
     let given = task.stdin.stdin_base64.as_ref().is_some_and(|base64| !base64.is_empty());
     assert!(!given || !task.stdin.bytes().is_empty());
-}
-
-/// What was accepted is the same when it comes back: from a store, and from the coordinator at a
-/// runner.
-fn check_again<T>(accepted: &T, parse: impl Fn(&[u8]) -> Result<T, Problem>)
-where
-    T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug,
-{
-    let json = serde_json::to_vec(accepted).expect("a request can be written");
-    let stored: T = serde_json::from_slice(&json).expect("what was written can be read");
-    assert_eq!(&stored, accepted);
-    assert_eq!(parse(&json).as_ref(), Ok(accepted));
-}
-
-/// Somebody has to mend it: each fault says where or at least what.
-fn check_problem(problem: &Problem) {
-    assert_eq!(problem.status, 400);
-    assert!(!problem.detail.is_empty() && !problem.errors.is_empty());
-    for fault in &problem.errors {
-        assert!(!fault.detail.is_empty(), "{problem:?}");
-        assert!(fault.pointer.is_empty() || fault.pointer.starts_with('/'), "{problem:?}");
-    }
-    let json = serde_json::to_vec(problem).expect("a problem can be written");
-    assert_eq!(&serde_json::from_slice::<Problem>(&json).expect("and read"), problem);
 }

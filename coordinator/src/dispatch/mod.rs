@@ -5,13 +5,13 @@ pub(crate) mod attempt;
 mod client;
 mod discovery;
 mod health;
-mod link;
+pub(crate) mod link;
 mod release;
 mod stream;
 
 pub(crate) use self::{
     client::RunnerClient,
-    discovery::{Source, discover},
+    discovery::{Source, discover, warn_of_clear_tokens},
     health::{Fleet, watch},
     link::RunnerLink,
 };

@@ -31,6 +31,7 @@ impl Engine {
             // Candidates that were started together should not ask together for ever.
             let pause = RENEW.mul_f64(0.9 + 0.2 * self.world.fraction());
             tokio::select! {
+                biased;
                 () = sleep(pause) => {}
                 () = self.elect.notified() => {}
             }
@@ -42,7 +43,7 @@ impl Engine {
         match timeout(ANSWER, self.store.lead(self.me.clone(), LEADER_LEASE)).await {
             Ok(Ok(found)) => self.found(&found, asked),
             Ok(Err(error @ StoreError::Stale { .. })) => {
-                tracing::debug!(%error, "asking who leads")
+                tracing::debug!(%error, "asking who leads");
             }
             Ok(Err(error)) => self.store_failed(&error),
             Err(_) => tracing::warn!("the store does not say who leads, within {ANSWER:?}"),

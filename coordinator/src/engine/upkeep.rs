@@ -28,6 +28,7 @@ impl Engine {
             let due = self.read(Scheduler::next_due);
             let left = due.map(|due| due.since_ms(self.world.now()).max(0).unsigned_abs());
             tokio::select! {
+                biased;
                 () = self.due.notified() => {}
                 () = sleep(Duration::from_millis(left.unwrap_or_default())), if left.is_some() => {
                     self.apply(Event::Tick);
@@ -74,9 +75,10 @@ impl Engine {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.orders, orders.clone());
         if before.paused != orders.paused {
-            match &orders.paused {
-                Some(why) => tracing::warn!(why, "paused: no job is dispatched"),
-                None => tracing::info!("no longer paused: jobs are dispatched"),
+            if let Some(why) = &orders.paused {
+                tracing::warn!(why, "paused: no job is dispatched");
+            } else {
+                tracing::info!("no longer paused: jobs are dispatched");
             }
             self.apply_within(&mut state, Event::Paused(orders.paused));
         }

@@ -28,6 +28,8 @@ mod sqlite;
 #[cfg(test)]
 pub(crate) mod gated;
 #[cfg(test)]
+pub(crate) mod memory;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::{path::Path, sync::Arc, time::Duration};

@@ -158,14 +158,13 @@ async fn an_execution_of_no_cluster_becomes_the_first_ones() {
         let body = json!({"command": "true", "execution_id": id});
         let call = bench.execute(&body);
         let job = bench.job().await;
-        match first {
-            "execute" => drop(bench.execute(&execution(id, OURS, 1))),
-            _ => {
-                let answer = renew(&bench, OURS, 1, id).await.json();
-                assert_eq!(answer["executions"][0]["execution_id"], json!(id));
-            }
+        if first == "execute" {
+            drop(bench.execute(&execution(id, OURS, 1)));
+            tokio::task::yield_now().await;
+        } else {
+            let answer = renew(&bench, OURS, 1, id).await.json();
+            assert_eq!(answer["executions"][0]["execution_id"], json!(id));
         }
-        tokio::task::yield_now().await;
         assert_eq!(renew(&bench, OTHERS, 1, id).await.json()["unknown"], json!([id]), "{first}");
         assert_eq!(delete(&bench, id, &by(OTHERS, 1)).await.status, 404, "{first}");
         assert_eq!(bench.answered(&body).await.status, 422, "{first}");

@@ -88,17 +88,14 @@ async fn a_renewal_that_comes_too_late_revives_nothing() {
         let id = Uuid::new_v4();
         let (call, job) = started(&mut bench, id).await;
         bench.clock.sleep(Duration::from_secs(10));
-        let joined = match late {
-            "leases" => {
-                let answer = renew(&bench, 3600, &[id]).await.json();
-                assert_eq!(answer["executions"][0]["status"], "running", "until it is killed");
-                None
-            }
-            _ => {
-                let call = bench.execute(&leased(id));
-                yield_now().await;
-                Some(call)
-            }
+        let joined = if late == "leases" {
+            let answer = renew(&bench, 3600, &[id]).await.json();
+            assert_eq!(answer["executions"][0]["status"], "running", "until it is killed");
+            None
+        } else {
+            let call = bench.execute(&leased(id));
+            yield_now().await;
+            Some(call)
         };
         assert!(job.is_cancelled(), "{late}");
         // Nor do further ones, while it is being killed.

@@ -140,6 +140,10 @@ impl Attempt {
             }
             // It said that it has it: then it is nobody else's, and what it knows comes out in time.
             _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
+            // What was sent before may still be on its way, and run when it comes: it can be given to
+            // nobody else.
+            Taken::Busy(_) if look_first => Err(Trouble::silent("it has no free slot for it")),
+            Taken::Stranger(why) if look_first => Err(Trouble::Sent { why, in_touch: false }),
             Taken::Busy(why) => Ok(End::NotTaken(Untaken::Full(why))),
             Taken::OtherBoot if !look_first => {
                 Ok(End::NotTaken(Untaken::Full("was just restarted".into())))
@@ -207,12 +211,7 @@ impl Attempt {
         loop {
             let stop = *self.stop.borrow_and_update() && !told;
             tokio::select! {
-                line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
-                    Some(Line::Started(at)) => self.started(at),
-                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
-                    Some(Line::Other) => {}
-                    None => return Err(Trouble::silent("it ended without a result")),
-                },
+                biased;
                 () = sleep_until(next_try), if stop => {
                     self.engine.mandated(self.term).await;
                     let ended = delete(&self.engine, self.term, &self.runner, execution).await;
@@ -229,6 +228,12 @@ impl Attempt {
                     why: "its runner answers no more, or in another life".into(),
                     in_touch: false,
                 }),
+                line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
+                    Some(Line::Started(at)) => self.started(at),
+                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
+                    Some(Line::Other) => {}
+                    None => return Err(Trouble::silent("it ended without a result")),
+                },
             }
         }
     }
@@ -240,12 +245,12 @@ impl Attempt {
         start(&mut self.job, &self.runner, at);
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
         self.engine.metrics.started(self.job.queue_ms.unwrap_or_default());
-        self.engine.apply_in(self.term, Event::Started { job, attempt, at });
-        // Not waited for: it is for the lists, and for a restart.
+        // Not waited for. Shown when it is recorded, so that nobody who then asks another
+        // coordinator, or the next leader, sees it wait again.
         let (engine, term) = (Arc::clone(&self.engine), self.term);
         self.engine.spawn_in(term, async move {
             match engine.store.started(term.epoch, job, attempt, at).await {
-                Ok(()) => {}
+                Ok(()) => drop(engine.apply_in(term, Event::Started { job, attempt, at })),
                 Err(StoreError::Stale { .. }) => engine.doubt(term),
                 Err(error) => engine.store_failed(&error),
             }

@@ -39,7 +39,7 @@ async fn a_lease_that_is_not_renewed_ends(place: Place) {
     let (me, other) = (candidate("me"), candidate("other"));
     let ttl = Duration::from_millis(400);
     let first = one.lead(me.clone(), ttl).await.unwrap();
-    // Counted from before the renewal.
+    // Not counted from the other's call on, but from when this one's answer may have been made.
     let renewed = Instant::now();
     one.lead(me.clone(), ttl).await.unwrap();
     let next = loop {
