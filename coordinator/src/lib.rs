@@ -32,7 +32,11 @@ use cloister_web::{
 };
 use tokio::time::timeout;
 
-pub use self::{config::Config, error::Error, store::StoreError};
+pub use self::{
+    config::Config,
+    error::Error,
+    store::{StoreError, backup},
+};
 use self::{
     dispatch::{RunnerClient, Source, discover},
     engine::{Engine, Parts},
