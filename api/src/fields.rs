@@ -118,6 +118,18 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// A field without a default: that it is missing is a fault.
+pub(crate) fn needed<T>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    parse: impl FnOnce(&Value) -> Result<T, String>,
+) -> Option<T> {
+    if !fields.has(name) {
+        fields.fault(name, "is missing");
+    }
+    fields.read_whatever(name, parse)
+}
+
 /// `~` and `/` in a JSON pointer (RFC 6901, section 3).
 pub(crate) fn escape(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")

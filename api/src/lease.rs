@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use crate::{
     Problem, Seconds, Status, Timestamp,
-    fields::{Fields, integer},
+    fields::{integer, needed},
     limits::positive_duration,
     request::parse,
 };
 
 /// The longest lease.
 pub const MAX_LEASE: Seconds = Seconds::new(24 * 3600);
+/// The highest number of a term, which every store and every reader of JSON can keep.
+pub const MAX_EPOCH: u64 = i64::MAX.unsigned_abs();
 /// Executions renewed by one request, at most: a runner has far fewer slots.
 pub const MAX_RENEWED: usize = 100_000;
 
@@ -50,18 +52,6 @@ impl LeaseRequest {
     }
 }
 
-/// A field without a default.
-fn needed<T>(
-    fields: &mut Fields<'_>,
-    name: &'static str,
-    parse: impl FnOnce(&Value) -> Result<T, String>,
-) -> Option<T> {
-    if !fields.has(name) {
-        fields.fault(name, "is missing");
-    }
-    fields.read_whatever(name, parse)
-}
-
 /// A UUID.
 pub(crate) fn uuid(value: &Value) -> Result<Uuid, String> {
     value.as_str().and_then(|text| text.parse().ok()).ok_or_else(|| "must be a UUID".into())
@@ -69,7 +59,7 @@ pub(crate) fn uuid(value: &Value) -> Result<Uuid, String> {
 
 /// The number of a term.
 pub(crate) fn epoch(value: &Value) -> Result<u64, String> {
-    integer(value, 0..=i64::MAX).map(i64::unsigned_abs)
+    integer(value, 0..=MAX_EPOCH.cast_signed()).map(i64::unsigned_abs)
 }
 
 fn uuids(value: &Value) -> Result<Vec<Uuid>, String> {
@@ -125,12 +115,10 @@ mod tests {
         assert_eq!(LeaseRequest::parse(&body).unwrap(), request);
         for (body, pointers) in [
             ("{}", vec!["/cluster", "/epoch", "/lease", "/executions"]),
-            (r#"{"cluster": 1, "epoch": -1, "lease": 0, "executions": [1]}"#, vec![
-                "/cluster",
-                "/epoch",
-                "/lease",
-                "/executions",
-            ]),
+            (
+                r#"{"cluster": 1, "epoch": -1, "lease": 0, "executions": [1]}"#,
+                vec!["/cluster", "/epoch", "/lease", "/executions"],
+            ),
         ] {
             let problem = LeaseRequest::parse(body.as_bytes()).unwrap_err();
             let found: Vec<_> = problem.errors.iter().map(|e| e.pointer.as_str()).collect();

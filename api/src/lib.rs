@@ -16,6 +16,7 @@ mod job;
 mod json;
 mod lease;
 mod limits;
+mod operate;
 mod outcome;
 mod problem;
 mod request;
@@ -29,9 +30,10 @@ pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};
 pub use job::{Job, JobList, Past};
 pub use json::body_problem;
 pub use lease::{
-    KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_LEASE, MAX_RENEWED,
+    KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_EPOCH, MAX_LEASE, MAX_RENEWED,
 };
 pub use limits::{Bounds, Limits};
+pub use operate::{PauseOrder, PauseState, RunnerInfo, RunnerList, RunnerOrder};
 pub use outcome::{Outcome, Output, Reason, Status, Usage};
 pub use problem::{FieldProblem, Kind, Problem};
 pub use request::{ExecuteRequest, JobRequest};

@@ -31,8 +31,11 @@ pub struct Config {
     pub keep_time: Duration,
     /// How many ended jobs are kept.
     pub keep_number: usize,
-    /// How long a runner may be silent before what it had is given up as `runner_lost`.
-    pub runner_grace: Duration,
+    /// How many bytes of ended jobs are kept: of what they were asked, read and printed.
+    pub keep_size: ByteSize,
+    /// How long a runner goes on with a job without hearing of a coordinator. What a silent runner had
+    /// is `runner_lost` when that and a moment more is over: then it has killed it.
+    pub lease: Duration,
     /// How long running jobs may go on after the first signal. What still runs then goes on at its
     /// runner, and is taken up again at the next start.
     pub drain_grace: Duration,
@@ -52,7 +55,8 @@ impl Default for Config {
             max_body: ByteSize::mib(16),
             keep_time: Duration::from_secs(7 * 24 * 3600),
             keep_number: 100_000,
-            runner_grace: Duration::from_secs(30),
+            keep_size: ByteSize::mib(10 << 10),
+            lease: Duration::from_secs(60),
             drain_grace: Duration::from_secs(30),
         }
     }

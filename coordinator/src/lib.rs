@@ -18,6 +18,7 @@ mod http;
 mod metrics;
 mod scheduler;
 mod store;
+mod world;
 
 #[cfg(test)]
 mod tests;
@@ -29,10 +30,11 @@ use tokio::time::timeout;
 
 pub use self::{config::Config, error::Error, store::StoreError};
 use self::{
-    dispatch::{Source, discover},
-    engine::Engine,
+    dispatch::{RunnerClient, Source, discover},
+    engine::{Engine, Parts},
     http::App,
     store::Store,
+    world::Real,
 };
 
 /// Serves on `listener` until `shutdown`: while it drains, running jobs finish within the grace
@@ -42,7 +44,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let access = Access::decide(address, config.tokens.clone(), config.insecure_no_auth)?;
     let sources = config.runner_urls.iter().map(|url| Source::parse(url));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    let store = store::open(&config.store)?;
+    let store = store::open(&config.store).await?;
     run(&config, store, sources, access, listener, shutdown).await
 }
 
@@ -54,13 +56,14 @@ async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let engine = Engine::new(config, store)?;
-    engine.recover().await?;
+    let runners = Arc::new(RunnerClient::new(config.runner_token.as_ref()));
+    let name = listener.local_addr().map_err(Error::Address)?.to_string();
+    let parts = Parts { store, runners, world: Arc::new(Real), name };
+    let engine = Engine::new(config, parts)?;
     for source in sources {
         engine.spawn(discover(Arc::clone(&engine), source));
     }
-    engine.spawn(Arc::clone(&engine).tick());
-    engine.spawn(Arc::clone(&engine).expire());
+    engine.start();
 
     let bodies = BodyReader::new(BodyLimits { size: config.max_body, ..BodyLimits::default() });
     let app = App { engine: Arc::clone(&engine), bodies, bounds: Arc::new(config.bounds.clone()) };
@@ -76,7 +79,7 @@ async fn run(
 /// grace time is over.
 async fn drained(engine: &Arc<Engine>, shutdown: &Shutdown, grace: Duration) {
     shutdown.draining().await;
-    engine.drain();
+    engine.drain().await;
     tracing::info!("draining: running jobs finish, what waits stays in the store");
     if timeout(grace, engine.idle()).await.is_err() {
         tracing::warn!("jobs still run; they are taken up again at the next start");

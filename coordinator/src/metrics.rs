@@ -10,7 +10,24 @@ use prometheus::{
     core::Collector, exponential_buckets,
 };
 
-use crate::scheduler::RunnerView;
+use crate::scheduler::{BreakerState, RunnerView};
+
+/// How things stand when somebody reads the gauges.
+pub(crate) struct Standing<'a> {
+    /// Jobs that wait for a runner, and that runners have, as a leader knows them.
+    pub(crate) pending: usize,
+    pub(crate) running: usize,
+    pub(crate) store_up: bool,
+    /// Bytes.
+    pub(crate) store_size: u64,
+    pub(crate) leads: bool,
+    /// The present term; 0 while none is known.
+    pub(crate) epoch: u64,
+    /// Terms that this process began.
+    pub(crate) terms: u64,
+    pub(crate) paused: bool,
+    pub(crate) runners: &'a [RunnerView],
+}
 
 /// Counters of this process, and gauges that are set when somebody reads them.
 pub(crate) struct Metrics {
@@ -26,9 +43,16 @@ pub(crate) struct Metrics {
     queue_depth: IntGauge,
     running: IntGauge,
     store_up: IntGauge,
+    store_size: IntGauge,
+    leader: IntGauge,
+    epoch: IntGauge,
+    leader_changes: IntCounter,
+    paused: IntGauge,
     runner_up: IntGaugeVec,
     runner_slots: IntGaugeVec,
     runner_failed_cells: IntCounterVec,
+    runner_breaker: IntGaugeVec,
+    runner_drained: IntGaugeVec,
 }
 
 impl Metrics {
@@ -80,8 +104,27 @@ impl Metrics {
             queue_depth: gauge(of, "cloister_queue_depth", "Jobs that wait for a runner.")?,
             running: gauge(of, "cloister_jobs_running", "Jobs that runners have.")?,
             store_up: gauge(of, "cloister_store_up", "Whether the store takes writes.")?,
+            store_size: gauge(of, "cloister_store_size_bytes", "How much the store takes.")?,
+            leader: gauge(of, "cloister_leader", "Whether this process leads and schedules.")?,
+            epoch: gauge(of, "cloister_epoch", "The present term, as far as this process knows.")?,
+            leader_changes: counter(
+                of,
+                "cloister_leader_changes_total",
+                "Times that this process became the leader.",
+            )?,
+            paused: gauge(of, "cloister_paused", "Whether nothing is dispatched, by an order.")?,
             runner_up: runner_gauge(of, "cloister_runner_up", "Whether a runner answers.")?,
             runner_slots: runner_gauge(of, "cloister_runner_slots", "Slots that a runner has.")?,
+            runner_breaker: runner_gauge(
+                of,
+                "cloister_runner_breaker_state",
+                "0 while a runner gets work, 1 while it is tried, 2 while it rests after failures.",
+            )?,
+            runner_drained: runner_gauge(
+                of,
+                "cloister_runner_drained",
+                "Whether an operator drains a runner.",
+            )?,
             runner_failed_cells: put(
                 of,
                 IntCounterVec::new(
@@ -136,28 +179,37 @@ impl Metrics {
     }
 
     /// Everything as a scraper reads it, the gauges set to how things stand now.
-    pub(crate) fn text(
-        &self,
-        pending: usize,
-        running: usize,
-        store_up: bool,
-        runners: &[RunnerView],
-    ) -> Response {
+    pub(crate) fn text(&self, now: &Standing<'_>) -> Response {
         // Two scrapes at once would read gauges that the other one just reset.
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.queue_depth.set(whole(pending));
-        self.running.set(whole(running));
-        self.store_up.set(i64::from(store_up));
+        self.queue_depth.set(whole(now.pending));
+        self.running.set(whole(now.running));
+        self.store_up.set(i64::from(now.store_up));
+        self.store_size.set(whole(now.store_size));
+        self.leader.set(i64::from(now.leads));
+        self.epoch.set(whole(now.epoch));
+        self.leader_changes.inc_by(now.terms.saturating_sub(self.leader_changes.get()));
+        self.paused.set(i64::from(now.paused));
         // Those that left are told no more.
         self.runner_up.reset();
         self.runner_slots.reset();
         self.runner_failed_cells.reset();
-        for runner in runners {
+        self.runner_breaker.reset();
+        self.runner_drained.reset();
+        for runner in now.runners {
             let label = [&*runner.name];
             self.runner_up.with_label_values(&label).set(i64::from(runner.up));
             let slots = runner.health.as_ref().map_or(0, |health| health.slots.total);
             self.runner_slots.with_label_values(&label).set(whole(slots));
             self.runner_failed_cells.with_label_values(&label).inc_by(runner.failed_cells);
+            let breaker = match runner.breaker {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            };
+            self.runner_breaker.with_label_values(&label).set(breaker);
+            let drained = i64::from(runner.drained);
+            self.runner_drained.with_label_values(&label).set(drained);
         }
         metrics_text(&self.registry)
     }
@@ -167,8 +219,8 @@ fn seconds(ms: i64) -> f64 {
     std::time::Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
 }
 
-fn whole(count: usize) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
+fn whole(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 fn put<C: Collector + Clone + 'static>(to: &Registry, metric: C) -> Result<C, prometheus::Error> {

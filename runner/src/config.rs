@@ -22,7 +22,8 @@ pub struct Config {
     pub bodies: BodyLimits,
     /// What all clients together may cost.
     pub server: ServerLimits,
-    /// How long running jobs may go on after the first signal.
+    /// How long running jobs may go on after the first signal, and how long a coordinator may take to
+    /// fetch what has ended.
     pub grace: Duration,
     /// Results of executions with an id that nobody has acknowledged yet.
     pub results: ResultLimits,
@@ -39,7 +40,8 @@ pub struct ResultLimits {
     pub size: ByteSize,
     /// How long each is kept. Nobody who comes back later can have meant to.
     pub keep: Duration,
-    /// While the runner drains, how long the last ones wait to be fetched.
+    /// While the runner drains, how long the last ones wait to be acknowledged, at least. A
+    /// coordinator's (with an epoch or a lease) wait until [`Config::grace`] is over, if that is later.
     pub linger: Duration,
 }
 

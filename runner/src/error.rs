@@ -11,6 +11,9 @@ pub enum Error {
     /// The listening socket does not tell its address.
     #[error("cannot read the address of the listening socket: {0}")]
     Address(io::Error),
+    /// There is no timer for leases.
+    #[error("cannot make the timer by which leases run out: {0}")]
+    Clock(io::Error),
     /// A metric's name is used twice, or is malformed.
     #[error("cannot register the runner's metrics")]
     Metrics(#[from] prometheus::Error),

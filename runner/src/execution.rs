@@ -187,6 +187,9 @@ impl Witness {
         let why = self.execution.state.borrow().why;
         if let (Status::Cancelled, Some(why)) = (outcome.status, why) {
             why.tell(&mut outcome);
+            if why == Why::LeaseOver {
+                self.metrics.lease_expired();
+            }
         }
         self.metrics.ended(&outcome);
         // Whoever reads the result may send the next job at once, and must find room.

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cloister_api::{RunnerHealth, RunnerState, Slots};
+use cloister_api::{LEASES, RunnerHealth, RunnerState, Slots};
 
 use crate::runner::Runner;
 
@@ -20,7 +20,7 @@ impl Runner {
             })
             .collect();
         let degraded = !problems.is_empty();
-        if !self.kept.has_room(&self.kept.lock()) {
+        if !self.kept.lock().has_room() {
             problems.push(format!(
                 "{} executions wait to be acknowledged, and no more with an id are taken",
                 self.kept.count()
@@ -30,6 +30,15 @@ impl Runner {
             problems.insert(0, "the process that makes cells has ended".into());
             RunnerState::Failed
         } else if self.shutdown.is_draining() {
+            problems.insert(
+                0,
+                format!(
+                    "it drains, and takes no new work: {} jobs run, and {} executions are yet to be \
+                     acknowledged",
+                    self.slots.used(),
+                    self.kept.count()
+                ),
+            );
             RunnerState::Draining
         } else if degraded {
             RunnerState::Degraded
@@ -40,7 +49,7 @@ impl Runner {
             status,
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
-            features: Vec::new(),
+            features: vec![LEASES.into()],
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
             load: load(),
             cpus: self.bounds.cpus,

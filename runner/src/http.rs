@@ -1,6 +1,6 @@
 //! The routes, and how an execution becomes an answer.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, str::FromStr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -14,18 +14,17 @@ use axum::{
     routing::{get, post},
 };
 use bytes::Bytes;
-use cloister_api::{Kind, Outcome, Problem, RunnerState, Status, Timestamp};
+use cloister_api::{Kind, KnownExecutions, LeaseRequest, MAX_EPOCH, Outcome, Problem, RunnerState};
 use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
 use futures_util::stream;
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
-    execution::Why,
-    kept::Entry,
-    runner::{Admission, Runner},
+    epochs::Caller,
+    kept::Ended,
+    runner::{Admission, RESULTS, Runner},
 };
 
 /// After how many seconds a runner that takes no work may be back as another process.
@@ -36,6 +35,8 @@ const NDJSON: &str = "application/x-ndjson";
 pub(crate) fn routes(runner: Arc<Runner>, guard: Guard) -> Router {
     let router = Router::new()
         .route("/execute", post(execute))
+        .route("/leases", post(leases))
+        .route("/executions", get(executions))
         .route("/executions/{id}", get(execution).delete(end))
         .route("/health", get(health))
         .route("/ready", get(ready))
@@ -104,27 +105,27 @@ fn events(admission: Admission) -> Response {
     ([(CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response()
 }
 
-/// An execution whose result is not known yet.
-#[derive(Serialize)]
-struct Running {
-    execution_id: Uuid,
-    status: Status,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempt: Option<u32>,
-    /// Absent while its cell is being made.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<Timestamp>,
+/// Renews leases together.
+async fn leases(
+    State(runner): State<Arc<Runner>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<KnownExecutions>, Rejection> {
+    Params::read(&uri, &[])?;
+    let body = runner.bodies.read(&headers, body).await?;
+    let request = LeaseRequest::parse(&body)?;
+    drop(body);
+    Ok(Json(runner.renew(request)?))
 }
 
-impl Running {
-    fn of(id: Uuid, entry: &Entry) -> Self {
-        Self {
-            execution_id: id,
-            status: Status::Running,
-            attempt: entry.attempt,
-            started_at: entry.execution.started(),
-        }
-    }
+/// All executions with an id; with `?cluster=`, those that are that one's, or nobody's.
+async fn executions(
+    State(runner): State<Arc<Runner>>,
+    uri: Uri,
+) -> Result<Json<KnownExecutions>, Rejection> {
+    let cluster = Params::read(&uri, &["cluster"])?.get("cluster")?;
+    Ok(Json(runner.known(cluster)))
 }
 
 /// The result, or that it still runs; with `?wait=` as soon as the first is known.
@@ -133,33 +134,52 @@ async fn execution(
     PathId(id): PathId,
     Wait(wait): Wait,
 ) -> Result<Response, Rejection> {
-    let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
+    let known = runner.kept.lock().get(id).ok_or_else(|| unknown(id))?;
     let outcome = match wait {
-        Some(wait) => timeout(wait, entry.execution.ended()).await.ok(),
-        None => entry.execution.outcome(),
+        Some(wait) => timeout(wait, known.execution.ended()).await.ok(),
+        None => known.execution.outcome(),
     };
     Ok(match outcome {
         Some(outcome) => Json(&*outcome).into_response(),
-        None => Json(Running::of(id, &entry)).into_response(),
+        None => Json(known.told()).into_response(),
     })
 }
 
 /// Cancels what runs; acknowledges, and so forgets, what has ended. The verdict is answered all the
 /// same, without outputs: a cancellation that came too late should not have to guess.
+///
+/// With `?epoch=` (and `?cluster=`) it is refused where that term is over. What belongs to another
+/// cluster than the one that is named is answered as unknown, as it is for that one.
 async fn end(
     State(runner): State<Arc<Runner>>,
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<(StatusCode, Response), Rejection> {
-    Params::read(&uri, &[])?;
-    let entry = runner.kept.get(id).ok_or_else(|| unknown(id))?;
-    if let Some(outcome) = entry.execution.outcome() {
-        runner.kept.remove(id);
-        let verdict = Outcome::clone(&outcome).without_output();
-        return Ok((StatusCode::OK, Json(verdict).into_response()));
+    let params = Params::read(&uri, &["epoch", "cluster"])?;
+    let epoch = params.get("epoch")?.map(|Epoch(epoch)| epoch);
+    let caller = Caller { cluster: params.get("cluster")?, epoch };
+    match runner.end(id, caller)?.ok_or_else(|| unknown(id))? {
+        Ended::Acknowledged(outcome) => {
+            let verdict = Outcome::clone(&outcome).without_output();
+            Ok((StatusCode::OK, Json(verdict).into_response()))
+        }
+        Ended::Cancelled(known) => Ok((StatusCode::ACCEPTED, Json(known.told()).into_response())),
     }
-    entry.execution.cancel(Why::Asked);
-    Ok((StatusCode::ACCEPTED, Json(Running::of(id, &entry)).into_response()))
+}
+
+/// The number of a term, in the range that it has in a body.
+struct Epoch(u64);
+
+impl FromStr for Epoch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        text.parse()
+            .ok()
+            .filter(|epoch| *epoch <= MAX_EPOCH)
+            .map(Self)
+            .ok_or_else(|| format!("must be a whole number from 0 to {MAX_EPOCH}"))
+    }
 }
 
 fn unknown(id: Uuid) -> Rejection {
@@ -180,15 +200,17 @@ async fn health(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Response,
 }
 
 /// Whether new work should come here: a load balancer's question, where `/health` is a supervisor's.
+/// Slots that are all taken say nothing of it: they are free again in a moment.
 async fn ready(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Json<Value>, Rejection> {
     Params::read(&uri, &[])?;
-    let refuse =
-        |detail| Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN).into());
-    match runner.health().status {
-        RunnerState::Ok | RunnerState::Degraded => Ok(Json(json!({"status": "ready"}))),
-        RunnerState::Draining => refuse("this runner is draining and takes no new work"),
-        RunnerState::Failed => refuse("this runner can make no cells any more"),
+    let refuse = |detail, after| Problem::new(Kind::Unavailable, detail).retry_after(after);
+    if let Some((_, detail)) = runner.closed() {
+        return Err(refuse(detail, COME_AGAIN).into());
     }
+    if !runner.kept.lock().has_room() {
+        return Err(refuse(RESULTS, 1).into());
+    }
+    Ok(Json(json!({"status": "ready"})))
 }
 
 async fn metrics(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Response, Rejection> {

@@ -2,198 +2,263 @@
 //! until their result is acknowledged.
 //!
 //! The coordinator chooses the id before it sends the work, so that after a lost connection or a
-//! crash of its own it can ask what became of it. Three rules keep that from leaking:
+//! crash of its own it can ask what became of it. Four rules keep that from leaking:
 //!
-//! - a lease that is not renewed (by a further call with the same id) ends the job;
+//! - a lease that is not renewed (by `/leases`, or a further call with the same id) ends the job;
 //! - a result that nobody acknowledges is dropped after a day;
-//! - running executions and results are bounded together, and beyond that nothing new is taken.
+//! - running executions and results are bounded together, and beyond that nothing new is taken;
+//! - what is over stays over: its id is not run again ([`gone`](crate::gone)).
 //!
-//! Each id has one task, its keeper, which waits for what comes next: the lease's end, the job's
-//! end, or the day's end. Removing the id ends its keeper.
+//! Whether a lease has run out is decided under the table's lock, by comparing its end with the
+//! clock, also by who comes to renew it. A runner that was stopped, or whose machine slept, finds
+//! alarm and renewals waiting together when it goes on, and the order in which they are then heard
+//! must decide nothing: the coordinator counts on the execution being over.
+//!
+//! An execution belongs to the cluster that started it. To another one it does not exist. One that
+//! was started without a cluster, by a coordinator of the version before, becomes that of the first
+//! that comes back to it.
 
 use std::{
     collections::HashMap,
-    future::pending,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cloister_api::{ExecuteRequest, Reason, Seconds};
-use sha2::{Digest, Sha256};
-use tokio::{
-    sync::watch,
-    task::AbortHandle,
-    time::{Instant, sleep, sleep_until},
-};
+use cloister_api::{KnownExecution, Outcome, Reason, Seconds};
+use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
 use crate::{
+    clock::{Clock, Moment},
     config::ResultLimits,
+    entry::{Entry, Known, Terms},
+    epochs::{Caller, Epochs, Unheard},
     execution::{Execution, Why},
+    gone::Gone,
 };
-
-/// The SHA-256 of what was asked under an id, so that the id cannot come to mean something else.
-type Fingerprint = [u8; 32];
-
-/// On what terms an execution with an id is asked for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Terms {
-    pub(crate) id: Uuid,
-    attempt: Option<u32>,
-    lease: Option<Seconds>,
-    fingerprint: Fingerprint,
-}
-
-impl Terms {
-    /// Those of a request that has an id. Reads all of it, which may be megabytes: not to be done
-    /// under a lock.
-    pub(crate) fn of(request: &ExecuteRequest) -> Option<Self> {
-        let id = request.execution_id?;
-        // Maps are sorted and every default is written out: the same request is the same text.
-        // Lease and epoch may change from call to call.
-        let text = serde_json::to_vec(&(&request.task, request.attempt)).unwrap_or_default();
-        let fingerprint = Sha256::digest(text).into();
-        Some(Self { id, attempt: request.attempt, lease: request.lease, fingerprint })
-    }
-}
-
-/// An execution that others may come back to.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) execution: Arc<Execution>,
-    pub(crate) attempt: Option<u32>,
-    fingerprint: Fingerprint,
-    lease: watch::Sender<Option<Instant>>,
-    keeper: AbortHandle,
-}
 
 /// All of them.
 #[derive(Debug)]
 pub(crate) struct Kept {
     limits: ResultLimits,
+    clock: Arc<dyn Clock>,
     table: Mutex<Table>,
-    count: watch::Sender<usize>,
+    count: watch::Sender<Count>,
 }
 
-/// The table, locked: whether an id is known and what then happens must be one step.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
-    entries: HashMap<Uuid, Arc<Entry>>,
-    /// The highest term that was heard of.
-    epoch: u64,
+struct Table {
+    entries: HashMap<Uuid, Entry>,
+    epochs: Epochs,
+    gone: Gone,
+    /// What the alarm is set for.
+    alarm: Option<Moment>,
+}
+
+/// How many there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    all: usize,
+    /// Of those, how many a coordinator is going to come back for.
+    awaited: usize,
 }
 
 impl Kept {
-    pub(crate) fn new(limits: ResultLimits) -> Arc<Self> {
-        Arc::new(Self { limits, table: Mutex::default(), count: watch::Sender::new(0) })
+    /// None yet. Must be called within a runtime, which ends them as their leases run out.
+    pub(crate) fn new(limits: ResultLimits, clock: Arc<dyn Clock>) -> Arc<Self> {
+        let table = Mutex::default();
+        let kept = Arc::new(Self { limits, clock, table, count: watch::Sender::default() });
+        tokio::spawn(Arc::clone(&kept).enforce());
+        kept
     }
 
-    /// The lock is never held across an await: the guard can't be sent to another thread.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
+    /// The table, locked: whether an id is known and what then happens must be one step. The lock is
+    /// never held across an await: the guard can't be sent to another thread.
+    pub(crate) fn lock(self: &Arc<Self>) -> Locked<'_> {
         // Nothing panics while it is held.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn get(&self, id: Uuid) -> Option<Arc<Entry>> {
-        self.lock().entries.get(&id).cloned()
-    }
-
-    /// Forgets an execution, and with it its result.
-    pub(crate) fn remove(&self, id: Uuid) {
-        let removed = self.lock().entries.remove(&id);
-        if let Some(entry) = removed {
-            entry.keeper.abort();
-            self.count.send_modify(|count| *count -= 1);
-        }
+        let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked { kept: self, table }
     }
 
     pub(crate) fn count(&self) -> usize {
-        *self.count.borrow()
+        self.count.borrow().all
     }
 
     /// Returns when nothing waits to be acknowledged.
     pub(crate) async fn empty(&self) {
-        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+        let _ = self.count.subscribe().wait_for(|count| count.all == 0).await;
+    }
+
+    /// Returns when nothing waits that a coordinator is going to come back for.
+    pub(crate) async fn all_fetched(&self) {
+        let _ = self.count.subscribe().wait_for(|count| count.awaited == 0).await;
+    }
+
+    /// Ends executions as their leases run out. Does not return.
+    async fn enforce(self: Arc<Self>) {
+        loop {
+            self.clock.rung().await;
+            self.lock().expire();
+        }
+    }
+}
+
+/// The table in the hands of one caller.
+pub(crate) struct Locked<'a> {
+    kept: &'a Arc<Kept>,
+    table: MutexGuard<'a, Table>,
+}
+
+/// What came of the wish to end an execution.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// It had ended so, and is forgotten now.
+    Acknowledged(Arc<Outcome>),
+    /// It runs, and was told to end.
+    Cancelled(Known),
+}
+
+impl Locked<'_> {
+    /// Hears who leads. Comes before anything that a caller who does not lead must not do.
+    pub(crate) fn hear(&mut self, caller: Caller) -> Result<(), Unheard> {
+        let Table { entries, epochs, .. } = &mut *self.table;
+        let busy = || entries.values().filter_map(|entry| entry.cluster).collect();
+        epochs.hear(caller, self.kept.clock.now(), busy)
+    }
+
+    pub(crate) fn get(&self, id: Uuid) -> Option<Known> {
+        self.table.entries.get(&id).map(|entry| entry.known.clone())
+    }
+
+    /// All, or those of one cluster, in the order of their ids.
+    pub(crate) fn all(&self, cluster: Option<Uuid>) -> Vec<KnownExecution> {
+        let entries = self.table.entries.values();
+        let asked = entries.filter(|entry| cluster.is_none_or(|cluster| entry.is_of(cluster)));
+        let mut all: Vec<_> = asked.map(|entry| entry.known.told()).collect();
+        all.sort_unstable_by_key(|known| known.execution_id);
+        all
+    }
+
+    /// The execution that this id stands for already, whose owner was thereby heard of. An error says
+    /// what else the id stands for.
+    pub(crate) fn join(&mut self, terms: &Terms) -> Result<Option<Arc<Execution>>, &'static str> {
+        let Some(entry) = self.table.entries.get_mut(&terms.id) else {
+            if self.table.gone.contains(terms.id) {
+                return Err("an execution that is over");
+            }
+            return Ok(None);
+        };
+        entry.join(terms)?;
+        let execution = Arc::clone(&entry.known.execution);
+        if let Some(lease) = terms.lease {
+            self.renew_one(terms.id, lease);
+        }
+        self.recount();
+        Ok(Some(execution))
     }
 
     /// Whether one more execution can be kept.
-    pub(crate) fn has_room(&self, table: &Table) -> bool {
-        let size: usize = table.entries.values().map(|entry| entry.execution.size()).sum();
-        table.entries.len() < self.limits.count && (size as u64) < self.limits.size.0
+    pub(crate) fn has_room(&self) -> bool {
+        let entries = &self.table.entries;
+        let size: usize = entries.values().map(|entry| entry.known.execution.size()).sum();
+        entries.len() < self.kept.limits.count && (size as u64) < self.kept.limits.size.0
     }
 
     /// Keeps a new execution. Must be called within a runtime.
-    pub(crate) fn insert(
-        self: &Arc<Self>,
-        table: &mut Table,
-        terms: &Terms,
-        execution: &Arc<Execution>,
-    ) {
-        let lease = watch::Sender::new(terms.lease.map(deadline));
-        let keep = keep(Arc::clone(self), *terms, Arc::clone(execution), lease.subscribe());
-        let entry = Entry {
-            execution: Arc::clone(execution),
-            fingerprint: terms.fingerprint,
-            attempt: terms.attempt,
-            lease,
-            keeper: tokio::spawn(keep).abort_handle(),
-        };
-        table.entries.insert(terms.id, Arc::new(entry));
-        self.count.send_modify(|count| *count += 1);
-    }
-}
-
-impl Table {
-    pub(crate) fn find(&self, id: Uuid) -> Option<&Entry> {
-        self.entries.get(&id).map(Arc::as_ref)
-    }
-
-    /// Hears of a term. An older one than the newest is refused, with that one's number: whoever
-    /// sends it does not lead any more.
-    pub(crate) fn hear(&mut self, epoch: Option<u64>) -> Result<(), u64> {
-        match epoch {
-            Some(epoch) if epoch < self.epoch => Err(self.epoch),
-            Some(epoch) => {
-                self.epoch = epoch;
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-}
-
-impl Entry {
-    /// Whether it is what was asked for now.
-    pub(crate) fn means(&self, terms: &Terms) -> bool {
-        self.fingerprint == terms.fingerprint
-    }
-
-    /// Its owner was heard of, and may be silent for as long as it says again.
-    pub(crate) fn renew(&self, terms: &Terms) {
+    pub(crate) fn insert(&mut self, terms: &Terms, execution: &Arc<Execution>) {
+        let known =
+            Known { id: terms.id, attempt: terms.attempt, execution: Arc::clone(execution) };
+        let keep = keep(Arc::clone(self.kept), known.clone());
+        let entry = Entry::new(known, terms, tokio::spawn(keep).abort_handle());
+        self.table.entries.insert(terms.id, entry);
         if let Some(lease) = terms.lease {
-            self.lease.send_replace(Some(deadline(lease)));
+            self.renew_one(terms.id, lease);
         }
+        self.recount();
+    }
+
+    /// The owner of these was heard of. Answers which are known and how they stand, and which are not.
+    pub(crate) fn renew(
+        &mut self,
+        cluster: Uuid,
+        lease: Seconds,
+        ids: Vec<Uuid>,
+    ) -> (Vec<KnownExecution>, Vec<Uuid>) {
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for id in ids {
+            match self.table.entries.get_mut(&id) {
+                Some(entry) if entry.is_of(cluster) => {
+                    entry.belong(cluster);
+                    known.push(entry.known.told());
+                    self.renew_one(id, lease);
+                }
+                _ => unknown.push(id),
+            }
+        }
+        self.recount();
+        (known, unknown)
+    }
+
+    /// Cancels what runs; forgets what has ended. What is not known is over all the same: should it
+    /// still come, it is not run. With a cluster, only what is that cluster's is known.
+    pub(crate) fn end(&mut self, id: Uuid, cluster: Option<Uuid>) -> Option<Ended> {
+        let Some(entry) = self.table.entries.get(&id) else {
+            self.table.gone.insert(id);
+            return None;
+        };
+        if cluster.is_some_and(|cluster| !entry.is_of(cluster)) {
+            return None;
+        }
+        if let Some(outcome) = entry.known.execution.outcome() {
+            self.remove(id);
+            return Some(Ended::Acknowledged(outcome));
+        }
+        entry.known.execution.cancel(Why::Asked);
+        Some(Ended::Cancelled(entry.known.clone()))
+    }
+
+    /// Forgets an execution, and with it its result.
+    fn remove(&mut self, id: Uuid) {
+        if let Some(entry) = self.table.entries.remove(&id) {
+            entry.keeper.abort();
+            self.table.gone.insert(id);
+            self.recount();
+        }
+    }
+
+    /// Its owner may be silent for so long again, unless it was for too long already.
+    fn renew_one(&mut self, id: Uuid, lease: Seconds) {
+        let now = self.kept.clock.now();
+        let Table { entries, alarm, .. } = &mut *self.table;
+        let Some(until) = entries.get_mut(&id).and_then(|entry| entry.renew(lease, now)) else {
+            return;
+        };
+        // Later ones are seen when the alarm has rung for an earlier one.
+        if alarm.is_none_or(|alarm| until < alarm) {
+            *alarm = Some(until);
+            self.kept.clock.set(*alarm);
+        }
+    }
+
+    /// Ends what has run out, and sets the alarm for what does so next.
+    fn expire(&mut self) {
+        let now = self.kept.clock.now();
+        let ends = self.table.entries.values_mut().filter_map(|entry| entry.run_out(now));
+        let next = ends.min();
+        self.table.alarm = next;
+        self.kept.clock.set(next);
+    }
+
+    fn recount(&self) {
+        let entries = &self.table.entries;
+        let awaited = entries.values().filter(|entry| entry.awaited).count();
+        let now = Count { all: entries.len(), awaited };
+        self.kept.count.send_if_modified(|count| std::mem::replace(count, now) != now);
     }
 }
 
-fn deadline(lease: Seconds) -> Instant {
-    Instant::now() + lease.0
-}
-
-/// The life of one kept execution.
-async fn keep(
-    kept: Arc<Kept>,
-    Terms { id, attempt, .. }: Terms,
-    execution: Arc<Execution>,
-    mut lease: watch::Receiver<Option<Instant>>,
-) {
-    let outcome = tokio::select! {
-        outcome = execution.ended() => outcome,
-        () = lease_over(&mut lease) => {
-            tracing::warn!(execution_id = %id, attempt, "ending a job whose lease was not renewed");
-            execution.cancel(Why::LeaseOver);
-            execution.ended().await
-        }
-    };
+/// The life of one kept execution: its end, and then that of its result.
+async fn keep(kept: Arc<Kept>, Known { id, attempt, execution }: Known) {
+    let outcome = execution.ended().await;
     tracing::info!(
         execution_id = %id,
         attempt,
@@ -204,23 +269,5 @@ async fn keep(
     );
     sleep(kept.limits.keep).await;
     tracing::warn!(execution_id = %id, attempt, "dropping a result that nobody acknowledged");
-    kept.remove(id);
-}
-
-/// Returns when the time that was last set is over.
-async fn lease_over(lease: &mut watch::Receiver<Option<Instant>>) {
-    loop {
-        let deadline = *lease.borrow_and_update();
-        let over = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            Ok(()) = lease.changed() => {}
-            () = over => return,
-        }
-    }
+    kept.lock().remove(id);
 }

@@ -5,16 +5,21 @@
 //! its lease, or the runner itself.
 //!
 //! Reading order: [`serve()`] (the life of a runner), `http` (its routes), `runner` (who is taken,
-//! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id), `log` (what a
-//! run has said), `slots`, `metrics`, `health`.
+//! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id, one `entry`
+//! each), `epochs` (who leads), `clock` (when leases run out), `gone` (what is not run again), `log`
+//! (what a run has said), `slots`, `metrics`, `health`.
 //!
 //! What is decided elsewhere: how a cell is made and how its end is called (`cloister-sandbox`),
 //! who may speak and how slowly (`cloister-web`).
 
 mod cells;
+mod clock;
 mod config;
+mod entry;
+mod epochs;
 mod error;
 mod execution;
+mod gone;
 mod health;
 mod http;
 mod kept;

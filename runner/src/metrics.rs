@@ -35,6 +35,8 @@ pub(crate) enum Refusal {
     Slots,
     /// Too many results wait to be acknowledged.
     Results,
+    /// Its coordinator is of a cluster too many.
+    Clusters,
     /// The runner drains.
     Draining,
     /// Its launcher is gone.
@@ -42,12 +44,14 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 4] = [Self::Slots, Self::Results, Self::Draining, Self::Failed];
+    const ALL: [Self; 5] =
+        [Self::Slots, Self::Results, Self::Clusters, Self::Draining, Self::Failed];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Slots => "slots",
             Self::Results => "results",
+            Self::Clusters => "clusters",
             Self::Draining => "draining",
             Self::Failed => "failed",
         }
@@ -63,6 +67,8 @@ pub(crate) struct Metrics {
     failed: IntCounter,
     ended: IntCounterVec,
     refused: IntCounterVec,
+    stale: IntCounter,
+    leases_expired: IntCounter,
     slots_used: IntGauge,
     results: IntGauge,
     launch: Histogram,
@@ -107,6 +113,16 @@ impl Metrics {
                 "cloister_executions_refused_total",
                 "Executions that were answered 503, by why.",
                 "reason",
+            )?,
+            stale: counter(
+                at,
+                "cloister_stale_requests_total",
+                "Requests that were answered 409, since they came from a term that is over.",
+            )?,
+            leases_expired: counter(
+                at,
+                "cloister_leases_expired_total",
+                "Executions that were ended since their lease was not renewed.",
             )?,
             slots_used: add(
                 at,
@@ -183,6 +199,14 @@ impl Metrics {
 
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused.with_label_values(&[refusal.as_str()]).inc();
+    }
+
+    pub(crate) fn stale(&self) {
+        self.stale.inc();
+    }
+
+    pub(crate) fn lease_expired(&self) {
+        self.leases_expired.inc();
     }
 
     pub(crate) fn launched(&self, after: Duration) {

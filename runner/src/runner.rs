@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use cloister_api::{Bounds, ExecuteRequest, FieldProblem, Kind, Network, Problem, Task};
+use cloister_api::{
+    Bounds, ExecuteRequest, FieldProblem, Kind, KnownExecutions, LeaseRequest, Network, Problem,
+    Task,
+};
 use cloister_web::{BodyReader, Shutdown};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -10,11 +13,20 @@ use uuid::Uuid;
 use crate::{
     Config, Error, Lost,
     cells::Cells,
+    clock::Clock,
+    entry::Terms,
+    epochs::{Caller, Unheard},
     execution::{Execution, Why, Witness},
-    kept::{Kept, Table, Terms},
+    kept::{Ended, Kept},
     metrics::{Metrics, Refusal},
     slots::Slots,
 };
+
+/// Why a runner without room for results takes nothing with an id.
+pub(crate) const RESULTS: &str =
+    "too many results wait to be acknowledged; DELETE /executions/{id} does that";
+/// After how many seconds a cluster too many may try again: nothing but a day's silence makes room.
+const STRANGER: u64 = 60;
 
 /// Everything that handlers share.
 pub(crate) struct Runner {
@@ -46,9 +58,11 @@ impl Drop for Admission {
 }
 
 impl Runner {
+    /// One that runs nothing yet. Must be called within a runtime.
     pub(crate) fn new(
         config: &Config,
         cells: Arc<dyn Cells>,
+        clock: Arc<dyn Clock>,
         lost: Lost,
         shutdown: Shutdown,
     ) -> Result<Self, Error> {
@@ -57,7 +71,7 @@ impl Runner {
             boot_id: Uuid::new_v4(),
             bounds: cells.host().bounds(&config.bounds),
             slots: Slots::new(slots),
-            kept: Kept::new(config.results),
+            kept: Kept::new(config.results, clock),
             metrics: Arc::new(Metrics::new(slots)?),
             bodies: BodyReader::new(config.bodies),
             cells,
@@ -87,39 +101,92 @@ impl Runner {
         streamed: bool,
     ) -> Result<Admission, Problem> {
         let terms = Terms::of(&request);
-        let mut table = self.kept.lock();
-        table.hear(request.epoch).map_err(|newest| stale(&request, newest))?;
+        let mut kept = self.kept.lock();
+        let caller = Caller::of(&request);
+        kept.hear(caller).map_err(|unheard| {
+            if unheard == Unheard::Stranger {
+                self.metrics.refused(Refusal::Clusters);
+            }
+            self.unheard(caller, unheard)
+        })?;
         let Some(terms) = terms else {
-            drop(table);
+            drop(kept);
             let execution = self.start(request.task, streamed)?;
             return Ok(Admission { execution, alone: true });
         };
-        let execution = match join(&table, &terms)? {
+        let known = kept.join(&terms).map_err(|what| {
+            let detail =
+                format!("the execution_id {} stands for {what}; choose a new one", terms.id);
+            Problem::new(Kind::KeyReused, detail)
+        })?;
+        let execution = match known {
             Some(execution) => execution,
-            None if self.kept.has_room(&table) => {
+            None if kept.has_room() => {
                 // Whoever joins may want the stream, however the first one asked.
                 let execution = self.start(request.task, true)?;
-                self.kept.insert(&mut table, &terms, &execution);
+                kept.insert(&terms, &execution);
                 execution
             }
-            None => {
-                return Err(self.refuse(
-                    Refusal::Results,
-                    "too many results wait to be acknowledged; DELETE /executions/{id} does that",
-                ));
-            }
+            None => return Err(self.refuse(Refusal::Results, RESULTS)),
         };
         Ok(Admission { execution, alone: false })
     }
 
-    fn start(&self, task: Task, logged: bool) -> Result<Arc<Execution>, Problem> {
-        if self.lost.is_lost() {
-            return Err(self.refuse(Refusal::Failed, "this runner can make no cells any more"));
+    /// Renews leases together, and tells how each execution stands.
+    pub(crate) fn renew(&self, request: LeaseRequest) -> Result<KnownExecutions, Problem> {
+        let LeaseRequest { cluster, epoch, lease, executions } = request;
+        let mut kept = self.kept.lock();
+        let caller = Caller { cluster: Some(cluster), epoch: Some(epoch) };
+        kept.hear(caller).map_err(|unheard| self.unheard(caller, unheard))?;
+        let (executions, unknown) = kept.renew(cluster, lease, executions);
+        Ok(KnownExecutions { boot_id: self.boot_id, executions, unknown })
+    }
+
+    /// All that is known, or what a cluster may come back to.
+    pub(crate) fn known(&self, cluster: Option<Uuid>) -> KnownExecutions {
+        let executions = self.kept.lock().all(cluster);
+        KnownExecutions { boot_id: self.boot_id, executions, unknown: Vec::new() }
+    }
+
+    /// Cancels what runs, or forgets what has ended; `None` where nothing is known.
+    pub(crate) fn end(&self, id: Uuid, caller: Caller) -> Result<Option<Ended>, Problem> {
+        let mut kept = self.kept.lock();
+        kept.hear(caller).map_err(|unheard| self.unheard(caller, unheard))?;
+        Ok(kept.end(id, caller.cluster))
+    }
+
+    /// What is said to who does not lead any more.
+    fn unheard(&self, caller: Caller, unheard: Unheard) -> Problem {
+        match unheard {
+            Unheard::Stale(newest) => {
+                self.metrics.stale();
+                let epoch = caller.epoch.unwrap_or_default();
+                let detail =
+                    format!("epoch {epoch} is over: a coordinator of epoch {newest} leads now");
+                Problem::new(Kind::Conflict, detail)
+            }
+            Unheard::Stranger => {
+                let detail = "this runner has heard of as many clusters as it tells apart; one that is \
+                              silent for a day makes room, and so does starting the runner anew";
+                Problem::new(Kind::Unavailable, detail).retry_after(STRANGER)
+            }
         }
-        if self.shutdown.is_draining() {
-            return Err(
-                self.refuse(Refusal::Draining, "this runner is draining and takes no new work")
-            );
+    }
+
+    /// Why nothing new is taken, whatever room there is.
+    pub(crate) fn closed(&self) -> Option<(Refusal, &'static str)> {
+        if self.lost.is_lost() {
+            Some((Refusal::Failed, "this runner can make no cells any more"))
+        } else if self.shutdown.is_draining() {
+            Some((Refusal::Draining, "this runner is draining and takes no new work"))
+        } else {
+            None
+        }
+    }
+
+    fn start(&self, task: Task, logged: bool) -> Result<Arc<Execution>, Problem> {
+        if let Some((refusal, detail)) = self.closed() {
+            return Err(self.refuse(refusal, detail));
         }
         let execution = Execution::new(logged);
         let Some(slot) = self.slots.take(&execution) else {
@@ -141,26 +208,4 @@ impl Runner {
         self.metrics.refused(refusal);
         Problem::new(Kind::Unavailable, detail).retry_after(1)
     }
-}
-
-/// The execution that this id stands for already, whose owner was thereby heard of.
-fn join(table: &Table, terms: &Terms) -> Result<Option<Arc<Execution>>, Problem> {
-    let Some(entry) = table.find(terms.id) else {
-        return Ok(None);
-    };
-    if !entry.means(terms) {
-        let detail = format!(
-            "the execution_id {} stands for another task or attempt; choose a new one",
-            terms.id
-        );
-        return Err(Problem::new(Kind::KeyReused, detail));
-    }
-    entry.renew(terms);
-    Ok(Some(Arc::clone(&entry.execution)))
-}
-
-fn stale(request: &ExecuteRequest, newest: u64) -> Problem {
-    let epoch = request.epoch.unwrap_or_default();
-    let detail = format!("epoch {epoch} is over: a coordinator of epoch {newest} leads now");
-    Problem::new(Kind::Conflict, detail)
 }

@@ -4,15 +4,19 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use cloister_sandbox::Engine;
 use cloister_web::{Access, Guard, Shutdown};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::{Config, Error, Lost, cells::Cells, execution::Why, http::routes, runner::Runner};
+use crate::{
+    Config, Error, Lost, cells::Cells, clock::BootClock, execution::Why, http::routes,
+    runner::Runner,
+};
 
 /// Answers on `listener` until `shutdown` has drained or ended it, or until `lost` is told that the
 /// engine's launcher is gone, which is an error. The engine is stopped when this returns.
 ///
 /// A drain takes no new work, and everything else goes on: running jobs have the configured grace,
-/// then they are killed and told as lost; results that wait for their owner are given a moment to be fetched.
+/// then they are killed and told as lost. Results that wait for their owner are given a moment to be
+/// fetched; those of a coordinator, for what is left of the grace, since it may be on its way back.
 pub async fn serve(
     config: Config,
     engine: Engine,
@@ -34,8 +38,9 @@ pub(crate) async fn run(
     let listen = listener.local_addr().map_err(Error::Address)?;
     let access = Access::decide(listen, config.tokens.clone(), config.insecure_no_auth)?;
     let guard = Guard::new(access, config.protect_metrics);
-    let runner =
-        Arc::new(Runner::new(&config, Arc::clone(&cells), lost.clone(), shutdown.clone())?);
+    let clock = Arc::new(BootClock::new().map_err(Error::Clock)?);
+    let runner = Runner::new(&config, Arc::clone(&cells), clock, lost.clone(), shutdown.clone())?;
+    let runner = Arc::new(runner);
     tracing::info!(
         runner = %listen, boot_id = %runner.boot_id, slots = runner.slots.total(), "the runner is ready"
     );
@@ -60,13 +65,19 @@ pub(crate) async fn run(
 async fn drained(runner: &Runner, config: &Config) {
     runner.shutdown.draining().await;
     let grace: Duration = config.grace;
+    let until = Instant::now() + grace;
     tracing::info!(running = runner.slots.used(), ?grace, "draining");
-    if timeout(grace, runner.slots.idle()).await.is_err() {
+    if timeout_at(until, runner.slots.idle()).await.is_err() {
         tracing::warn!(running = runner.slots.used(), "killing jobs that outlast the grace time");
         runner.slots.cancel_all(Why::Stopped);
         runner.slots.idle().await;
     }
-    if timeout(config.results.linger, runner.kept.empty()).await.is_err() {
+    if timeout(config.results.linger, runner.kept.empty()).await.is_ok() {
+        return;
+    }
+    // A result that a coordinator does not find any more is a job that it tells as lost. Where it is
+    // down itself, it comes back within the same time that jobs are given.
+    if timeout_at(until, runner.kept.all_fetched()).await.is_err() || runner.kept.count() > 0 {
         tracing::warn!(results = runner.kept.count(), "ending with results that nobody fetched");
     }
 }

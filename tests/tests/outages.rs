@@ -24,7 +24,7 @@ fn what_was_accepted_outlives_the_service() {
         up.signal(Signal::SIGKILL);
         (done, blocker, waiting.json()["job_id"].as_str().unwrap().to_owned())
     };
-    let up = Service::up_again(&data, &["--slots", "1", "--runner-grace", "2s"]);
+    let up = Service::up_again(&data, &["--slots", "1", "--lease", "5s"]);
     let client = up.client();
     let id = done["job_id"].as_str().unwrap();
     assert_eq!(client.get(&format!("/jobs/{id}")).json(), done);

@@ -12,12 +12,14 @@ use clap::{
     Args,
     builder::{BoolishValueParser, RangedU64ValueParser},
 };
-use cloister_api::{Bounds, ByteSize, Seconds};
+use cloister_api::{Bounds, ByteSize, MAX_LEASE, Seconds};
 use cloister_sandbox::SERVICE_UID;
 use cloister_web::{BodyLimits, Secret};
 
 /// More cells than this no machine runs; a slot is a place in a table.
 const MAX_SLOTS: u64 = 65_536;
+/// Leases are renewed about once a second.
+const MIN_LEASE: Seconds = Seconds::new(5);
 const EXPOSE: &str = "CLOISTER_EXPOSE";
 
 /// What an operator lets a job ask for.
@@ -141,9 +143,13 @@ pub(crate) struct Queue {
     /// How many ended jobs are kept
     #[arg(long, value_name = "COUNT", env = "CLOISTER_KEEP_NUMBER", default_value_t = 100_000)]
     pub(crate) keep_number: usize,
-    /// How long a runner may be silent before what it had is told as runner_lost
-    #[arg(long, value_name = "TIME", env = "CLOISTER_RUNNER_GRACE", default_value = "30s")]
-    pub(crate) runner_grace: Seconds,
+    /// How much of ended jobs is kept: of what they were asked, read and printed
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_KEEP_SIZE", default_value = "10GiB")]
+    pub(crate) keep_size: ByteSize,
+    /// How long a runner goes on with a job without hearing of a coordinator; what a silent runner
+    /// had is told as runner_lost when that, and a few seconds more, are over
+    #[arg(long, value_name = "TIME", env = "CLOISTER_LEASE", default_value = "60s", value_parser = lease)]
+    pub(crate) lease: Seconds,
 }
 
 /// `cloister up`
@@ -225,7 +231,8 @@ impl Queue {
             max_body: common.max_body,
             keep_time: self.keep_time.0,
             keep_number: self.keep_number,
-            runner_grace: self.runner_grace.0,
+            keep_size: self.keep_size,
+            lease: self.lease.0,
             drain_grace: common.grace.0,
             ..cloister_coordinator::Config::default()
         }
@@ -267,6 +274,15 @@ impl Cells {
             max_cells: None,
         }
     }
+}
+
+/// A time that is long enough to be renewed in, and that a runner takes.
+fn lease(text: &str) -> Result<Seconds, String> {
+    let lease: Seconds = text.parse().map_err(|error| format!("{error}"))?;
+    if lease < MIN_LEASE || lease > MAX_LEASE {
+        return Err(format!("must be from {MIN_LEASE} to {MAX_LEASE}"));
+    }
+    Ok(lease)
 }
 
 /// An address, or a name with a port: then the first address that it has now.

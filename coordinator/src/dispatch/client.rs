@@ -1,9 +1,9 @@
 //! Talks to runners: one request each, over connections that are kept.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
-use cloister_api::{Outcome, Problem, RunnerHealth};
+use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, Problem, RunnerHealth};
 use cloister_web::Secret;
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -15,10 +15,15 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use serde::Serialize;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::stream::Lines;
+use super::{
+    link::{CallError, Deleted, Known, Renewed, Reply, RunnerLink, Taken},
+    stream::BodyLines,
+};
+use crate::engine::Term;
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// For what a runner answers from memory.
@@ -28,48 +33,9 @@ const TAKE: Duration = Duration::from_secs(30);
 /// Below the time after which the other side closes an idle connection.
 const IDLE: Duration = Duration::from_secs(10);
 const MAX_HEALTH: usize = 1 << 20;
+/// Thousands of executions, with what is known of each.
+const MAX_KNOWN: usize = 32 << 20;
 const MAX_PROBLEM: usize = 64 << 10;
-
-/// Why a request to a runner got no answer that makes sense.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
-    /// It was never sent.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// It may have been read.
-    #[error("the connection broke: {0}")]
-    Broken(String),
-    /// It may have been read.
-    #[error("no answer within {} s", .0.as_secs())]
-    Late(Duration),
-    /// An answer that is not this protocol's.
-    #[error("unexpected answer: {0}")]
-    Nonsense(String),
-}
-
-/// What a runner said to an execution.
-pub(crate) enum Taken {
-    /// It has it. What happens comes line by line.
-    Yes(Lines),
-    /// All of its slots are taken, or it drains.
-    Busy(String),
-    /// It was restarted since it was chosen.
-    OtherBoot,
-    /// It will not have this job: beyond its bounds, say.
-    Refused(String),
-    /// It will have none of us: a wrong token, or no runner at all.
-    Stranger(String),
-}
-
-/// What a runner knows of an execution.
-pub(crate) enum Known {
-    /// It runs, or is about to.
-    Running,
-    /// It has ended so.
-    Ended(Box<Outcome>),
-    /// Nothing.
-    Nothing,
-}
 
 /// A client for all runners.
 #[derive(Clone)]
@@ -91,83 +57,6 @@ impl RunnerClient {
         Self { http, authorization: token.map(Secret::authorization) }
     }
 
-    /// How a runner is. While it drains it may say so with another status than 200.
-    pub(crate) async fn health(&self, runner: &str) -> Result<RunnerHealth, CallError> {
-        let request = self.request(Method::GET, &format!("{runner}/health"));
-        let (status, body) = self.answer(request, MAX_HEALTH).await?;
-        serde_json::from_slice(&body)
-            .map_err(|error| CallError::Nonsense(format!("{status} at /health: {error}")))
-    }
-
-    /// Gives a runner an execution, or joins the one it has under that id. `boot` is its life when
-    /// it was chosen: a runner that minds `If-Match` takes nothing in another one.
-    pub(crate) async fn execute(
-        &self,
-        runner: &str,
-        body: Bytes,
-        boot: Option<Uuid>,
-        max_line: usize,
-    ) -> Result<Taken, CallError> {
-        let mut request = self.request(Method::POST, &format!("{runner}/execute"));
-        *request.body_mut() = Full::new(body);
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(ACCEPT, HeaderValue::from_static("application/x-ndjson"));
-        if let Some(boot) = boot
-            && let Ok(value) = HeaderValue::try_from(format!("\"{boot}\""))
-        {
-            headers.insert(IF_MATCH, value);
-        }
-        let response = self.send(request, TAKE).await?;
-        let status = response.status();
-        if status == StatusCode::OK {
-            return Ok(Taken::Yes(Lines::new(response.into_body(), max_line)));
-        }
-        let detail = self.detail(response).await;
-        Ok(match status {
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => Taken::Busy(detail),
-            StatusCode::PRECONDITION_FAILED => Taken::OtherBoot,
-            StatusCode::BAD_REQUEST
-            | StatusCode::PAYLOAD_TOO_LARGE
-            | StatusCode::UNPROCESSABLE_ENTITY => Taken::Refused(detail),
-            status if status.is_client_error() => {
-                Taken::Stranger(format!("answers {status}: {detail}"))
-            }
-            status => return Err(CallError::Nonsense(format!("{status}: {detail}"))),
-        })
-    }
-
-    /// What a runner knows of an execution.
-    pub(crate) async fn look(
-        &self,
-        runner: &str,
-        execution: Uuid,
-        max_body: usize,
-    ) -> Result<Known, CallError> {
-        let request = self.request(Method::GET, &format!("{runner}/executions/{execution}"));
-        let (status, body) = self.answer(request, max_body).await?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(Known::Nothing),
-            status if status.is_success() => Ok(match serde_json::from_slice::<Outcome>(&body) {
-                Ok(outcome) if outcome.status.ended() => Known::Ended(Box::new(outcome)),
-                _ => Known::Running,
-            }),
-            status => Err(CallError::Nonsense(format!("{status} at /executions"))),
-        }
-    }
-
-    /// Ends an execution that runs, or lets a runner forget one that has ended. Answers whether the
-    /// runner knew it.
-    pub(crate) async fn delete(&self, runner: &str, execution: Uuid) -> Result<bool, CallError> {
-        let request = self.request(Method::DELETE, &format!("{runner}/executions/{execution}"));
-        let (status, _) = self.answer(request, MAX_HEALTH).await?;
-        match status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            status => Err(CallError::Nonsense(format!("{status} at /executions"))),
-        }
-    }
-
     fn request(&self, method: Method, url: &str) -> Request<Full<Bytes>> {
         let mut request = Request::new(Full::default());
         *request.method_mut() = method;
@@ -176,6 +65,14 @@ impl RunnerClient {
         if let Some(value) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, value.clone());
         }
+        request
+    }
+
+    /// A request with a body. A struct of strings and numbers always serialises.
+    fn post(&self, url: &str, body: &impl Serialize) -> Request<Full<Bytes>> {
+        let mut request = self.request(Method::POST, url);
+        *request.body_mut() = Full::new(serde_json::to_vec(body).unwrap_or_default().into());
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request
     }
 
@@ -213,14 +110,132 @@ impl RunnerClient {
         let Ok(Ok(body)) = timeout(ANSWER, body).await else {
             return "without a reason".into();
         };
-        let body = body.to_bytes();
-        serde_json::from_slice::<Problem>(&body).map_or_else(
-            |_| {
-                let start: String = String::from_utf8_lossy(&body).chars().take(200).collect();
-                start.trim().to_owned()
-            },
-            |problem| problem.detail,
-        )
+        detail_of(&body.to_bytes())
+    }
+}
+
+/// What a problem document says, or how a body starts that is none.
+fn detail_of(body: &[u8]) -> String {
+    serde_json::from_slice::<Problem>(body).map_or_else(
+        |_| {
+            let start: String = String::from_utf8_lossy(body).chars().take(200).collect();
+            start.trim().to_owned()
+        },
+        |problem| problem.detail,
+    )
+}
+
+impl RunnerLink for RunnerClient {
+    fn health<'a>(&'a self, runner: &'a str) -> Reply<'a, RunnerHealth> {
+        Box::pin(async move {
+            let request = self.request(Method::GET, &format!("{runner}/health"));
+            let (status, body) = self.answer(request, MAX_HEALTH).await?;
+            serde_json::from_slice(&body)
+                .map_err(|error| CallError::Nonsense(format!("{status} at /health: {error}")))
+        })
+    }
+
+    fn execute<'a>(
+        &'a self,
+        runner: &'a str,
+        request: &'a ExecuteRequest,
+        boot: Option<Uuid>,
+        max_line: usize,
+    ) -> Reply<'a, Taken> {
+        Box::pin(async move {
+            let mut post = self.post(&format!("{runner}/execute"), request);
+            let headers = post.headers_mut();
+            headers.insert(ACCEPT, HeaderValue::from_static("application/x-ndjson"));
+            if let Some(boot) = boot
+                && let Ok(value) = HeaderValue::try_from(format!("\"{boot}\""))
+            {
+                headers.insert(IF_MATCH, value);
+            }
+            let response = self.send(post, TAKE).await?;
+            let status = response.status();
+            if status == StatusCode::OK {
+                return Ok(Taken::Yes(Box::new(BodyLines::new(response.into_body(), max_line))));
+            }
+            let detail = self.detail(response).await;
+            Ok(match status {
+                StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                    Taken::Busy(detail)
+                }
+                StatusCode::PRECONDITION_FAILED => Taken::OtherBoot,
+                StatusCode::CONFLICT => Taken::Stale(detail),
+                StatusCode::BAD_REQUEST
+                | StatusCode::PAYLOAD_TOO_LARGE
+                | StatusCode::UNPROCESSABLE_ENTITY => Taken::Refused(detail),
+                status if status.is_client_error() => {
+                    Taken::Stranger(format!("answers {status}: {detail}"))
+                }
+                status => return Err(CallError::Nonsense(format!("{status}: {detail}"))),
+            })
+        })
+    }
+
+    fn look<'a>(&'a self, runner: &'a str, execution: Uuid, max_body: usize) -> Reply<'a, Known> {
+        Box::pin(async move {
+            let request = self.request(Method::GET, &format!("{runner}/executions/{execution}"));
+            let (status, body) = self.answer(request, max_body).await?;
+            match status {
+                StatusCode::NOT_FOUND => Ok(Known::Nothing),
+                status if status.is_success() => {
+                    Ok(match serde_json::from_slice::<Outcome>(&body) {
+                        Ok(outcome) if outcome.status.ended() => Known::Ended(Box::new(outcome)),
+                        _ => Known::Running,
+                    })
+                }
+                status => Err(CallError::Nonsense(format!("{status} at /executions"))),
+            }
+        })
+    }
+
+    fn renew<'a>(&'a self, runner: &'a str, request: &'a LeaseRequest) -> Reply<'a, Renewed> {
+        Box::pin(async move {
+            let post = self.post(&format!("{runner}/leases"), request);
+            let (status, body) = self.answer(post, MAX_KNOWN).await?;
+            match status {
+                StatusCode::CONFLICT => Ok(Renewed::Stale(detail_of(&body))),
+                status if status.is_success() => serde_json::from_slice(&body)
+                    .map(Renewed::Yes)
+                    .map_err(|error| CallError::Nonsense(format!("{status} at /leases: {error}"))),
+                status => {
+                    let detail = detail_of(&body);
+                    Err(CallError::Nonsense(format!("{status} at /leases: {detail}")))
+                }
+            }
+        })
+    }
+
+    fn known<'a>(&'a self, runner: &'a str) -> Reply<'a, KnownExecutions> {
+        Box::pin(async move {
+            let request = self.request(Method::GET, &format!("{runner}/executions"));
+            let (status, body) = self.answer(request, MAX_KNOWN).await?;
+            serde_json::from_slice(&body)
+                .map_err(|error| CallError::Nonsense(format!("{status} at /executions: {error}")))
+        })
+    }
+
+    fn delete<'a>(
+        &'a self,
+        runner: &'a str,
+        execution: Uuid,
+        term: Option<Term>,
+    ) -> Reply<'a, Deleted> {
+        Box::pin(async move {
+            let mut url = format!("{runner}/executions/{execution}");
+            if let Some(Term { cluster, epoch }) = term {
+                let _ = write!(url, "?epoch={}&cluster={cluster}", epoch.0);
+            }
+            let (status, _) = self.answer(self.request(Method::DELETE, &url), MAX_HEALTH).await?;
+            match status {
+                StatusCode::NOT_FOUND => Ok(Deleted::Unknown),
+                StatusCode::CONFLICT => Ok(Deleted::Stale),
+                status if status.is_success() => Ok(Deleted::Yes),
+                status => Err(CallError::Nonsense(format!("{status} at /executions"))),
+            }
+        })
     }
 }
 

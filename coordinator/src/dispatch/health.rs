@@ -6,22 +6,24 @@ use std::{
     time::Duration,
 };
 
-use rand::RngExt;
+use cloister_api::{LEASES, LeaseRequest, Seconds};
 use tokio::{
     sync::{Notify, watch as channel},
     time::{Instant, sleep, timeout_at},
 };
 use uuid::Uuid;
 
-use super::client::{CallError, RunnerClient};
+use super::link::{CallError, Deleted, Renewed};
 use crate::{
-    engine::Engine,
+    engine::{Engine, Term},
     scheduler::{Event, RunnerName},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
 /// A runner that is down is asked more often, so that its jobs wait no longer than they must.
 const WHILE_DOWN: Duration = Duration::from_millis(500);
+/// How often a runner is asked for executions that are nobody's.
+const SWEEP: Duration = Duration::from_secs(30);
 /// After a runner said that it is full: its slots change often then.
 const WHILE_FULL: Duration = Duration::from_millis(50);
 
@@ -30,8 +32,11 @@ const WHILE_FULL: Duration = Duration::from_millis(50);
 pub(crate) struct Contact {
     /// Its life, by its last answer.
     pub(crate) boot_id: Option<Uuid>,
-    /// Since when it does not answer.
+    /// Since when it does not answer: nothing that it was sent later has reached it, as far as is
+    /// known.
     pub(crate) silent_since: Option<Instant>,
+    /// Whether it knows of leases and terms.
+    pub(crate) leases: bool,
 }
 
 /// A runner that is asked.
@@ -52,8 +57,9 @@ impl Post {
         self.ask.notify_one();
     }
 
-    /// Returns when it has been silent for so long, or has another life than it had at the call.
-    pub(crate) async fn lost(&mut self, grace: Duration) {
+    /// Returns when it has been silent for so long, but not before `earliest`; or has another life
+    /// than it had at the call.
+    pub(crate) async fn lost(&mut self, silence: Duration, earliest: Instant) {
         let boot = self.contact().boot_id;
         loop {
             let now = *self.contact.borrow_and_update();
@@ -63,7 +69,7 @@ impl Post {
             let changed = self.contact.changed();
             let result = match now.silent_since {
                 None => changed.await,
-                Some(since) => match timeout_at(since + grace, changed).await {
+                Some(since) => match timeout_at((since + silence).max(earliest), changed).await {
                     Err(_) => return,
                     Ok(changed) => changed,
                 },
@@ -87,7 +93,8 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
     if let Some(post) = posts.get(runner) {
         return post.clone();
     }
-    let (sender, contact) = channel::channel(Contact { boot_id: None, silent_since: None });
+    let (sender, contact) =
+        channel::channel(Contact { boot_id: None, silent_since: None, leases: false });
     let ask = Arc::new(Notify::new());
     let post = Post { contact, ask };
     posts.insert(runner.clone(), post.clone());
@@ -103,7 +110,7 @@ async fn ask_on(
     contact: channel::Sender<Contact>,
     soon: Arc<Notify>,
 ) {
-    let mut was_up = None;
+    let (mut was_up, mut swept) = (None, None);
     while interested(&engine, &runner) {
         let up = ask_once(&engine, &runner, &contact).await;
         match up {
@@ -114,9 +121,12 @@ async fn ask_on(
             _ => {}
         }
         was_up = Some(contact.borrow().silent_since.is_none());
+        if was_up == Some(true) && contact.borrow().leases {
+            sweep(&engine, &runner, &mut swept).await;
+        }
         let pause = if was_up == Some(true) { EVERY } else { WHILE_DOWN };
         // Runners that were found together are not asked together for ever.
-        let pause = pause.mul_f64(rand::rng().random_range(0.9..1.1));
+        let pause = pause.mul_f64(0.9 + 0.2 * engine.world.fraction());
         tokio::select! {
             () = sleep(pause) => {}
             () = soon.notified() => sleep(WHILE_FULL).await,
@@ -139,17 +149,20 @@ async fn ask_once(
     runner: &RunnerName,
     contact: &channel::Sender<Contact>,
 ) -> Result<(), CallError> {
-    let client: &RunnerClient = &engine.client;
     let now = Instant::now();
-    let (answer, runner) = (client.health(runner).await, runner.clone());
-    match answer {
+    match engine.runners.health(runner).await {
         Ok(health) => {
+            let leases = health.features.iter().any(|feature| feature == LEASES);
             tell(contact, |now| {
                 now.boot_id = Some(health.boot_id);
                 now.silent_since = None;
+                now.leases = leases;
             });
             let health = Box::new(health);
-            engine.apply(Event::Up { runner, health });
+            engine.apply(Event::Up { runner: runner.clone(), health });
+            if leases {
+                renew(engine, runner).await;
+            }
             Ok(())
         }
         Err(error) => {
@@ -157,8 +170,52 @@ async fn ask_once(
                 contact.silent_since.get_or_insert(now);
             });
             let why = error.to_string();
-            engine.apply(Event::Down { runner, why });
+            engine.apply(Event::Down { runner: runner.clone(), why });
             Err(error)
+        }
+    }
+}
+
+/// Renews the leases of what a runner has: only after it has just answered, so that what was sent to
+/// a silent one is older than its silence; and only while nobody else can lead.
+async fn renew(engine: &Arc<Engine>, runner: &RunnerName) {
+    let Some(term) = engine.mandate() else { return };
+    let executions = engine.to_renew(term, runner);
+    if executions.is_empty() {
+        return;
+    }
+    let request = LeaseRequest {
+        cluster: term.cluster,
+        epoch: term.epoch.0,
+        lease: Seconds(engine.lease),
+        executions,
+    };
+    match engine.runners.renew(runner, &request).await {
+        Ok(Renewed::Yes(known)) => engine.unknown_at(term, runner, &known.unknown),
+        Ok(Renewed::Stale(why)) => {
+            tracing::warn!(%runner, why, "a runner refuses this term");
+            engine.doubt(term);
+        }
+        // Its health tells, or the next time.
+        Err(error) => tracing::debug!(%runner, %error, "leases were not renewed"),
+    }
+}
+
+/// Lets a runner forget, or end, executions that are nobody's any more, at the beginning of a term and
+/// now and then in it: what nobody acknowledges takes up its room. It forgets none of another
+/// cluster's.
+async fn sweep(engine: &Arc<Engine>, runner: &RunnerName, swept: &mut Option<(Term, Instant)>) {
+    let Some(term) = engine.mandate() else { return };
+    let due = swept.is_none_or(|(then, at)| then != term || at.elapsed() >= SWEEP);
+    if !due || engine.read(|scheduler| !scheduler.leads()) {
+        return;
+    }
+    let Ok(known) = engine.runners.known(runner).await else { return };
+    *swept = Some((term, Instant::now()));
+    for execution in engine.orphans(term, &known.executions) {
+        let deleted = engine.runners.delete(runner, execution, Some(term)).await;
+        if matches!(deleted, Ok(Deleted::Yes)) {
+            tracing::info!(%runner, execution_id = %execution, "a runner forgets what is nobody's any more");
         }
     }
 }

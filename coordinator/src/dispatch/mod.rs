@@ -5,13 +5,15 @@ pub(crate) mod attempt;
 mod client;
 mod discovery;
 mod health;
+mod link;
 mod release;
 mod stream;
 
-#[cfg(fuzzing)]
-pub(crate) use self::stream::{Line, read as read_line};
 pub(crate) use self::{
     client::RunnerClient,
     discovery::{Source, discover},
     health::{Fleet, watch},
+    link::RunnerLink,
 };
+#[cfg(fuzzing)]
+pub(crate) use self::{link::Line, stream::read as read_line};

@@ -6,7 +6,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 
-use super::client::CallError;
+use super::link::{CallError, Line, Lines, Reply};
 
 /// The most that one line can be for a job with these limits: each stream as text, where a control
 /// character takes six bytes, and as base64 beside it where it is not UTF-8; and room for the rest.
@@ -15,16 +15,8 @@ pub(crate) fn max_line(limits: &Limits) -> usize {
     output.saturating_mul(2 * 8).saturating_add(1 << 20)
 }
 
-/// What a line said. Others than these are for live readers, and there are none yet.
-#[derive(Debug)]
-pub(crate) enum Line {
-    Started(Timestamp),
-    Result(Box<Outcome>),
-    Other,
-}
-
 /// The lines of a body.
-pub(crate) struct Lines {
+pub(crate) struct BodyLines {
     body: Incoming,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no newline.
@@ -32,13 +24,12 @@ pub(crate) struct Lines {
     max: usize,
 }
 
-impl Lines {
+impl BodyLines {
     pub(crate) fn new(body: Incoming, max: usize) -> Self {
         Self { body, buffer: BytesMut::new(), searched: 0, max }
     }
 
-    /// The next line; `None` at the end. Nothing is lost when the future is dropped.
-    pub(crate) async fn next(&mut self) -> Result<Option<Line>, CallError> {
+    async fn line(&mut self) -> Result<Option<Line>, CallError> {
         loop {
             if let Some(end) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
                 let line = self.buffer.split_to(self.searched + end + 1);
@@ -61,6 +52,12 @@ impl Lines {
                 }
             }
         }
+    }
+}
+
+impl Lines for BodyLines {
+    fn next(&mut self) -> Reply<'_, Option<Line>> {
+        Box::pin(self.line())
     }
 }
 

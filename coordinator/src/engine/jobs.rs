@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloister_api::{Job, JobRequest, Kind, Problem, Status, Timestamp};
+use cloister_api::{Job, JobRequest, Kind, Problem, Status};
 use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
 
-use super::{Engine, watch::overlay};
+use super::{Engine, Term};
 use crate::{
-    scheduler::{Event, Facts, Live, Needs},
+    scheduler::{Event, Facts, Needs},
     store::{Key, StoreError, Submitted},
 };
 
@@ -65,51 +65,60 @@ impl Engine {
         if !faults.is_empty() {
             return Err(Problem::invalid(faults));
         }
-        let job = Job::new(Uuid::now_v7(), Timestamp::now(), request);
+        let job = Job::new(self.world.job_id(), self.now(), request);
         let facts = Facts::of(&job, None);
-        self.reserve(&facts)?;
-        match self.store.submit(job.clone(), key).await {
-            Ok(Submitted::New) => {
-                let live = self.queue_up(facts);
+        let term = self.reserve(&facts)?;
+        let epoch = term.map(|term| term.epoch);
+        let submitted = self.store.submit(job.clone(), key, epoch).await;
+        if let (Some(term), Ok(Submitted::New { taken: true })) = (term, &submitted) {
+            self.apply_in(term, Event::Submitted(facts));
+        } else if let Some(term) = term {
+            self.release(term, job.job_id);
+        }
+        match submitted {
+            Ok(Submitted::New { .. }) => {
                 self.metrics.submitted();
                 tracing::info!(job_id = %job.job_id, priority = job.request.priority, "job accepted");
-                let job = overlay(job, live);
+                let job = self.as_it_stands(job);
                 Ok(Accepted { job, new: true })
             }
-            Ok(Submitted::Same(id)) => {
-                self.state().scheduler.release(job.job_id);
-                self.made_before(id).await
-            }
-            Ok(Submitted::Other) => {
-                self.state().scheduler.release(job.job_id);
-                Err(other_request())
-            }
+            Ok(Submitted::Same(id)) => self.made_before(id).await,
+            Ok(Submitted::Other) => Err(other_request()),
             Err(error) => {
-                self.state().scheduler.release(job.job_id);
                 self.store_failed(&error);
                 Err(store_problem(&error))
             }
         }
     }
 
-    fn queue_up(self: &Arc<Self>, facts: Facts) -> Option<Live> {
-        let mut state = self.state();
-        let id = facts.id;
-        self.apply_within(&mut state, Event::Submitted(facts));
-        state.scheduler.live(id)
-    }
-
-    fn reserve(&self, facts: &Facts) -> Result<(), Problem> {
+    /// Promises a place in the queue: in the scheduler's, where this process leads; the answer is its
+    /// term then. Else the leader finds the job in the inbox, and the queue's length is what the store
+    /// lately said.
+    fn reserve(&self, facts: &Facts) -> Result<Option<Term>, Problem> {
         let mut state = self.state();
         if state.scheduler.is_draining() {
             return Err(draining());
         }
-        if state.scheduler.reserve(facts) {
-            return Ok(());
+        let term = Self::leading(&state);
+        let (room, waiting) = if term.is_some() {
+            (state.scheduler.reserve(facts), state.scheduler.pending())
+        } else {
+            let waiting = self.figures().pending;
+            (waiting < self.max_queue, waiting)
+        };
+        if room {
+            return Ok(term);
         }
-        let detail =
-            format!("the queue is full: {} jobs wait; try again later", state.scheduler.pending());
+        let detail = format!("the queue is full: {waiting} jobs wait; try again later");
         Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
+    }
+
+    /// What was reserved in a term is not needed.
+    fn release(&self, term: Term, job: Uuid) {
+        let mut state = self.state();
+        if state.is_in(term) {
+            state.scheduler.release(job);
+        }
     }
 
     /// The job that a key made before, if any. The store decides again when it writes; this is so
@@ -144,24 +153,28 @@ impl Engine {
 
     async fn call_off(self: &Arc<Self>, id: Uuid) -> Result<Option<CalledOff>, Problem> {
         let failed = |error: StoreError| store_problem(&error);
-        let (mut end, known) = self.end_of(id);
-        let at_a_runner = {
+        let mut end = self.end_of(id);
+        let (term, live) = {
             let mut state = self.state();
-            match state.scheduler.live(id) {
-                Some(live) if live.waits => {
-                    self.apply_within(&mut state, Event::Cancel { job: id });
-                    None
-                }
-                live => live,
+            let (term, live) = (Self::leading(&state), state.scheduler.live(id));
+            if live.as_ref().is_some_and(|live| live.waits) {
+                self.apply_within(&mut state, Event::Cancel { job: id });
             }
+            (term, live)
         };
-        if let Some(live) = at_a_runner {
+        let Some(live) = live else {
+            return self.call_off_elsewhere(term, id).await;
+        };
+        if !live.waits {
             // Written first: what was promised holds across a crash.
-            if let Err(error) = self.store.request_cancel(id).await {
+            let ours = self.store.request_cancel(id, term.map(|term| term.epoch)).await;
+            let ours = ours.map_err(|error| {
                 self.store_failed(&error);
-                return Err(store_problem(&error));
+                store_problem(&error)
+            })?;
+            if let Some(term) = term.filter(|_| ours) {
+                self.apply_in(term, Event::Cancel { job: id });
             }
-            self.apply(Event::Cancel { job: id });
             let runner = live.out.as_ref().map(|(runner, _)| &**runner);
             tracing::info!(job_id = %id, attempt = live.attempt, runner, "job is being cancelled");
             let started = live.out.is_some_and(|(_, started_at)| started_at.is_some());
@@ -170,10 +183,8 @@ impl Engine {
                 return Ok(job.map(|job| CalledOff { job, ran: true }));
             }
         }
-        if known {
-            // It ends at once unless its command just starts, or the store fails.
-            let _ = timeout(HANDING_OVER, end.changed()).await;
-        }
+        // It ends at once unless its command just starts, or the store fails.
+        let _ = timeout(HANDING_OVER, end.changed()).await;
         let job = self.view(id).await.map_err(failed)?;
         match (&job, self.store_failure()) {
             (Some(job), Some(why)) if job.status == Status::Pending => {
@@ -182,6 +193,38 @@ impl Engine {
             }
             _ => Ok(job.map(|job| CalledOff { job, ran: false })),
         }
+    }
+
+    /// A job that this process does not schedule: it has ended, or the leader is told by the store.
+    async fn call_off_elsewhere(
+        self: &Arc<Self>,
+        term: Option<Term>,
+        id: Uuid,
+    ) -> Result<Option<CalledOff>, Problem> {
+        let failed = |error: StoreError| {
+            self.store_failed(&error);
+            store_problem(&error)
+        };
+        let mut end = self.end_of(id);
+        let Some(job) = self.store.get(id).await.map_err(failed)? else {
+            return Ok(None);
+        };
+        if job.status.ended() {
+            return Ok(Some(CalledOff { job, ran: false }));
+        }
+        let epoch = term.map(|term| term.epoch);
+        if self.store.request_cancel(id, epoch).await.map_err(failed)?
+            && let Some(term) = term
+        {
+            self.apply_in(term, Event::Cancel { job: id });
+        }
+        tracing::info!(job_id = %id, "the leader is told to cancel a job");
+        let ran = job.status == Status::Running;
+        if !ran {
+            let _ = timeout(HANDING_OVER, end.changed()).await;
+        }
+        let job = self.view(id).await.map_err(failed)?;
+        Ok(job.map(|job| CalledOff { job, ran }))
     }
 }
 

@@ -1,58 +1,89 @@
 //! The engine: carries out what the scheduler decides, and tells it what came of it.
 //!
 //! All state is in one place, behind one lock that is held for the time of a decision and never
-//! across an await: the scheduler, and who waits for which job. What is durable is written before it
-//! is acknowledged: a job before `201`, a claim before a runner is asked, an end before anybody is
-//! told of it. Work that must not stop half-way when a client goes away runs in tasks of the
-//! engine's own, which end with it.
+//! across an await: the scheduler, who waits for which job, and the present term, if this process
+//! leads (`term`, `election`). What is durable is written before it is acknowledged: a job before
+//! `201`, a claim before a runner is asked, an end before anybody is told of it (`storing`). Work
+//! that must not stop half-way when a client goes away runs in tasks of the engine's own, which end
+//! with it; work that only a leader may do ends with its term.
 
+mod election;
 mod jobs;
-mod recover;
+mod storing;
+mod term;
+mod upkeep;
 mod watch;
 
 pub(crate) use self::{
     jobs::{store_problem, unknown_job},
+    term::{Hold, Term},
     watch::start,
 };
 
 use std::{
     collections::{BTreeMap, HashMap},
     future::Future,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
-use cloister_api::{Job, Outcome, Reason, RunnerState, Status, Timestamp};
+use cloister_api::{Job, Outcome, Reason, RunnerState, Status};
 use tokio::{
     sync::{Notify, watch as channel},
     task::JoinSet,
-    time::sleep,
 };
 use uuid::Uuid;
 
+use self::term::Held;
 use crate::{
     Config,
-    dispatch::{Fleet, RunnerClient, attempt},
+    dispatch::{Fleet, RunnerLink, attempt},
     metrics::Metrics,
     scheduler::{Action, Event, RunnerName, RunnerView, Scheduler},
-    store::{Answer, Keep, Store, StoreError},
+    store::{Candidate, Figures, Keep, Leadership, Orders, Store},
+    world::World,
 };
 
 /// How often the store is tried while it takes no writes.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often ended jobs are looked through for those that are kept no longer.
-const EXPIRE: Duration = Duration::from_secs(10);
+/// How often a leader looks for what others took in, should nothing tell it.
+const POLL: Duration = Duration::from_secs(1);
+
+/// What the engine works with.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) runners: Arc<dyn RunnerLink>,
+    pub(crate) world: Arc<dyn World>,
+    /// For a person: where this coordinator is reached.
+    pub(crate) name: String,
+}
 
 /// See the module.
 pub(crate) struct Engine {
     state: Mutex<State>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) client: RunnerClient,
+    pub(crate) runners: Arc<dyn RunnerLink>,
+    pub(crate) world: Arc<dyn World>,
     pub(crate) metrics: Metrics,
     pub(crate) fleet: Fleet,
-    pub(crate) runner_grace: Duration,
+    /// For how long a runner goes on with a job without hearing of a coordinator.
+    pub(crate) lease: Duration,
     pub(crate) max_queue: usize,
     keep: Keep,
+    /// This process, as a leader.
+    me: Candidate,
+    leader: channel::Sender<Option<Leadership>>,
+    /// Told when it should be asked at once who leads.
+    elect: Notify,
+    /// Changes with each confirmation of the leader's lease.
+    validity: channel::Sender<()>,
+    /// Does not stand as a leader any more.
+    retired: channel::Sender<bool>,
+    /// Told when the store may have what is not known here.
+    rescan: Notify,
+    /// Terms that this process began.
+    pub(crate) terms: AtomicU64,
+    figures: channel::Sender<Figures>,
     /// Told when the next tick may be due earlier.
     due: Notify,
     /// Jobs that runners have, or whose end is being recorded.
@@ -68,33 +99,50 @@ pub(crate) struct Engine {
 
 struct State {
     scheduler: Scheduler,
+    /// The present term, if this process leads.
+    held: Option<Held>,
     /// Who waits for a job's end. Dropping the sender tells them.
     ends: HashMap<Uuid, channel::Sender<()>>,
     /// Set for an attempt that should end.
     stops: HashMap<Uuid, channel::Sender<bool>>,
     /// Names of runners that can't be resolved, and why.
     names: BTreeMap<String, String>,
+    /// What operators have ordered, as last read.
+    orders: Orders,
 }
 
 impl Engine {
-    pub(crate) fn new(
-        config: &Config,
-        store: Arc<dyn Store>,
-    ) -> Result<Arc<Self>, prometheus::Error> {
+    pub(crate) fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, prometheus::Error> {
+        let Parts { store, runners, world, name } = parts;
         Ok(Arc::new(Self {
             state: Mutex::new(State {
                 scheduler: Scheduler::new(config.max_queue),
+                held: None,
                 ends: HashMap::new(),
                 stops: HashMap::new(),
                 names: BTreeMap::new(),
+                orders: Orders::default(),
             }),
             store,
-            client: RunnerClient::new(config.runner_token.as_ref()),
+            runners,
+            me: Candidate { id: world.id(), name },
+            world,
             metrics: Metrics::new()?,
             fleet: Fleet::default(),
-            runner_grace: config.runner_grace,
+            lease: config.lease,
             max_queue: config.max_queue,
-            keep: Keep { time: config.keep_time, number: config.keep_number },
+            keep: Keep {
+                time: config.keep_time,
+                number: config.keep_number,
+                size: config.keep_size.0,
+            },
+            leader: channel::Sender::new(None),
+            elect: Notify::new(),
+            validity: channel::Sender::new(()),
+            retired: channel::Sender::new(false),
+            rescan: Notify::new(),
+            terms: AtomicU64::new(0),
+            figures: channel::Sender::new(Figures::default()),
             due: Notify::new(),
             busy: channel::Sender::new(0),
             untold: channel::Sender::new(0),
@@ -113,8 +161,22 @@ impl Engine {
         }
     }
 
+    /// Everything that goes on by itself.
+    pub(crate) fn start(self: &Arc<Self>) {
+        self.spawn(Arc::clone(self).campaign());
+        self.spawn(Arc::clone(self).tick());
+        self.spawn(Arc::clone(self).expire());
+        self.spawn(Arc::clone(self).look());
+        self.spawn(Arc::clone(self).watch_ends());
+    }
+
     /// Ends all tasks, and with them every use of the store.
-    pub(crate) async fn close(&self) {
+    pub(crate) async fn close(self: &Arc<Self>) {
+        let term = self.state().held.take();
+        if let Some(mut held) = term {
+            held.tasks.shutdown().await;
+            self.resign(held.term).await;
+        }
         let tasks = lock(&self.tasks).take();
         if let Some(mut tasks) = tasks {
             tasks.shutdown().await;
@@ -140,13 +202,16 @@ impl Engine {
     fn apply_within(self: &Arc<Self>, state: &mut State, event: Event) -> Option<Action> {
         let mut own = None;
         let due = state.scheduler.next_due();
-        for action in state.scheduler.apply(event, Timestamp::now()) {
+        for action in state.scheduler.apply(event, self.world.now()) {
+            // Without a term the scheduler has no jobs, and so nothing to do with any.
+            let Some(term) = state.term() else { break };
             match action {
                 Action::Dispatch { job, attempt, runner } => {
                     let (stop, stopped) = channel::channel(false);
                     state.stops.insert(job, stop);
                     let engine = Arc::clone(self);
-                    self.spawn(attempt::fresh(engine, job, attempt, runner, stopped));
+                    let fresh = attempt::fresh(engine, term, job, attempt, runner, stopped);
+                    Self::spawn_within(state, term, fresh);
                 }
                 Action::Stop { job } => {
                     if let Some(stop) = state.stops.get(&job) {
@@ -155,7 +220,7 @@ impl Engine {
                 }
                 Action::Withdraw { job } => {
                     state.stops.remove(&job);
-                    self.spawn(Arc::clone(self).withdraw(job));
+                    Self::spawn_within(state, term, Arc::clone(self).withdraw(term, job));
                 }
                 Action::Finish { job } | Action::Retry { job, .. } => {
                     state.stops.remove(&job);
@@ -166,14 +231,21 @@ impl Engine {
         if state.scheduler.next_due() != due {
             self.due.notify_one();
         }
-        let busy = state.scheduler.len() - state.scheduler.pending();
-        self.busy.send_if_modified(|now| std::mem::replace(now, busy) != busy);
+        self.count_busy(state);
         own
     }
 
+    fn count_busy(&self, state: &State) {
+        let busy = state.scheduler.len() - state.scheduler.pending();
+        self.busy.send_if_modified(|now| std::mem::replace(now, busy) != busy);
+    }
+
     /// What was to be recorded of a job is durable: those who wait for its end are told, if it is.
-    pub(crate) fn recorded(self: &Arc<Self>, job: Uuid) {
+    pub(crate) fn recorded(self: &Arc<Self>, term: Term, job: Uuid) {
         let mut state = self.state();
+        if !state.is_in(term) {
+            return;
+        }
         self.apply_within(&mut state, Event::Recorded { job });
         if state.scheduler.live(job).is_none() {
             state.ends.remove(&job);
@@ -181,13 +253,13 @@ impl Engine {
     }
 
     /// Records a job that no runner has as cancelled.
-    async fn withdraw(self: Arc<Self>, id: Uuid) {
-        if let Some(mut job) = self.fetch(id).await {
+    async fn withdraw(self: Arc<Self>, term: Term, id: Uuid) {
+        if let Some(mut job) = self.fetch(term, id).await {
             job.finish(cancelled_before_start(&job));
-            self.persist(|| self.store.finish(job.clone())).await;
+            self.persist(term, || self.store.finish(term.epoch, job.clone())).await;
             self.ended(&job, None);
         }
-        self.recorded(id);
+        self.recorded(term, id);
     }
 
     /// Counts and logs the end of a job, which is recorded; `execution` is what its runner knew it by.
@@ -205,73 +277,6 @@ impl Engine {
         );
     }
 
-    /// Does something with the store until it succeeds: what has happened can't be refused, only be
-    /// recorded later. Nothing new is dispatched meanwhile, so that what waits here is bounded by
-    /// the runners' slots.
-    pub(crate) async fn persist<'a, T>(
-        self: &'a Arc<Self>,
-        doing: impl Fn() -> Answer<'a, T>,
-    ) -> T {
-        loop {
-            match doing().await {
-                Ok(done) => return done,
-                Err(error) => {
-                    self.store_failed(&error);
-                    let mut failure = self.store_failure.subscribe();
-                    // The sender is the engine's own, and lives as long.
-                    let _ = failure.wait_for(Option::is_none).await;
-                }
-            }
-        }
-    }
-
-    /// A job from the store, as soon as the store can be read; `None` where there is none that can.
-    pub(crate) async fn fetch(self: &Arc<Self>, id: Uuid) -> Option<Job> {
-        self.persist(|| {
-            Box::pin(async move {
-                match self.store.get(id).await {
-                    Err(error @ StoreError::Record { .. }) => {
-                        tracing::error!(job_id = %id, %error, "a job's record is left as it is");
-                        Ok(None)
-                    }
-                    answer => answer,
-                }
-            })
-        })
-        .await
-    }
-
-    /// The store failed: nothing is dispatched until a probe succeeds.
-    pub(crate) fn store_failed(self: &Arc<Self>, error: &StoreError) {
-        let why = error.to_string();
-        let first = self.store_failure.send_replace(Some(why.clone())).is_none();
-        self.apply(Event::StoreFailed(why));
-        if first {
-            tracing::error!(%error, "the store failed; nothing is dispatched until it is back");
-            self.spawn(Arc::clone(self).probe());
-        }
-    }
-
-    async fn probe(self: Arc<Self>) {
-        loop {
-            sleep(PROBE).await;
-            match self.store.probe().await {
-                Ok(()) => break,
-                Err(error) => {
-                    self.store_failure.send_replace(Some(error.to_string()));
-                }
-            }
-        }
-        tracing::info!("the store is back");
-        self.store_failure.send_replace(None);
-        self.apply(Event::StoreBack);
-    }
-
-    /// Why the store takes no writes, if so.
-    pub(crate) fn store_failure(&self) -> Option<String> {
-        self.store_failure.borrow().clone()
-    }
-
     /// A name of runners can't be resolved, for this reason, or can again.
     pub(crate) fn name_failed(&self, name: &str, why: Option<String>) {
         let mut state = self.state();
@@ -285,6 +290,7 @@ impl Engine {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
         let state = self.state();
+        problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());
         let mut runners = state.scheduler.runners();
         runners.retain(|runner| runner.listed);
@@ -301,6 +307,10 @@ impl Engine {
             }
             problems.extend(runner.trouble);
         }
+        drop(state);
+        if self.leader().is_none() {
+            problems.push("no coordinator leads yet".into());
+        }
         problems
     }
 
@@ -314,9 +324,13 @@ impl Engine {
         self.read(|scheduler| scheduler.knows(runner))
     }
 
-    /// Nothing more is dispatched and submissions are refused from now on.
-    pub(crate) fn drain(self: &Arc<Self>) {
+    /// Nothing more is dispatched and submissions are refused from now on. Where another coordinator
+    /// could lead it is let, at once: it goes on with all that runs.
+    pub(crate) async fn drain(self: &Arc<Self>) {
         self.apply(Event::Drain);
+        if self.leader().is_some_and(|found| found.others > 0) {
+            self.retire().await;
+        }
     }
 
     /// Returns when no runner has a job, no end waits to be recorded, and runners were told of those
@@ -332,34 +346,6 @@ impl Engine {
     pub(crate) fn to_tell(self: &Arc<Self>) -> ToTell {
         self.untold.send_modify(|count| *count += 1);
         ToTell(Arc::clone(self))
-    }
-
-    /// Ticks the scheduler when it is due.
-    pub(crate) async fn tick(self: Arc<Self>) {
-        loop {
-            let due = self.read(Scheduler::next_due);
-            let left = due.map(|due| due.since_ms(Timestamp::now()).max(0).unsigned_abs());
-            tokio::select! {
-                () = self.due.notified() => {}
-                () = sleep(Duration::from_millis(left.unwrap_or_default())), if left.is_some() => {
-                    self.apply(Event::Tick);
-                }
-            }
-        }
-    }
-
-    /// Removes ended jobs that are kept no longer.
-    pub(crate) async fn expire(self: Arc<Self>) {
-        loop {
-            match self.store.expire(self.keep, Timestamp::now()).await {
-                Ok(0) => sleep(EXPIRE).await,
-                Ok(count) => tracing::debug!(count, "removed ended jobs"),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot remove ended jobs");
-                    sleep(EXPIRE).await;
-                }
-            }
-        }
     }
 }
 

@@ -17,36 +17,66 @@ impl Engine {
     /// A job as it is now.
     pub(crate) async fn view(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         // In this order: a job that is over here is over in the store.
-        let live = self.read(|scheduler| scheduler.live(id));
+        let (live, leads) = self.stand(id);
         let job = self.store.get(id).await?;
-        Ok(job.map(|job| overlay(job, live)))
+        Ok(job.map(|job| if leads { overlay(job, live) } else { self.elsewhere(job) }))
+    }
+
+    /// A job that was just read or made, as it is now.
+    pub(super) fn as_it_stands(&self, job: Job) -> Job {
+        let (live, leads) = self.stand(job.job_id);
+        if leads { overlay(job, live) } else { self.elsewhere(job) }
+    }
+
+    /// How a job stands here, and whether this is where it would.
+    fn stand(&self, id: Uuid) -> (Option<Live>, bool) {
+        let state = self.state();
+        (state.scheduler.live(id), Self::leading(&state).is_some())
+    }
+
+    /// A job that another coordinator schedules.
+    fn elsewhere(&self, mut job: Job) -> Job {
+        if job.status == Status::Pending {
+            job.pending_reason = Some(match self.leader() {
+                Some(found) if found.leader.id == self.me.id => {
+                    "this coordinator takes up what the one before it had".into()
+                }
+                Some(found) => format!(
+                    "waits; the coordinator {} schedules, and can tell for what",
+                    found.leader.name
+                ),
+                None => "no coordinator leads yet".into(),
+            });
+        }
+        job
     }
 
     /// A job as it is when it has ended, or after `wait`.
     pub(crate) async fn wait(&self, id: Uuid, wait: Duration) -> Result<Option<Job>, StoreError> {
-        let (mut end, known) = self.end_of(id);
-        if known {
-            let mut closing = self.closing.subscribe();
-            let either = async {
-                tokio::select! {
-                    _ = end.changed() => {}
-                    _ = closing.wait_for(|closing| *closing) => {}
-                }
-            };
-            let _ = timeout(wait, either).await;
+        let mut end = self.end_of(id);
+        if self.read(|scheduler| scheduler.live(id).is_none()) {
+            // It is over, or another coordinator's.
+            let job = self.view(id).await?;
+            if job.as_ref().is_none_or(|job| job.status.ended()) {
+                return Ok(job);
+            }
         }
+        let mut closing = self.closing.subscribe();
+        let either = async {
+            tokio::select! {
+                _ = end.changed() => {}
+                _ = closing.wait_for(|closing| *closing) => {}
+            }
+        };
+        let _ = timeout(wait, either).await;
         self.view(id).await
     }
 
-    /// Closes when the job's end is recorded, or at once when there is no job that has not ended,
-    /// which is told beside. Under one lock with the scheduler: an end can't slip through.
-    pub(super) fn end_of(&self, id: Uuid) -> (channel::Receiver<()>, bool) {
+    /// Closes when the job's end is recorded. Whoever asks looks afterwards whether it is over
+    /// already, and so can miss no end.
+    pub(super) fn end_of(&self, id: Uuid) -> channel::Receiver<()> {
         let mut state = self.state();
-        if state.scheduler.live(id).is_none() {
-            return (channel::channel(()).1, false);
-        }
-        let end = state.ends.entry(id).or_insert_with(|| channel::Sender::new(()));
-        (end.subscribe(), true)
+        state.ends.entry(id).or_insert_with(|| channel::Sender::new(())).subscribe()
     }
 
     /// Those who wait are answered now.
@@ -60,11 +90,7 @@ impl Engine {
         let status = query.status;
         let page = self.store.list(query).await?;
         let last = page.jobs.last().map(|job| job.job_id);
-        let state = self.state();
-        let jobs = page.jobs.into_iter().map(|job| {
-            let live = state.scheduler.live(job.job_id);
-            overlay(job, live)
-        });
+        let jobs = page.jobs.into_iter().map(|job| self.as_it_stands(job));
         Ok(Listed {
             next: last.filter(|_| page.more),
             jobs: jobs.filter(|job| status.is_none_or(|status| status == job.status)).collect(),
@@ -90,7 +116,7 @@ pub(super) fn overlay(mut job: Job, live: Option<Live>) -> Job {
             }
             job.pending_reason = live.pending_reason;
         }
-        // It moved on while it was read.
+        // It moved on while it was read, or another coordinator took it in this moment.
         _ => job.pending_reason = Some("its state is just changing".into()),
     }
     job

@@ -2,6 +2,7 @@
 //! between is the engine's.
 
 mod jobs;
+mod operate;
 mod ops;
 mod page;
 
@@ -13,7 +14,10 @@ pub(crate) use self::{
 
 use std::sync::Arc;
 
-use axum::{Router, routing::get};
+use axum::{
+    Router,
+    routing::{get, post},
+};
 use cloister_api::Bounds;
 use cloister_web::{BodyReader, Guard, with_fallbacks};
 
@@ -33,6 +37,10 @@ pub(crate) fn router(app: App, guard: Guard) -> Router {
         .route("/jobs", get(jobs::list).post(jobs::submit))
         .route("/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/runners", get(ops::runners))
+        .route("/runners/drain", post(operate::drain))
+        .route("/runners/resume", post(operate::resume_runner))
+        .route("/pause", post(operate::pause))
+        .route("/resume", post(operate::resume))
         .route("/metrics", get(ops::metrics))
         .route("/health", get(ops::health))
         .route("/ready", get(ops::ready));

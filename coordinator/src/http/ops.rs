@@ -1,13 +1,18 @@
 //! What operators and their machines ask.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use axum::{Json, extract::State, response::Response};
-use cloister_api::{Kind, Problem, RunnerHealth};
+use cloister_api::{Kind, Problem, RunnerInfo, RunnerList};
 use cloister_web::{Params, Rejection};
 use http::Uri;
 use serde::Serialize;
 
 use super::App;
-use crate::scheduler::{RunnerView, Scheduler};
+use crate::{
+    metrics::Standing,
+    scheduler::{RunnerView, Scheduler},
+};
 
 /// `GET /health`: 200 as long as the process works, with what is wrong.
 #[derive(Serialize)]
@@ -16,6 +21,14 @@ pub(super) struct Health {
     status: &'static str,
     version: &'static str,
     draining: bool,
+    /// Whether this one schedules, of the coordinators that share the store.
+    leads: bool,
+    /// Which one does, by its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leader: Option<String>,
+    /// Why nothing is dispatched, if an operator ordered that, or the store is a restored copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<String>,
     store: &'static str,
     queue: Queue,
     runners: Count,
@@ -36,45 +49,20 @@ struct Count {
     up: usize,
 }
 
-/// `GET /runners`
-#[derive(Serialize)]
-pub(super) struct Runners {
-    runners: Vec<Runner>,
-}
-
-#[derive(Serialize)]
-struct Runner {
-    url: String,
-    /// Whether it answers.
-    up: bool,
-    /// Whether it is still listed; one that is not finishes what it has.
-    listed: bool,
-    /// Attempts that it has from here.
-    running: usize,
-    /// Why it gets nothing now.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trouble: Option<String>,
-    /// Cells that it could not make, since this process knows it.
-    failed_cells: u64,
-    /// The same since it last made one.
-    failed_cells_in_a_row: u64,
-    /// Its last report.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health: Option<RunnerHealth>,
-}
-
-impl From<RunnerView> for Runner {
-    fn from(view: RunnerView) -> Self {
-        Self {
-            url: view.name.to_string(),
-            up: view.up,
-            listed: view.listed,
-            running: view.out,
-            trouble: view.trouble,
-            failed_cells: view.failed_cells,
-            failed_cells_in_a_row: view.failed_in_a_row,
-            health: view.health,
-        }
+/// A runner as it is told.
+pub(super) fn info(view: RunnerView) -> RunnerInfo {
+    RunnerInfo {
+        url: view.name.to_string(),
+        up: view.up,
+        listed: view.listed,
+        running: view.out,
+        drained: view.drained,
+        breaker: view.breaker.as_str().into(),
+        opens_until: view.opens_until,
+        trouble: view.trouble,
+        failed_cells: view.failed_cells,
+        failed_cells_in_a_row: view.failed_in_a_row,
+        health: view.health,
     }
 }
 
@@ -88,6 +76,9 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
         status: if problems.is_empty() { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
         draining: engine.read(Scheduler::is_draining),
+        leads: engine.read(Scheduler::leads),
+        leader: engine.leader().map(|found| found.leader.name),
+        paused: engine.paused(),
         store: if engine.store_failure().is_none() { "ok" } else { "failed" },
         queue: Queue { pending, running, max: engine.max_queue },
         runners: Count {
@@ -114,17 +105,30 @@ pub(super) async fn ready(
     Ok(Json(serde_json::json!({"status": "ready"})))
 }
 
-pub(super) async fn runners(State(app): State<App>, uri: Uri) -> Result<Json<Runners>, Rejection> {
+/// `GET /runners`
+pub(super) async fn runners(
+    State(app): State<App>,
+    uri: Uri,
+) -> Result<Json<RunnerList>, Rejection> {
     Params::read(&uri, &[])?;
-    let runners = app.engine.runners().into_iter().map(Runner::from);
-    Ok(Json(Runners { runners: runners.collect() }))
+    let runners = app.engine.runners().into_iter().map(info).collect();
+    Ok(Json(RunnerList { runners }))
 }
 
+/// `GET /metrics`
 pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
     let engine = &app.engine;
-    let (pending, running) = engine.read(|s| (s.pending(), s.out()));
-    let store_up = engine.store_failure().is_none();
-    let runners = engine.runners();
-    Ok(engine.metrics.text(pending, running, store_up, &runners))
+    let (pending, running, leads) = engine.read(|s| (s.pending(), s.out(), s.leads()));
+    Ok(engine.metrics.text(&Standing {
+        pending,
+        running,
+        store_up: engine.store_failure().is_none(),
+        store_size: engine.figures().size,
+        leads,
+        epoch: engine.leader().map_or(0, |leadership| leadership.epoch.0),
+        terms: engine.terms.load(Relaxed),
+        paused: engine.paused().is_some(),
+        runners: &engine.runners(),
+    }))
 }

@@ -8,10 +8,18 @@ use super::job::{Facts, RunnerName};
 /// Something happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
-    /// A job was committed to the store (for the first time, or read back after a restart); it
-    /// takes the place that was reserved for it, if any.
+    /// This process leads, and knows all jobs that have not ended: it dispatches from now on. It is told
+    /// of those jobs before, so that the slots of runners are known and the first one is the first.
+    Lead,
+    /// It leads no more: all jobs are another's. What is known of the runners stays. Nothing that the
+    /// store said in a term that is over may come as `Submitted` or `Resumed` later.
+    Depose,
+    /// A job was committed to the store (for the first time, or read back by a new leader); it
+    /// takes the place that was reserved for it, if any. Ignored where the job is known already: a new
+    /// leader may hear of it twice.
     Submitted(Facts),
-    /// After a restart: a runner was given this attempt, and may have it still.
+    /// For a new leader: a runner was given this attempt, and may have it still. Ignored as
+    /// `Submitted` is.
     Resumed {
         /// The job.
         facts: Facts,
@@ -33,24 +41,42 @@ pub(crate) enum Event {
         /// What it said.
         health: Box<RunnerHealth>,
     },
-    /// It did not answer.
+    /// It did not answer for its health, or could not be reached by somebody who would give it an
+    /// attempt: nothing is given to it until it is `Up`.
     Down {
         /// Which.
         runner: RunnerName,
         /// Why, for a person.
         why: String,
     },
-    /// It answered that it takes nothing now, although it seemed to have room.
+    /// It answers, but failed somebody who would give it an attempt: it made no sense, or will have
+    /// none of us. It counts for its breaker; the attempt itself is told of by `Returned` or `Ended`.
+    Failed {
+        /// Which.
+        runner: RunnerName,
+        /// Why, for a person.
+        why: String,
+        /// Between 0 and 1, for how long it rests.
+        jitter: f64,
+    },
+    /// It said that its slots are taken, although it seemed to have room.
     Held {
         /// Which.
         runner: RunnerName,
-        /// For how long at most.
+        /// It gets nothing until then at most: a report of a free slot, or the end of an attempt
+        /// there, ends it earlier.
         until: Timestamp,
-        /// Whether a report of a free slot ends it earlier.
-        busy: bool,
-        /// Why, for a person.
-        why: String,
     },
+    /// An operator drains it: it finishes what it has and gets nothing new, also where it is listed
+    /// only later; or it is to get work again.
+    Drained {
+        /// Which.
+        runner: RunnerName,
+        /// Whether it drains.
+        drained: bool,
+    },
+    /// An operator wants nothing to be dispatched, for this reason; or wants it again.
+    Paused(Option<String>),
     /// The command of the present attempt was executed.
     Started {
         /// Which job.
@@ -75,7 +101,7 @@ pub(crate) enum Event {
         attempt: u32,
         /// Why it failed, if it did.
         reason: Option<Reason>,
-        /// Between 0 and 1, for the back-off.
+        /// Between 0 and 1, for the back-off, and for how long its runner rests.
         jitter: f64,
     },
     /// What an action told to record is durable now.

@@ -13,18 +13,29 @@
 //! hold up those behind it (see [`queue`]). Among the runners with room that could hold the job, the
 //! one that was given something the longest time ago is next: round robin that does not mind
 //! runners coming and going. A runner whose slots are taken by others says so with `503`; it is then
-//! left alone until its health shows a free one.
+//! left alone until its health shows a free one. One that fails again and again rests (see
+//! [`breaker`]).
+//!
+//! Of several coordinators one leads. Only then does a scheduler dispatch and know jobs; what
+//! it knows of the runners it keeps up all the same, so that a new leader starts warm. See [`term`].
+//!
+//! Time is the wall clock's, since it is told to others and outlives the process; so it may be set
+//! back. See [`clock`].
 //!
 //! Seams: leases and epochs belong to the engine's record of an attempt; fair share between tenants
-//! goes between priority and age, into the order of the [`queue`]; a breaker is one more reason for
-//! which a [`runner`] takes no work.
+//! goes between priority and age, into the order of the [`queue`].
 
+mod breaker;
+mod clock;
+mod course;
+mod drained;
 mod event;
 mod job;
 mod place;
 mod queue;
 mod retry;
 mod runner;
+mod term;
 mod why;
 
 #[cfg(test)]
@@ -32,23 +43,27 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use cloister_api::{Reason, Timestamp};
+use cloister_api::Timestamp;
 use uuid::Uuid;
 
 pub(crate) use self::{
+    breaker::BreakerState,
     event::{Action, Event},
     job::{Facts, Needs, RunnerName},
     why::{Live, RunnerView},
 };
 use self::{
+    breaker::Failure,
+    drained::Drained,
     job::{Entry, Out, Stage},
     queue::Queue,
-    runner::{Hold, Link, Runner},
+    runner::Runner,
 };
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Scheduler {
+    leading: bool,
     max_queue: usize,
     /// Jobs that are being committed.
     storing: usize,
@@ -57,14 +72,21 @@ pub(crate) struct Scheduler {
     delayed: BTreeSet<(Timestamp, Uuid)>,
     runners: BTreeMap<RunnerName, Runner>,
     turns: u64,
+    /// Runners that an operator drains, listed or not.
+    drained: Drained,
     store_failure: Option<String>,
+    /// Why an operator wants nothing to be dispatched, if so.
+    paused: Option<String>,
     draining: bool,
+    /// When the last event came.
+    last: Option<Timestamp>,
 }
 
 impl Scheduler {
-    /// Nothing is known yet; at most `max_queue` jobs may wait.
+    /// Nothing is known yet, and it does not lead; at most `max_queue` jobs may wait.
     pub(crate) fn new(max_queue: usize) -> Self {
         Self {
+            leading: false,
             max_queue,
             storing: 0,
             jobs: HashMap::new(),
@@ -72,15 +94,18 @@ impl Scheduler {
             delayed: BTreeSet::new(),
             runners: BTreeMap::new(),
             turns: 0,
+            drained: Drained::default(),
             store_failure: None,
+            paused: None,
             draining: false,
+            last: None,
         }
     }
 
     /// Promises a place in the queue to a job that is about to be committed; false when there is
-    /// none. The promise ends with the job's `Submitted`, or by [`release`](Self::release).
+    /// none, or when it does not lead. The promise ends with the job's `Submitted`, or by [`release`](Self::release).
     pub(crate) fn reserve(&mut self, facts: &Facts) -> bool {
-        let room = !self.draining && self.pending() + self.storing < self.max_queue;
+        let room = self.leading && !self.draining && self.pending() + self.storing < self.max_queue;
         if room {
             self.storing += 1;
             let entry = Entry { facts: facts.clone(), stage: Stage::Storing, cancel: false };
@@ -110,7 +135,12 @@ impl Scheduler {
         self.runners.values().map(|runner| runner.out).sum()
     }
 
-    /// Whether nothing more is dispatched.
+    /// Whether it leads.
+    pub(crate) const fn leads(&self) -> bool {
+        self.leading
+    }
+
+    /// Whether this process is shutting down.
     pub(crate) const fn is_draining(&self) -> bool {
         self.draining
     }
@@ -127,24 +157,26 @@ impl Scheduler {
 
     /// When `Tick` is wanted next.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
-        let holds = self.runners.values().filter_map(|r| Some(r.hold.as_ref()?.until));
+        let runners = self.runners.values();
+        let runners = runners.flat_map(|r| [r.full_until, r.breaker.opens_until()]).flatten();
         let delayed = self.delayed.first().map(|(due, _)| *due);
-        holds.chain(delayed).min()
+        runners.chain(delayed).min()
     }
 
     /// Takes in what happened and answers what is to be done. Events about jobs, attempts or runners
     /// that are not known (any more) are late, and ignored.
     pub(crate) fn apply(&mut self, event: Event, now: Timestamp) -> Vec<Action> {
+        self.pass_to(now);
         let mut actions = Vec::new();
         match event {
+            Event::Lead => self.leading = true,
+            Event::Depose => self.depose(),
             Event::Submitted(facts) => actions.extend(self.submitted(facts, now)),
             Event::Resumed { facts, runner, started_at, cancel } => {
-                self.runners.entry(runner.clone()).or_insert_with(Runner::new).out += 1;
-                let stage = Stage::Out(Out { runner, started_at });
-                self.jobs.insert(facts.id, Entry { facts, stage, cancel });
+                self.resumed(facts, Out { runner, started_at }, cancel);
             }
             Event::Listed(runner) => {
-                self.runners.entry(runner).or_insert_with(Runner::new).listed = true;
+                self.runner_mut(runner).listed = true;
                 self.runners_changed();
             }
             Event::Unlisted(name) => {
@@ -155,22 +187,20 @@ impl Scheduler {
                 }
             }
             Event::Up { runner, health } => self.up(&runner, health),
-            Event::Down { runner, why } => {
+            Event::Down { runner, why } => self.down(&runner, why, now),
+            Event::Failed { runner, why, jitter } => {
                 if let Some(runner) = self.runners.get_mut(&runner) {
-                    runner.link = Link::Down(why);
-                    self.runners_changed();
+                    runner.breaker.failed(Failure::Talk, &why, jitter, now);
                 }
             }
-            Event::Held { runner, until, busy, why } => {
+            Event::Held { runner, until } => {
                 if let Some(runner) = self.runners.get_mut(&runner) {
-                    runner.hold = Some(Hold { until, busy, why });
+                    runner.full_until = Some(clock::bounded(until, now));
                 }
             }
-            Event::Started { job, attempt, at } => {
-                if let Some(out) = self.out_mut(job, attempt) {
-                    out.started_at.get_or_insert(at);
-                }
-            }
+            Event::Drained { runner, drained } => self.drain(runner, drained),
+            Event::Paused(why) => self.paused = why,
+            Event::Started { job, attempt, at } => self.started(job, attempt, at),
             Event::Returned { job, attempt } => self.returned(job, attempt, &mut actions),
             Event::Ended { job, attempt, reason, jitter } => {
                 actions.extend(self.ended(job, attempt, reason, jitter, now));
@@ -186,164 +216,26 @@ impl Scheduler {
         actions
     }
 
-    fn submitted(&mut self, facts: Facts, now: Timestamp) -> Option<Action> {
-        let job = facts.id;
-        let promised = self.jobs.remove(&job);
-        self.storing -= usize::from(promised.is_some());
-        let cancel = promised.is_some_and(|entry| entry.cancel);
-        let stage = if cancel {
-            Stage::Recording { out: None, again: None }
+    /// A runner, known from now on at the latest.
+    fn runner_mut(&mut self, name: RunnerName) -> &mut Runner {
+        let drained = self.drained.contains(&name);
+        self.runners.entry(name).or_insert_with(|| Runner::new(drained))
+    }
+
+    fn drain(&mut self, name: RunnerName, drained: bool) {
+        if let Some(runner) = self.runners.get_mut(&name) {
+            runner.drained = drained;
+        }
+        if drained {
+            self.drained.insert(name, |name| self.runners.contains_key(name));
         } else {
-            self.line_up(&facts, now)
-        };
-        let entry = Entry { facts, stage, cancel };
-        self.jobs.insert(job, entry);
-        cancel.then_some(Action::Withdraw { job })
-    }
-
-    /// Puts a job in the queue, or aside while it backs off.
-    fn line_up(&mut self, facts: &Facts, now: Timestamp) -> Stage {
-        match facts.not_before {
-            Some(due) if due > now => {
-                self.delayed.insert((due, facts.id));
-                Stage::Delayed(due)
-            }
-            _ => {
-                self.queue.push(facts);
-                Stage::Queued
-            }
-        }
-    }
-
-    fn out_mut(&mut self, job: Uuid, attempt: u32) -> Option<&mut Out> {
-        let entry = self.jobs.get_mut(&job)?;
-        match &mut entry.stage {
-            Stage::Out(out) if entry.facts.attempt == attempt => Some(out),
-            _ => None,
-        }
-    }
-
-    fn returned(&mut self, job: Uuid, attempt: u32, actions: &mut Vec<Action>) {
-        let Some(runner) = self.out_mut(job, attempt).map(|out| out.runner.clone()) else {
-            return;
-        };
-        self.free_slot(&runner);
-        let Some(entry) = self.jobs.get_mut(&job) else {
-            return;
-        };
-        if entry.cancel {
-            entry.stage = Stage::Recording { out: None, again: None };
-            actions.push(Action::Withdraw { job });
-        } else {
-            entry.stage = Stage::Queued;
-            self.queue.push(&entry.facts);
-        }
-    }
-
-    fn ended(
-        &mut self,
-        job: Uuid,
-        attempt: u32,
-        reason: Option<Reason>,
-        jitter: f64,
-        now: Timestamp,
-    ) -> Option<Action> {
-        let out = self.out_mut(job, attempt)?.clone();
-        self.took_its_course(&out.runner, reason);
-        self.free_slot(&out.runner);
-        let entry = self.jobs.get_mut(&job)?;
-        let again = retry::again(&entry.facts, reason, jitter, now).filter(|_| !entry.cancel);
-        if again.is_some() {
-            entry.facts.count(reason, Some(out.runner.clone()));
-        }
-        entry.stage = Stage::Recording { out: Some(out), again };
-        Some(match again {
-            None => Action::Finish { job },
-            Some(not_before) => {
-                Action::Retry { job, attempt: attempt.saturating_add(1), not_before }
-            }
-        })
-    }
-
-    /// An attempt has left its runner: counts a cell that could not be made against it, and lets a
-    /// full one have the slot that is free there now, whoever has the others.
-    fn took_its_course(&mut self, name: &RunnerName, reason: Option<Reason>) {
-        let Some(runner) = self.runners.get_mut(name) else {
-            return;
-        };
-        runner.hold = runner.hold.take().filter(|hold| !hold.busy);
-        match reason {
-            Some(Reason::SandboxError) => {
-                runner.failed_cells += 1;
-                runner.failed_in_a_row += 1;
-            }
-            Some(Reason::RunnerLost) => {}
-            _ => runner.failed_in_a_row = 0,
-        }
-    }
-
-    fn free_slot(&mut self, name: &RunnerName) {
-        if let Some(runner) = self.runners.get_mut(name) {
-            runner.out = runner.out.saturating_sub(1);
-            self.forget_if_idle(name);
+            self.drained.remove(&name);
         }
     }
 
     fn forget_if_idle(&mut self, name: &RunnerName) {
         if self.runners.get(name).is_some_and(|r| !r.listed && r.out == 0) {
             self.runners.remove(name);
-        }
-    }
-
-    fn recorded(&mut self, job: Uuid, now: Timestamp, actions: &mut Vec<Action>) {
-        let Some(mut entry) = self.jobs.remove(&job) else {
-            return;
-        };
-        match entry.stage {
-            Stage::Recording { again: None, .. } => return,
-            Stage::Recording { again: Some(due), .. } => {
-                entry.facts.attempt = entry.facts.attempt.saturating_add(1);
-                entry.facts.not_before = Some(due);
-                entry.stage = if entry.cancel {
-                    actions.push(Action::Withdraw { job });
-                    Stage::Recording { out: None, again: None }
-                } else {
-                    self.line_up(&entry.facts, now)
-                };
-            }
-            // Late, as all that is not known: the job stands elsewhere by now.
-            _ => {}
-        }
-        self.jobs.insert(job, entry);
-    }
-
-    fn cancel(&mut self, job: Uuid) -> Option<Action> {
-        let entry = self.jobs.get_mut(&job)?;
-        let asked_before = std::mem::replace(&mut entry.cancel, true);
-        match entry.stage {
-            Stage::Queued => self.queue.remove(&entry.facts),
-            Stage::Delayed(due) => {
-                self.delayed.remove(&(due, job));
-            }
-            Stage::Out(_) => return (!asked_before).then_some(Action::Stop { job }),
-            Stage::Storing | Stage::Recording { .. } => return None,
-        }
-        entry.stage = Stage::Recording { out: None, again: None };
-        Some(Action::Withdraw { job })
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        for runner in self.runners.values_mut() {
-            runner.hold = runner.hold.take().filter(|hold| hold.until > now);
-        }
-        while let Some((due, job)) = self.delayed.first().copied()
-            && due <= now
-        {
-            self.delayed.pop_first();
-            if let Some(entry) = self.jobs.get_mut(&job) {
-                entry.stage = Stage::Queued;
-                self.queue.push(&entry.facts);
-            }
         }
     }
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use cloister_api::RunnerHealth;
+use cloister_api::{RunnerHealth, Timestamp};
 use uuid::Uuid;
 
 use super::{
     Action, RunnerName, Scheduler,
+    breaker::{Breaker, Failure},
     job::{Out, Stage},
     queue::Class,
     runner::{Link, Runner},
@@ -18,10 +19,24 @@ impl Scheduler {
             return;
         };
         let free = health.slots.used < health.slots.total;
-        runner.hold = runner.hold.take().filter(|hold| !(hold.busy && free));
+        runner.full_until = runner.full_until.filter(|_| !free);
+        if runner.boot_id() == Some(health.boot_id) {
+            runner.breaker.answered();
+        } else {
+            runner.breaker = Breaker::default();
+        }
         runner.link = Link::Up;
         runner.health = Some(health);
         self.runners_changed();
+    }
+
+    pub(super) fn down(&mut self, name: &RunnerName, why: String, now: Timestamp) {
+        if let Some(runner) = self.runners.get_mut(name) {
+            // In full: health checks are not made at the same time, so these ends do not meet.
+            runner.breaker.failed(Failure::Silence, &why, 1.0, now);
+            runner.link = Link::Down(why);
+            self.runners_changed();
+        }
     }
 
     /// Finds out anew which runners are the same one under two addresses, and which capacities
@@ -41,7 +56,8 @@ impl Scheduler {
 
     /// Gives out jobs while there is a job and a runner with room for it.
     pub(super) fn dispatch(&mut self, actions: &mut Vec<Action>) {
-        if self.draining || self.store_failure.is_some() {
+        let stopped = self.draining || self.paused.is_some() || self.store_failure.is_some();
+        if !self.leading || stopped {
             return;
         }
         while self.queue.len() > 0
@@ -56,6 +72,7 @@ impl Scheduler {
             self.turns += 1;
             runner.turn = self.turns;
             runner.out += 1;
+            runner.breaker.given(job);
             entry.stage = Stage::Out(Out { runner: name.clone(), started_at: None });
             actions.push(Action::Dispatch { job, attempt: entry.facts.attempt, runner: name });
         }

@@ -9,7 +9,8 @@ use super::job::{CELL_TRIES, Facts};
 /// A cell may fail for a moment's want (a slow unmount, a full table): soon again, elsewhere first.
 const CELL_DELAY: Duration = Duration::from_millis(250);
 const RETRY_DELAY: Duration = Duration::from_secs(1);
-const MAX_DELAY: Duration = Duration::from_secs(60);
+/// Nothing that is put off is put off for longer, whatever a clock says.
+pub(super) const MAX_DELAY: Duration = Duration::from_secs(60);
 
 /// When the next attempt may start, or `None` when this end is the job's.
 pub(super) fn again(
@@ -32,7 +33,7 @@ pub(super) fn again(
 
 /// Doubles each time up to a maximum; half of it is random, so that jobs that failed together do
 /// not come back together.
-fn back_off(base: Duration, before: u32, jitter: f64) -> Duration {
+pub(super) fn back_off(base: Duration, before: u32, jitter: f64) -> Duration {
     let full = base.saturating_mul(1 << before.min(16)).min(MAX_DELAY);
     full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
 }

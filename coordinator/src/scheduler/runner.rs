@@ -3,7 +3,7 @@
 use cloister_api::{ByteSize, FieldProblem, Network, RunnerHealth, RunnerState, Timestamp};
 use uuid::Uuid;
 
-use super::job::Needs;
+use super::{breaker::Breaker, job::Needs};
 
 /// What one job on a runner can have at most. Runners of the same capacity are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -85,14 +85,6 @@ impl Lack {
     }
 }
 
-/// Why a runner that answers gets nothing for a while.
-#[derive(Clone, Debug)]
-pub(super) struct Hold {
-    pub(super) until: Timestamp,
-    pub(super) busy: bool,
-    pub(super) why: String,
-}
-
 /// Whether a runner answers, by its last report.
 #[derive(Clone, Debug)]
 pub(super) enum Link {
@@ -113,7 +105,11 @@ pub(super) struct Runner {
     pub(super) health: Option<Box<RunnerHealth>>,
     /// It is another listed runner under a second address.
     pub(super) twin: bool,
-    pub(super) hold: Option<Hold>,
+    /// It said that its slots are taken: it gets nothing until it shows a free one, or until then.
+    pub(super) full_until: Option<Timestamp>,
+    pub(super) breaker: Breaker,
+    /// An operator wants it to get nothing new.
+    pub(super) drained: bool,
     /// Attempts that it has from here.
     pub(super) out: usize,
     /// When it was last given something, on a counter: the least is the next in turn.
@@ -124,13 +120,15 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new(drained: bool) -> Self {
         Self {
             listed: false,
             link: Link::Unknown,
             health: None,
             twin: false,
-            hold: None,
+            full_until: None,
+            breaker: Breaker::default(),
+            drained,
             out: 0,
             turn: 0,
             failed_cells: 0,
@@ -155,17 +153,27 @@ impl Runner {
         matches!(self.link, Link::Up)
     }
 
+    /// A cell of it was made.
+    pub(super) fn made_cell(&mut self) {
+        self.failed_in_a_row = 0;
+        self.breaker.made_cell();
+    }
+
     /// Whether it answers and takes work, room or not.
     pub(super) fn takes_work(&self) -> bool {
         let able = self
             .health
             .as_ref()
             .is_some_and(|h| matches!(h.status, RunnerState::Ok | RunnerState::Degraded));
-        self.listed && self.is_up() && able && !self.twin
+        let rests = self.breaker.opens_until().is_some();
+        self.listed && self.is_up() && able && !self.twin && !self.drained && !rests
     }
 
     /// Whether it would take a job now.
     pub(super) fn has_room(&self) -> bool {
-        self.takes_work() && self.hold.is_none() && self.out < self.slots()
+        self.takes_work()
+            && self.breaker.admits()
+            && self.full_until.is_none()
+            && self.out < self.slots()
     }
 }

@@ -1,10 +1,14 @@
 //! A model of the world drives the scheduler with whatever comes, and holds it to its promises:
 //! never more on a runner than its slots; no job at two places; priority and age among those that
-//! could run; no free slot beside a job that it could hold; states that only move forward; and
-//! nothing lost.
+//! could run; no free slot beside a job that it could hold; states that only move forward; nothing
+//! from one that does not lead or is paused, nothing to a runner that rests or is drained, and one
+//! attempt to one that is tried; a clock that may be set back; and nothing lost.
 
+mod breaker;
 mod cases;
 mod steps;
+mod terms;
+mod troubles;
 mod world;
 
 use cloister_api::{ByteSize, Network, Reason, RunnerHealth, RunnerState, Slots};
@@ -12,7 +16,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use self::world::World;
-use super::{Action, Event, Facts, Needs, RunnerName, Scheduler, job::Reasons};
+use super::{Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, job::Reasons};
 
 pub(super) fn facts(id: u128) -> Facts {
     Facts {
@@ -40,7 +44,7 @@ pub(super) fn health(boot: u128, slots: usize) -> RunnerHealth {
         boot_id: Uuid::from_u128(boot),
         version: "0".into(),
         features: Vec::new(),
-            slots: Slots { total: slots, used: 0 },
+        slots: Slots { total: slots, used: 0 },
         load: None,
         cpus: 2.0,
         memory: ByteSize::mib(1024),
@@ -57,11 +61,30 @@ fn name(at: usize) -> RunnerName {
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { priority: i32, cpus: u8, retries: u32, network: bool },
+    Submit {
+        priority: i32,
+        cpus: u8,
+        retries: u32,
+        network: bool,
+    },
     List(usize),
     Unlist(usize),
-    Up { runner: usize, slots: usize, cpus: u8, network: bool, draining: bool },
+    Up {
+        runner: usize,
+        life: u128,
+        slots: usize,
+        cpus: u8,
+        network: bool,
+        draining: bool,
+    },
     Down(usize),
+    /// So many times.
+    Fail(usize, u32),
+    Drain(usize, bool),
+    Pause(bool),
+    Lead(bool),
+    Resume(usize),
+    Repeat(prop::sample::Index),
     Held(usize),
     Start(prop::sample::Index),
     Return(prop::sample::Index),
@@ -69,6 +92,7 @@ enum Step {
     Record(prop::sample::Index),
     Cancel(prop::sample::Index),
     Pass(i64),
+    SetBack(i64),
     StoreFails(bool),
 }
 
@@ -83,8 +107,16 @@ fn step() -> impl Strategy<Value = Step> {
         1 => runner.clone().prop_map(Step::Unlist),
         4 => (runner.clone(), 0..4_usize, 1..4_u8, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
             |(runner, slots, cpus, network, draining)|
-                Step::Up { runner, slots, cpus, network, draining }),
-        1 => runner.clone().prop_map(Step::Down),
+                Step::Up { runner, life: 0, slots, cpus, network, draining }),
+        1 => (runner.clone(), 0..2_u128).prop_map(|(runner, life)|
+            Step::Up { runner, life, slots: 4, cpus: 3, network: true, draining: false }),
+        2 => runner.clone().prop_map(Step::Down),
+        2 => (runner.clone(), 1..7_u32).prop_map(|(at, times)| Step::Fail(at, times)),
+        1 => (runner.clone(), prop::bool::weighted(0.3)).prop_map(|(at, on)| Step::Drain(at, on)),
+        1 => prop::bool::weighted(0.2).prop_map(Step::Pause),
+        1 => prop::bool::weighted(0.8).prop_map(Step::Lead),
+        1 => runner.clone().prop_map(Step::Resume),
+        1 => which().prop_map(Step::Repeat),
         1 => runner.prop_map(Step::Held),
         2 => which().prop_map(Step::Start),
         1 => which().prop_map(Step::Return),
@@ -92,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => which().prop_map(Step::Record),
         1 => which().prop_map(Step::Cancel),
         2 => (0..5_000_i64).prop_map(Step::Pass),
+        1 => (0..3_600_000_i64).prop_map(Step::SetBack),
         1 => prop::bool::weighted(0.3).prop_map(Step::StoreFails),
     ]
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::{
     Scheduler,
+    breaker::BreakerState,
     job::{Entry, RunnerName, Stage},
     runner::{Lack, Link, Runner},
 };
@@ -38,6 +39,11 @@ pub(crate) struct RunnerView {
     pub(crate) up: bool,
     /// It is another listed runner under a second address.
     pub(crate) twin: bool,
+    /// An operator drains it.
+    pub(crate) drained: bool,
+    pub(crate) breaker: BreakerState,
+    /// Until when its breaker is open, if it is.
+    pub(crate) opens_until: Option<Timestamp>,
     /// Why it gets nothing now, if so.
     pub(crate) trouble: Option<String>,
     /// Attempts that it has from here.
@@ -65,22 +71,15 @@ impl Scheduler {
         })
     }
 
-    /// How each runner stands, in the order of their names.
+    /// How each runner stands, in the order of their names; also those that are not known but that an
+    /// operator drains.
     pub(crate) fn runners(&self) -> Vec<RunnerView> {
-        self.runners
-            .iter()
-            .map(|(name, runner)| RunnerView {
-                name: name.clone(),
-                listed: runner.listed,
-                health: runner.health.as_deref().cloned(),
-                up: runner.is_up(),
-                twin: runner.twin,
-                trouble: trouble(name, runner),
-                out: runner.out,
-                failed_cells: runner.failed_cells,
-                failed_in_a_row: runner.failed_in_a_row,
-            })
-            .collect()
+        let unknown = self.drained.names().filter(|name| !self.runners.contains_key(*name));
+        let unknown = unknown.map(|name| view(name, &Runner::new(true)));
+        let known = self.runners.iter().map(|(name, runner)| view(name, runner));
+        let mut all: Vec<_> = known.chain(unknown).collect();
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        all
     }
 
     /// What a job asks for and no runner that was ever seen could give; empty where one could, or
@@ -142,23 +141,32 @@ impl Scheduler {
         if let Some(why) = &self.store_failure {
             return format!("the store takes no writes: {why}");
         }
+        if !self.leading {
+            return "the coordinator takes up the jobs of its store, and dispatches then".into();
+        }
         if self.draining {
             return "the coordinator is shutting down; the job runs when it is back".into();
         }
-        let listed: Vec<_> = self.listed().collect();
-        if listed.is_empty() {
+        if let Some(why) = &self.paused {
+            return format!("nothing is dispatched: {why}; `cloister resume` ends that");
+        }
+        let (drained, listed): (Vec<_>, Vec<_>) = self.listed().partition(|(_, r)| r.drained);
+        if listed.is_empty() && drained.is_empty() {
             return "no runner is known".into();
         }
-        let up = listed.iter().filter(|(_, runner)| runner.is_up());
-        if up.clone().next().is_none() {
-            let troubles = listed.iter().filter_map(|(name, r)| trouble(name, r));
-            return format!("no runner answers: {}", named(troubles));
-        }
         let needs = &entry.facts.needs;
-        let lacks = |r: &Runner| r.capacity().map(|capacity| capacity.lacks(needs));
-        let able = |r: &Runner| lacks(r).is_some_and(|lacks| lacks.is_empty());
+        let able = |r: &Runner| r.capacity().is_some_and(|capacity| capacity.holds(needs));
+        let up = listed.iter().filter(|(_, runner)| runner.is_up());
         let able_up: Vec<_> = up.clone().filter(|(_, r)| able(r) && !r.twin).collect();
         if able_up.is_empty() {
+            let drained = drained.iter().filter(|(_, r)| listed.is_empty() || able(r));
+            if drained.clone().next().is_some() {
+                return named(drained.filter_map(|(name, r)| trouble(name, r)));
+            }
+            if up.clone().next().is_none() {
+                let troubles = listed.iter().filter_map(|(name, r)| trouble(name, r));
+                return format!("no runner answers: {}", named(troubles));
+            }
             return self.why_unable(&listed, needs);
         }
         let taking: Vec<_> = able_up.iter().filter(|(_, r)| r.takes_work()).collect();
@@ -171,13 +179,13 @@ impl Scheduler {
         if usable.iter().any(|(_, runner)| runner.has_room()) {
             return "is next for a free slot".into();
         }
-        // A hold that is no lack of slots is worth its own words, where it is all there is.
-        let held = |r: &Runner| r.hold.as_ref().is_some_and(|hold| !hold.busy);
-        if usable.iter().all(|(_, r)| held(r)) {
+        let full = usable.iter().filter(|(_, r)| !r.breaker.is_trying());
+        let runners = full.clone().count();
+        if runners == 0 {
             return named(usable.iter().filter_map(|(name, r)| trouble(name, r)));
         }
-        let total: usize = usable.iter().map(|(_, runner)| runner.slots()).sum();
-        let runners = plural(usable.len(), "runner");
+        let total: usize = full.map(|(_, runner)| runner.slots()).sum();
+        let runners = plural(runners, "runner");
         format!("waits for a free slot: {total} of {total} taken on {runners}")
     }
 
@@ -200,9 +208,30 @@ impl Scheduler {
     }
 }
 
+fn view(name: &RunnerName, runner: &Runner) -> RunnerView {
+    RunnerView {
+        name: name.clone(),
+        listed: runner.listed,
+        health: runner.health.as_deref().cloned(),
+        up: runner.is_up(),
+        twin: runner.twin,
+        drained: runner.drained,
+        breaker: runner.breaker.state(),
+        opens_until: runner.breaker.opens_until(),
+        trouble: trouble(name, runner),
+        out: runner.out,
+        failed_cells: runner.failed_cells,
+        failed_in_a_row: runner.failed_in_a_row,
+    }
+}
+
 /// Why a runner gets nothing now, for a person.
 fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
     let health = runner.health.as_ref();
+    if runner.drained {
+        let remedy = format!("`cloister runners resume {name}`");
+        return Some(format!("runner {name} is drained by an operator; {remedy} ends that"));
+    }
     match (&runner.link, health) {
         (Link::Unknown, _) => Some(format!("{name}: not reached yet")),
         (Link::Down(why), _) => Some(format!("{name}: {why}")),
@@ -215,8 +244,8 @@ fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
             }
             RunnerState::Ok | RunnerState::Degraded => {
                 // To be full is no trouble.
-                let hold = runner.hold.as_ref().filter(|hold| !hold.busy)?;
-                Some(format!("runner {name} {}", hold.why))
+                let trouble = runner.breaker.trouble()?;
+                Some(format!("runner {name} {trouble}"))
             }
         },
         (Link::Up, None) => None,

@@ -27,22 +27,32 @@ pub enum StoreError {
     },
     /// It was written by a newer program.
     #[error(
-        "the store {path} has schema {found}, this program knows up to {known}; \
+        "the store {store} has schema {found}, this program knows up to {known}; \
          run the newer version that wrote it, or restore a backup from before"
     )]
     Newer {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// The schema that it has.
         found: i64,
         /// The latest one that is known here.
         known: i64,
     },
     /// It is a database, but not ours.
-    #[error("{path} is a database of another program; name another file")]
+    #[error("{store} is a database of another program; name another one")]
     Foreign {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
+    },
+    /// Only a leader may do it, and the caller leads no more.
+    #[error("{doing} failed: epoch {epoch} is over: a coordinator of epoch {newest} leads now")]
+    Stale {
+        /// What was attempted, such as `recording a claim`.
+        doing: &'static str,
+        /// The caller's term.
+        epoch: u64,
+        /// The latest term.
+        newest: u64,
     },
     /// SQLite could not do it.
     #[error("{doing} the store {path} failed: {cause}")]
@@ -55,17 +65,17 @@ pub enum StoreError {
         cause: Arc<rusqlite::Error>,
     },
     /// A row does not read as what was written.
-    #[error("the store {path} holds a record that can't be read: {cause}")]
+    #[error("the store {store} holds a record that can't be read: {cause}")]
     Record {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
         /// Why.
         cause: Arc<serde_json::Error>,
     },
     /// The store is closed: the process is ending.
-    #[error("the store {path} is closed")]
+    #[error("the store {store} is closed")]
     Closed {
-        /// The database's file.
-        path: PathBuf,
+        /// The database.
+        store: String,
     },
 }

@@ -20,8 +20,11 @@
 //! is kept apart from the row that is listed.
 
 mod error;
+mod record;
 mod sqlite;
 
+#[cfg(test)]
+pub(crate) mod gated;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -112,7 +115,7 @@ pub(crate) trait Store: Send + Sync {
 }
 
 /// Opens the store that a URL names, and brings it up to date.
-pub(crate) fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
     match url.strip_prefix("sqlite:") {
         Some(path) if !path.is_empty() => Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?)),
         _ => Err(StoreError::Url { url: url.into() }),

@@ -114,7 +114,7 @@ async fn a_runner_that_stays_silent_has_lost_its_jobs_after_the_grace_time() {
 async fn a_runner_that_comes_back_in_time_still_has_its_jobs() {
     let runner = FakeRunner::new(1).await;
     let mut config = config(&[&runner]);
-    config.runner_grace = Duration::from_secs(30);
+    config.lease = Duration::from_secs(30);
     let coordinator = Coordinator::start(config).await;
     let client = &coordinator.client;
     let id = client.submit("hold").await;

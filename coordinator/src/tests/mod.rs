@@ -64,14 +64,14 @@ impl Coordinator {
         let access = Access::decide(address, tokens, false).unwrap();
         let urls = config.runner_urls.iter();
         let sources = urls.map(|url| Source::parse(url)).collect::<Result<_, _>>();
-        let (sources, store) = (sources.unwrap(), wrap(store::open(&config.store).unwrap()));
+        let (sources, store) = (sources.unwrap(), wrap(store::open(&config.store).await.unwrap()));
         let (of, until) = (config.clone(), shutdown.clone());
         let task =
             tokio::spawn(
                 async move { crate::run(&of, store, sources, access, listener, until).await },
             );
         let client = Client::new(address);
-        client.until("/health", |_, _| true).await;
+        client.until("/health", |_, health| health["leads"] == true).await;
         Self { config, address, client, shutdown, task, folder }
     }
 
@@ -93,7 +93,7 @@ impl Coordinator {
 fn config(runners: &[&FakeRunner]) -> Config {
     Config {
         runner_urls: runners.iter().map(|runner| runner.url()).collect(),
-        runner_grace: Duration::from_millis(600),
+        lease: Duration::from_millis(480),
         drain_grace: SOON,
         ..Config::default()
     }

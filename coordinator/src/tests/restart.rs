@@ -84,7 +84,7 @@ async fn a_runner_that_is_listed_no_more_is_still_asked() {
 async fn a_cancellation_that_was_promised_is_kept() {
     let runner = FakeRunner::new(1).await;
     let mut config = super::config(&[&runner]);
-    config.runner_grace = Duration::from_secs(30);
+    config.lease = Duration::from_secs(30);
     let coordinator = Coordinator::start(config).await;
     let id = coordinator.client.submit("hold").await;
     coordinator.client.until_running(&id).await;

@@ -5,75 +5,36 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use cloister_api::{Job, Timestamp};
+use futures_util::future::BoxFuture;
 use serde_json::json;
-use uuid::Uuid;
 
 use super::{Coordinator, FakeRunner, config, runner::exited};
 use crate::store::{
-    Answer, Claim, Digest, Keep, Key, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Store, StoreError,
+    gated::{Gate, Gated},
     tests::Folder,
 };
 
-/// A store whose disk is full when the test says so.
-struct Faulty {
-    inner: Arc<dyn Store>,
-    full: Arc<AtomicBool>,
-}
+/// A disk that is full when the test says so.
+struct Disk(Arc<AtomicBool>);
 
-impl Faulty {
-    fn write<'a, T: Send + 'a>(&self, done: Answer<'a, T>) -> Answer<'a, T> {
-        if !self.full.load(Ordering::SeqCst) {
-            return done;
-        }
-        let path = "store.db".into();
-        let message = Some("database or disk is full".to_owned());
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
-        let cause = Arc::new(rusqlite::Error::SqliteFailure(code, message));
-        let doing = "writing";
-        Box::pin(async move { Err(StoreError::Sqlite { doing, path, cause }) })
+impl Gate for Disk {
+    fn before(&self, writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        let full = writes && self.0.load(Ordering::SeqCst);
+        Box::pin(async move {
+            if !full {
+                return Ok(());
+            }
+            let path = "store.db".into();
+            let message = Some("database or disk is full".to_owned());
+            let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+            let cause = Arc::new(rusqlite::Error::SqliteFailure(code, message));
+            Err(StoreError::Sqlite { doing: "writing", path, cause })
+        })
     }
-}
 
-impl Store for Faulty {
-    fn submit(&self, job: Job, key: Option<Key>) -> Answer<'_, Submitted> {
-        self.write(self.inner.submit(job, key))
-    }
-    fn claim(&self, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
-        self.write(self.inner.claim(job, claim))
-    }
-    fn unclaim(&self, job: Uuid) -> Answer<'_, ()> {
-        self.write(self.inner.unclaim(job))
-    }
-    fn started(&self, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
-        self.write(self.inner.started(job, attempt, at))
-    }
-    fn request_cancel(&self, job: Uuid) -> Answer<'_, ()> {
-        self.write(self.inner.request_cancel(job))
-    }
-    fn finish(&self, job: Job) -> Answer<'_, ()> {
-        self.write(self.inner.finish(job))
-    }
-    fn retry(&self, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
-        self.write(self.inner.retry(job, not_before))
-    }
-    fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
-        self.inner.get(job)
-    }
-    fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
-        self.inner.find_key(tenant, key)
-    }
-    fn list(&self, query: Query) -> Answer<'_, Page> {
-        self.inner.list(query)
-    }
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
-        self.inner.unfinished(after, limit)
-    }
-    fn expire(&self, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
-        self.inner.expire(keep, now)
-    }
-    fn probe(&self) -> Answer<'_, ()> {
-        self.write(self.inner.probe())
+    fn after(&self, _writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
     }
 }
 
@@ -81,10 +42,7 @@ impl Store for Faulty {
 async fn a_store_that_fails_is_told_loses_nothing_and_recovers() {
     let runner = FakeRunner::new(1).await;
     let full = Arc::new(AtomicBool::new(false));
-    let wrap = |inner| -> Arc<dyn Store> {
-        let full = full.clone();
-        Arc::new(Faulty { inner, full })
-    };
+    let wrap = |inner| -> Arc<dyn Store> { Arc::new(Gated { inner, gate: Disk(full.clone()) }) };
     let folder = Arc::new(Folder::new());
     let coordinator = Coordinator::start_in(config(&[&runner]), folder, wrap).await;
     let client = &coordinator.client;

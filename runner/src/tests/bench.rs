@@ -1,8 +1,10 @@
 //! A runner on a bench: its routes without a socket, and the jobs that it hands to its cells.
 
 use std::{
+    future::pending,
+    pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -17,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
-    time::timeout,
+    time::{Instant, sleep, timeout},
 };
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -25,6 +27,7 @@ use uuid::Uuid;
 use crate::{
     Config, Lost,
     cells::{Cancel, Cells},
+    clock::{Clock, Moment},
     http::routes,
     runner::Runner,
 };
@@ -163,10 +166,66 @@ pub(super) fn fake_on(host: Host) -> (Arc<Fake>, mpsc::UnboundedReceiver<Job>) {
     (Arc::new(Fake { host, jobs, stopped: AtomicBool::new(false) }), inbox)
 }
 
+/// A clock that goes with tokio's, paused or not, and that can be put forward as if the machine had
+/// slept. The alarm does not notice that by itself: who comes first is for the test to decide.
+#[derive(Debug)]
+pub(super) struct TestClock {
+    start: Instant,
+    slept: Mutex<Duration>,
+    alarm: watch::Sender<Option<Moment>>,
+}
+
+impl TestClock {
+    fn new() -> Self {
+        Self { start: Instant::now(), slept: Mutex::default(), alarm: watch::Sender::default() }
+    }
+
+    /// Time passes in which this process does nothing.
+    pub(super) fn sleep(&self, time: Duration) {
+        *self.slept.lock().unwrap() += time;
+    }
+
+    /// Has the alarm notice.
+    pub(super) fn wake(&self) {
+        self.alarm.send_modify(|_| ());
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Moment {
+        Moment(self.start.elapsed() + *self.slept.lock().unwrap())
+    }
+
+    fn set(&self, at: Option<Moment>) {
+        self.alarm.send_replace(at);
+    }
+
+    fn rung(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(async {
+            let mut changes = self.alarm.subscribe();
+            loop {
+                let left = changes.borrow_and_update().map(|at| at.0.saturating_sub(self.now().0));
+                let rings = async {
+                    match left {
+                        Some(left) => sleep(left).await,
+                        None => pending().await,
+                    }
+                };
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = rings => break,
+                }
+            }
+            self.alarm.send_replace(None);
+        })
+    }
+}
+
 /// A runner whose routes are called directly.
 pub(super) struct Bench {
     router: Router,
     pub(super) runner: Arc<Runner>,
+    pub(super) clock: Arc<TestClock>,
     jobs: mpsc::UnboundedReceiver<Job>,
 }
 
@@ -178,10 +237,12 @@ impl Bench {
 
     pub(super) fn with(config: &Config, host: Host) -> Self {
         let (cells, jobs) = fake_on(host);
-        let runner = Runner::new(config, cells, Lost::new(), Shutdown::new()).unwrap();
+        let clock = Arc::new(TestClock::new());
+        let runner =
+            Runner::new(config, cells, clock.clone(), Lost::new(), Shutdown::new()).unwrap();
         let runner = Arc::new(runner);
         let guard = Guard::new(Access::Open, false);
-        Self { router: routes(Arc::clone(&runner), guard), runner, jobs }
+        Self { router: routes(Arc::clone(&runner), guard), runner, clock, jobs }
     }
 
     /// The next job that the runner gives to its cells.

@@ -8,7 +8,11 @@ use std::{
 
 use cloister_web::Shutdown;
 use serde_json::{Value, json};
-use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use uuid::Uuid;
 
 use super::{
@@ -136,6 +140,64 @@ async fn results_that_nobody_fetches_do_not_hold_up_the_end() {
     service.job().await.complete();
     call.await.unwrap();
     service.shutdown.drain();
+    service.ends().await.unwrap();
+}
+
+/// Its coordinator is on its way back, and would tell the job as lost if it found nothing.
+#[tokio::test]
+async fn a_coordinators_results_wait_as_long_as_jobs_may_run() {
+    for term in [json!({"epoch": 1}), json!({"lease": 3600})] {
+        let results = ResultLimits { linger: Duration::from_millis(50), ..ResultLimits::default() };
+        let grace = Duration::from_secs(3600);
+        let mut service = start(Config { grace, results, ..Config::default() });
+        let id = Uuid::new_v4();
+        let mut body = task_with(id);
+        body.as_object_mut().unwrap().extend(term.as_object().unwrap().clone());
+        let call = service.client.post(&body);
+        service.job().await.complete();
+        call.await.unwrap();
+        service.shutdown.drain();
+        // Longer than others linger.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let path = format!("/executions/{id}");
+        assert!(service.client.get(&path).await.contains("\"out\""), "{term}");
+        assert!(service.client.delete(&path).await.starts_with("HTTP/1.1 200 "), "{term}");
+        service.ends().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_coordinator_that_does_not_come_back_holds_up_nothing_beyond_the_grace() {
+    let grace = Duration::from_millis(400);
+    // Whichever is later, and each counted from its own beginning.
+    for (linger, at_least) in [(50, 400), (600, 600)] {
+        let results =
+            ResultLimits { linger: Duration::from_millis(linger), ..ResultLimits::default() };
+        let mut service = start(Config { grace, results, ..Config::default() });
+        let id = Uuid::new_v4();
+        let body = json!({"command": "true", "execution_id": id, "epoch": 1});
+        let call = service.client.post(&body);
+        service.job().await.complete();
+        call.await.unwrap();
+        let begin = Instant::now();
+        service.shutdown.drain();
+        service.ends().await.unwrap();
+        assert!(begin.elapsed() >= Duration::from_millis(at_least), "{:?}", begin.elapsed());
+    }
+}
+
+/// By the clock of the kernel, and not the bench's.
+#[tokio::test]
+async fn leases_run_out_also_while_it_drains() {
+    let mut service = start(Config::default());
+    let body = json!({"command": "true", "execution_id": Uuid::new_v4(), "lease": "300ms"});
+    let call = service.client.post(&body);
+    let job = service.job().await;
+    service.shutdown.drain();
+    job.cancelled().await;
+    job.be_killed();
+    assert!(call.await.unwrap().contains("\"runner_lost\""));
+    service.shutdown.end();
     service.ends().await.unwrap();
 }
 

@@ -1,6 +1,6 @@
-//! `POST /execute` without an id, and what a runner tells of itself.
+//! `POST /execute` without an id.
 
-use cloister_api::{Bounds, ByteSize, Enforcement, Reason, RunnerHealth, RunnerState};
+use cloister_api::{Bounds, ByteSize, Reason};
 use cloister_sandbox::{Host, Stream};
 use serde_json::json;
 
@@ -212,46 +212,6 @@ async fn metrics_count_what_ended_and_what_it_used() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert!(text.contains("cloister_build_info{version="), "{text}");
-    job.complete();
-    call.await.unwrap();
-}
-
-#[tokio::test]
-async fn health_tells_what_there_is_and_what_is_wrong() {
-    let part = |name: &str, enforced| Enforcement {
-        name: name.into(),
-        enforced,
-        detail: "no controller".into(),
-        remedy: Some("delegate it".into()),
-        optional: false,
-    };
-    let host = Host { enforcement: vec![part("seccomp", true), part("memory", false)], ..host() };
-    let mut bench = Bench::with(&Config { slots: Some(3), ..Config::default() }, host);
-    let call = bench.execute(&task());
-    let job = bench.job().await;
-    let answer = bench.get("/health").await;
-    assert_eq!(answer.status, 200);
-    let health: RunnerHealth = serde_json::from_str(&answer.text).unwrap();
-    assert_eq!(health.status, RunnerState::Degraded);
-    assert_eq!(health.boot_id, bench.runner.boot_id);
-    assert_eq!((health.slots.total, health.slots.used), (3, 1));
-    assert_eq!((health.memory, health.open_files), (ByteSize::mib(1024), 512));
-    assert_eq!(health.problems, ["memory is not enforced: no controller; delegate it"]);
-    assert_eq!(health.enforcement.len(), 2);
-    assert!(health.load.is_some_and(|load| load >= 0.0));
-    let ready = bench.get("/ready").await;
-    assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready"})));
-    for path in ["/health", "/ready", "/metrics"] {
-        assert_eq!(bench.get(&format!("{path}?verbose=1")).await.status, 400, "{path}");
-    }
-
-    bench.runner.lost.tell();
-    let answer = bench.get("/health").await;
-    assert_eq!(answer.status, 503);
-    assert_eq!(answer.json()["status"], "failed");
-    let ready = bench.get("/ready").await;
-    assert_eq!((ready.status, ready.retry_after), (503, true));
-    assert_eq!(bench.answered(&task()).await.status, 503);
     job.complete();
     call.await.unwrap();
 }

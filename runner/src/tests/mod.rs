@@ -5,7 +5,10 @@
 
 mod bench;
 mod drain;
+mod epochs;
 mod execute;
+mod health;
 mod kept;
+mod leases;
 mod logs;
 mod sockets;

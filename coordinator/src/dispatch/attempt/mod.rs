@@ -7,21 +7,25 @@
 //! before the runner is told to forget it.
 //!
 //! An attempt is `runner_lost` when its runner answers in another life and knows nothing of it, or
-//! answers nothing for the grace time. When it answers in the same life and knows nothing, the
-//! request never arrived, and is sent again under the same id.
+//! answers nothing until the attempt's lease must have run out there: then it runs no more, wherever it
+//! was. When it answers in the same life and knows nothing, the request never arrived, and is sent
+//! again under the same id.
+//!
+//! An attempt belongs to a term. When another coordinator leads it ends here, without a word to its
+//! runner, and the next leader takes it up.
 
 mod record;
 mod talk;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cloister_api::{Job, Outcome};
-use tokio::sync::watch as channel;
+use tokio::{sync::watch as channel, time::Instant};
 use uuid::Uuid;
 
 use super::health::{Post, watch};
 use crate::{
-    engine::Engine,
+    engine::{Engine, Hold, Term},
     scheduler::{Event, RunnerName},
     store::{Claim, StoreError},
 };
@@ -43,20 +47,29 @@ enum Untaken {
     Strange(String),
 }
 
+/// How much longer than the lease a silent runner is waited for: for killing, and for clocks that do
+/// not run alike.
+const MARGIN: Duration = Duration::from_secs(5);
+
 struct Attempt {
     engine: Arc<Engine>,
+    term: Term,
     job: Job,
     claim: Claim,
     runner: RunnerName,
     post: Post,
-    /// The runner said that it has it, or had begun with it before a restart.
+    /// The runner said that it has it, or had begun with it before this term.
     taken: bool,
+    hold: Hold,
+    /// When it was last sent, by whomever, as far as is known: its lease may count from then.
+    sent: Instant,
     stop: channel::Receiver<bool>,
 }
 
 /// Gives a job to a runner that the scheduler chose.
 pub(crate) async fn fresh(
     engine: Arc<Engine>,
+    term: Term,
     job: Uuid,
     attempt: u32,
     runner: RunnerName,
@@ -65,11 +78,12 @@ pub(crate) async fn fresh(
     let post = watch(&engine, &runner);
     let claim = Claim {
         attempt,
-        execution_id: Uuid::new_v4(),
+        execution_id: engine.world.id(),
         runner: runner.to_string(),
         boot_id: post.contact().boot_id,
     };
-    match engine.store.claim(job, claim.clone()).await {
+    let hold = engine.hold(term, &runner, claim.execution_id);
+    match engine.store.claim(term.epoch, job, claim.clone()).await {
         Ok(Some(job)) => {
             tracing::info!(
                 job_id = %job.job_id,
@@ -78,43 +92,51 @@ pub(crate) async fn fresh(
                 %runner,
                 "job is handed to a runner"
             );
-            let mut attempt = Attempt { engine, job, claim, runner, post, taken: false, stop };
+            let (taken, sent) = (false, Instant::now());
+            let mut attempt =
+                Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
             let end = attempt.give().await;
             attempt.conclude(end).await;
         }
-        Ok(None) => drop_out(&engine, job, attempt, "it does not wait in the store"),
+        Ok(None) => drop_out(&engine, term, job, attempt, "it does not wait in the store"),
         Err(error @ StoreError::Record { .. }) => {
-            drop_out(&engine, job, attempt, &error.to_string());
+            drop_out(&engine, term, job, attempt, &error.to_string());
         }
+        Err(StoreError::Stale { .. }) => engine.doubt(term),
         Err(error) => {
             engine.store_failed(&error);
-            engine.apply(Event::Returned { job, attempt });
+            // It may have been recorded all the same.
+            engine.persist(term, || engine.store.unclaim(term.epoch, job)).await;
+            engine.apply_in(term, Event::Returned { job, attempt });
         }
     }
 }
 
-/// Takes up an attempt that a runner was given before this process was started.
+/// Takes up an attempt that a runner was given before this term.
 pub(crate) async fn resumed(
     engine: Arc<Engine>,
+    term: Term,
     job: Uuid,
     claim: Claim,
     stop: channel::Receiver<bool>,
 ) {
-    let Some(job) = engine.fetch(job).await else {
-        return drop_out(&engine, job, claim.attempt, "it is not in the store");
+    let Some(job) = engine.fetch(term, job).await else {
+        return drop_out(&engine, term, job, claim.attempt, "it is not in the store");
     };
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
-    let mut attempt =
-        Attempt { engine, taken: job.started_at.is_some(), job, claim, runner, post, stop };
-    let end = attempt.follow(Some("the coordinator was restarted".into())).await;
+    let hold = engine.hold(term, &runner, claim.execution_id);
+    // The leader before may have sent it until it was one no more.
+    let (taken, sent) = (job.started_at.is_some(), Instant::now());
+    let mut attempt = Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+    let end = attempt.follow(Some("it was given out before this term".into())).await;
     attempt.conclude(end).await;
 }
 
 /// A record that can't be is left as it is, for an operator to look at, and stops nothing else.
-fn drop_out(engine: &Arc<Engine>, job: Uuid, attempt: u32, why: &str) {
+fn drop_out(engine: &Arc<Engine>, term: Term, job: Uuid, attempt: u32, why: &str) {
     tracing::error!(job_id = %job, attempt, why, "a job can't be run; its record is left as it is");
     let (reason, jitter) = (None, 0.0);
-    engine.apply(Event::Ended { job, attempt, reason, jitter });
-    engine.recorded(job);
+    engine.apply_in(term, Event::Ended { job, attempt, reason, jitter });
+    engine.recorded(term, job);
 }

@@ -9,11 +9,10 @@ use crate::scheduler::{Action, Event, RunnerName};
 
 /// A runner that is full is left alone until its health shows a slot, and for so long at most.
 const FULL: Duration = Duration::from_secs(5);
-/// A runner that will have none of us is tried again then: an operator has to mend it.
-const STRANGE: Duration = Duration::from_secs(5);
 
 impl Attempt {
     pub(super) async fn conclude(self, end: End) {
+        let term = self.term;
         match end {
             End::NotTaken(why) => self.return_it(why).await,
             End::Ended { outcome, held } => {
@@ -23,8 +22,8 @@ impl Attempt {
                 self.record(*outcome).await;
                 if let Some(to_tell) = to_tell {
                     let telling =
-                        release::acknowledge(Arc::clone(&engine), runner, execution, to_tell);
-                    engine.spawn(telling);
+                        release::acknowledge(Arc::clone(&engine), term, runner, execution, to_tell);
+                    engine.spawn_in(term, telling);
                 }
             }
             End::Lost(message) => {
@@ -32,7 +31,8 @@ impl Attempt {
                 let execution = self.claim.execution_id;
                 let reason = Some(Reason::RunnerLost);
                 self.record(Outcome::never_ran(Status::Failed, reason, message)).await;
-                engine.spawn(release::abandon(Arc::clone(&engine), runner, execution));
+                let abandon = release::abandon(Arc::clone(&engine), term, runner, execution);
+                engine.spawn_in(term, abandon);
             }
         }
     }
@@ -40,27 +40,28 @@ impl Attempt {
     /// Back into the queue: no runner has it after all.
     async fn return_it(self, why: Untaken) {
         let (engine, runner) = (&self.engine, self.runner.clone());
-        let hold = |why: String, pause: Duration, busy| {
-            let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
-            let until = Timestamp(Timestamp::now().0.saturating_add(pause));
-            Event::Held { runner: runner.clone(), until, busy, why }
-        };
         engine.apply(match why {
-            Untaken::Down(why) => Event::Down { runner: runner.clone(), why },
-            Untaken::Full(why) => hold(why, FULL, true),
-            Untaken::Strange(why) => hold(why, STRANGE, false),
+            Untaken::Down(why) => Event::Down { runner, why },
+            Untaken::Full(why) => {
+                tracing::debug!(%runner, why, "a runner takes nothing now");
+                let pause = i64::try_from(FULL.as_millis()).unwrap_or(i64::MAX);
+                let until = Timestamp(engine.now().0.saturating_add(pause));
+                Event::Held { runner, until }
+            }
+            Untaken::Strange(why) => Event::Failed { runner, why, jitter: engine.world.fraction() },
         });
         self.post.ask_soon();
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
-        engine.persist(|| engine.store.unclaim(job)).await;
-        engine.apply(Event::Returned { job, attempt });
+        let term = self.term;
+        engine.persist(term, || engine.store.unclaim(term.epoch, job)).await;
+        engine.apply_in(term, Event::Returned { job, attempt });
     }
 
     async fn record(mut self, outcome: Outcome) {
-        let engine = &self.engine;
+        let (engine, term) = (&self.engine, self.term);
         let (id, attempt, reason) = (self.job.job_id, self.claim.attempt, outcome.reason);
-        let jitter = rand::random();
-        let action = engine.apply(Event::Ended { job: id, attempt, reason, jitter });
+        let jitter = engine.world.fraction();
+        let action = engine.apply_in(term, Event::Ended { job: id, attempt, reason, jitter });
         if let Some(Action::Retry { attempt: next, not_before, .. }) = action {
             if let Some(reason) = reason {
                 engine.metrics.repeated(reason);
@@ -74,15 +75,15 @@ impl Attempt {
                 "attempt failed, another follows"
             );
             let job = again(self.job, &self.runner, outcome, next);
-            engine.persist(|| engine.store.retry(job.clone(), not_before)).await;
+            engine.persist(term, || engine.store.retry(term.epoch, job.clone(), not_before)).await;
         } else {
             self.job.runner = Some(self.runner.to_string());
             self.job.finish(outcome);
             let job = &self.job;
-            engine.persist(|| engine.store.finish(job.clone())).await;
+            engine.persist(term, || engine.store.finish(term.epoch, job.clone())).await;
             engine.ended(job, Some(self.claim.execution_id));
         }
-        engine.recorded(id);
+        engine.recorded(term, id);
     }
 }
 

@@ -2,20 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use cloister_api::{ExecuteRequest, Outcome, Reason, Status, Timestamp};
+use cloister_api::{ExecuteRequest, Outcome, Reason, Seconds, Status, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     super::{
-        client::{CallError, Known, Taken},
-        stream::{Line, Lines, max_line},
+        link::{CallError, Deleted, Known, Line, Lines, Taken},
+        release::delete,
+        stream::max_line,
     },
-    Attempt, End, Untaken,
+    Attempt, End, MARGIN, Untaken,
 };
 use crate::{
     engine::{cancelled_before_start, start},
     scheduler::Event,
+    store::StoreError,
 };
 
 /// Between two tries to reach a runner that has an attempt.
@@ -32,10 +33,10 @@ impl Attempt {
     /// Asks the runner until the attempt has come out. `broken` tells why it must first be asked what
     /// it knows; it is `None` while it was sent nothing.
     pub(super) async fn follow(&mut self, mut broken: Option<String>) -> End {
-        let grace = self.engine.runner_grace;
-        let mut give_up = broken.as_ref().map(|_| Instant::now() + grace);
+        let mut since = broken.as_ref().map(|_| Instant::now());
         loop {
-            let error = match self.once(broken.is_some()).await {
+            let due = since.is_some_and(|since| Instant::now() >= since + self.patience());
+            let error = match self.once(broken.is_some(), due).await {
                 Ok(end) => return end,
                 Err(Trouble::Unsent(why)) if broken.is_none() => {
                     return End::NotTaken(Untaken::Down(why));
@@ -43,18 +44,21 @@ impl Attempt {
                 Err(Trouble::Unsent(why)) => why,
                 Err(Trouble::Sent { why, in_touch }) => {
                     if in_touch {
-                        give_up = None;
+                        since = None;
                     }
                     why
                 }
             };
-            // A post that has been silent for a while has used up that much of the grace time.
-            let since = self.post.contact().silent_since.unwrap_or_else(Instant::now);
-            let until = *give_up.get_or_insert(since + grace);
-            if Instant::now() >= until && broken.is_some() {
-                let (runner, seconds) = (&self.runner, grace.as_secs_f64());
+            // A post that has been silent for a while has used up that much of the time.
+            let silent = self.post.contact().silent_since.unwrap_or_else(Instant::now);
+            let silent = *since.get_or_insert(silent);
+            if Instant::now() >= (silent + self.patience()).max(self.lease_over())
+                && let Some(first) = &broken
+            {
+                let (runner, seconds) = (&self.runner, self.patience().as_secs_f64());
+                let why = if due { first } else { &error };
                 return End::Lost(format!(
-                    "runner {runner} did not come back within {seconds} s ({error}); \
+                    "runner {runner} did not come back within {seconds} s ({why}); \
                      what became of the command is not known"
                 ));
             }
@@ -66,26 +70,45 @@ impl Attempt {
                 error,
                 "lost touch with an attempt; asking its runner"
             );
-            broken = Some(error);
+            // The first reason is what it is about, and the later ones what came of it.
+            broken.get_or_insert(error);
             sleep(AGAIN).await;
         }
     }
 
-    /// One conversation with the runner.
-    async fn once(&mut self, look_first: bool) -> Result<End, Trouble> {
+    /// The runner has it.
+    fn taken(&mut self) {
+        self.taken = true;
+        self.hold.taken();
+    }
+
+    /// How long a runner may be silent: after that it has ended the attempt.
+    fn patience(&self) -> Duration {
+        let lease = self.engine.lease;
+        lease + MARGIN.min(lease / 4)
+    }
+
+    /// When the lease that was sent last has run out at the latest.
+    fn lease_over(&self) -> Instant {
+        self.sent + self.patience()
+    }
+
+    /// One conversation with the runner. Once it is `due` to give up, it is only asked: to join an
+    /// execution renews its lease, and that must run out before it may be given up.
+    async fn once(&mut self, look_first: bool, due: bool) -> Result<End, Trouble> {
         let max = max_line(&self.job.request.task.limits);
         let execution = self.claim.execution_id;
         let mut boot = self.claim.boot_id;
         let mut in_touch = false;
         if look_first {
-            match self.engine.client.look(&self.runner, execution, max).await? {
+            match self.engine.runners.look(&self.runner, execution, max).await? {
                 Known::Ended(outcome) => {
                     return Ok(End::Ended { outcome, held: true });
                 }
                 // It has it, whichever life it was claimed for.
                 Known::Running => {
                     (boot, in_touch) = (None, true);
-                    self.taken = true;
+                    self.taken();
                 }
                 Known::Nothing => {
                     if let Some(lost) = self.forgotten().await? {
@@ -97,12 +120,23 @@ impl Attempt {
                 }
             }
         }
-        let body = self.body();
-        let taken = self.engine.client.execute(&self.runner, body, boot, max).await;
+        if due {
+            return Err(Trouble::Sent { why: "it can't be followed".into(), in_touch: false });
+        }
+        // A store that was slow to answer may have made another one the leader meanwhile.
+        self.engine.mandated(self.term).await;
+        let request = self.request();
+        self.sent = Instant::now();
+        let taken = self.engine.runners.execute(&self.runner, &request, boot, max).await;
+        drop(request);
         match taken.map_err(|error| Trouble::of(error, in_touch))? {
             Taken::Yes(lines) => {
-                self.taken = true;
+                self.taken();
                 self.listen(lines).await
+            }
+            Taken::Stale(why) => {
+                self.engine.doubt(self.term);
+                Err(Trouble::Sent { why, in_touch })
             }
             // It said that it has it: then it is nobody else's, and what it knows comes out in time.
             _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
@@ -125,7 +159,7 @@ impl Attempt {
 
     /// A runner knows nothing of the attempt: has it forgotten, or did it never know?
     async fn forgotten(&self) -> Result<Option<End>, Trouble> {
-        let now = self.engine.client.health(&self.runner).await?.boot_id;
+        let now = self.engine.runners.health(&self.runner).await?.boot_id;
         if self.claim.boot_id != Some(now) {
             return Ok(Some(self.restarted()));
         }
@@ -149,25 +183,25 @@ impl Attempt {
         End::Ended { outcome: Box::new(cancelled_before_start(&self.job)), held: false }
     }
 
-    fn body(&self) -> Bytes {
-        let request = ExecuteRequest {
+    fn request(&self) -> ExecuteRequest {
+        let term = self.post.contact().leases.then_some(self.term);
+        ExecuteRequest {
             task: self.job.request.task.clone(),
             execution_id: Some(self.claim.execution_id),
             attempt: Some(self.claim.attempt),
-            epoch: None,
-            cluster: None,
-            lease: None,
-        };
-        // A struct of strings and numbers always serialises.
-        serde_json::to_vec(&request).unwrap_or_default().into()
+            epoch: term.map(|term| term.epoch.0),
+            cluster: term.map(|term| term.cluster),
+            lease: term.map(|_| Seconds(self.engine.lease)),
+        }
     }
 
     /// Follows what happens, and passes on a wish for the end.
-    async fn listen(&mut self, mut lines: Lines) -> Result<End, Trouble> {
-        let grace = self.engine.runner_grace;
+    async fn listen(&mut self, mut lines: Box<dyn Lines>) -> Result<End, Trouble> {
+        let (patience, lease_over) = (self.patience(), self.lease_over());
         let mut post = self.post.clone();
-        let lost = post.lost(grace);
+        let lost = post.lost(patience, lease_over);
         tokio::pin!(lost);
+        let execution = self.claim.execution_id;
         let mut told = false;
         let mut next_try = Instant::now();
         loop {
@@ -180,12 +214,17 @@ impl Attempt {
                     None => return Err(Trouble::silent("it ended without a result")),
                 },
                 () = sleep_until(next_try), if stop => {
-                    let execution = self.claim.execution_id;
-                    told = self.engine.client.delete(&self.runner, execution).await.is_ok();
+                    self.engine.mandated(self.term).await;
+                    let ended = delete(&self.engine, self.term, &self.runner, execution).await;
+                    told = matches!(ended, Ok(Deleted::Yes));
                     next_try = Instant::now() + AGAIN;
                 }
                 // The sender may be gone once the attempt is over for the scheduler.
                 Ok(()) = self.stop.changed(), if !stop && !told => {}
+                () = self.hold.unknown() => return Err(Trouble::Sent {
+                    why: "its runner does not know it".into(),
+                    in_touch: false,
+                }),
                 () = &mut lost => return Err(Trouble::Sent {
                     why: "its runner answers no more, or in another life".into(),
                     in_touch: false,
@@ -201,12 +240,14 @@ impl Attempt {
         start(&mut self.job, &self.runner, at);
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
         self.engine.metrics.started(self.job.queue_ms.unwrap_or_default());
-        self.engine.apply(Event::Started { job, attempt, at });
+        self.engine.apply_in(self.term, Event::Started { job, attempt, at });
         // Not waited for: it is for the lists, and for a restart.
-        let engine = Arc::clone(&self.engine);
-        self.engine.spawn(async move {
-            if let Err(error) = engine.store.started(job, attempt, at).await {
-                engine.store_failed(&error);
+        let (engine, term) = (Arc::clone(&self.engine), self.term);
+        self.engine.spawn_in(term, async move {
+            match engine.store.started(term.epoch, job, attempt, at).await {
+                Ok(()) => {}
+                Err(StoreError::Stale { .. }) => engine.doubt(term),
+                Err(error) => engine.store_failed(&error),
             }
         });
     }

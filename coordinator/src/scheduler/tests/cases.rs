@@ -7,29 +7,31 @@ use super::{Action, Event, RunnerName, Scheduler, facts, health};
 
 const NOW: Timestamp = Timestamp(0);
 
-struct Bench(Scheduler);
+pub(super) struct Bench(pub(super) Scheduler);
 
 impl Bench {
-    fn new() -> Self {
-        Self(Scheduler::new(10))
+    pub(super) fn new() -> Self {
+        let mut scheduler = Scheduler::new(10);
+        scheduler.apply(Event::Lead, NOW);
+        Self(scheduler)
     }
 
-    fn apply(&mut self, event: Event) -> Vec<Action> {
+    pub(super) fn apply(&mut self, event: Event) -> Vec<Action> {
         self.0.apply(event, NOW)
     }
 
-    fn runner(&mut self, name: &str, health: RunnerHealth) -> Vec<Action> {
+    pub(super) fn runner(&mut self, name: &str, health: RunnerHealth) -> Vec<Action> {
         let runner: RunnerName = name.into();
         self.apply(Event::Listed(runner.clone()));
         self.apply(Event::Up { runner, health: Box::new(health) })
     }
 
-    fn why(&self, id: u128) -> String {
+    pub(super) fn why(&self, id: u128) -> String {
         self.0.live(Uuid::from_u128(id)).unwrap().pending_reason.unwrap()
     }
 }
 
-fn given(actions: &[Action]) -> Vec<(u128, &str)> {
+pub(super) fn given(actions: &[Action]) -> Vec<(u128, &str)> {
     let given = actions.iter().filter_map(|action| match action {
         Action::Dispatch { job, runner, .. } => Some((job.as_u128(), &**runner)),
         _ => None,
@@ -132,8 +134,7 @@ fn a_full_runner_is_left_alone_until_it_shows_a_slot() {
     let mut bench = Bench::new();
     bench.runner("a", health(1, 2));
     bench.apply(Event::Submitted(facts(1)));
-    let (runner, why) = (RunnerName::from("a"), "has its slots taken".to_owned());
-    bench.apply(Event::Held { runner, until: Timestamp(5_000), busy: true, why });
+    bench.apply(Event::Held { runner: "a".into(), until: Timestamp(5_000) });
     let job = Uuid::from_u128(1);
     // Given out again at once it would go back and forth as fast as the wire.
     assert_eq!(bench.apply(Event::Returned { job, attempt: 1 }), []);
@@ -182,6 +183,8 @@ fn what_no_runner_could_ever_hold_is_known() {
 #[test]
 fn the_queue_is_bounded_also_while_jobs_are_committed() {
     let mut scheduler = Scheduler::new(2);
+    assert!(!scheduler.reserve(&facts(1)), "it does not lead");
+    scheduler.apply(Event::Lead, NOW);
     assert!(scheduler.reserve(&facts(1)) && scheduler.reserve(&facts(2)));
     assert!(!scheduler.reserve(&facts(3)));
     scheduler.apply(Event::Submitted(facts(1)), NOW);
@@ -211,6 +214,7 @@ fn a_job_can_be_cancelled_while_it_is_being_stored() {
 #[test]
 fn a_million_pending_jobs_are_cheap() {
     let mut scheduler = Scheduler::new(usize::MAX);
+    scheduler.apply(Event::Lead, NOW);
     let boxed = Box::new(health(1, 1));
     scheduler.apply(Event::Listed("a".into()), NOW);
     scheduler.apply(Event::Up { runner: "a".into(), health: boxed }, NOW);

@@ -5,7 +5,7 @@ use cloister_api::{Network, Reason, RunnerState, Timestamp};
 use super::{
     super::Event,
     Step, facts, health, name,
-    world::{ModelRunner, Place, World},
+    world::{Place, World},
 };
 
 impl World {
@@ -29,12 +29,12 @@ impl World {
                 let model = self.runners.get_mut(&name(at)).unwrap();
                 model.listed = false;
                 if idle {
-                    *model = ModelRunner::default();
+                    model.forget();
                 }
                 self.apply(Event::Unlisted(name(at)));
             }
-            Step::Up { runner, slots, cpus, network, draining } => {
-                let mut health = health(runner as u128 + 1, slots);
+            Step::Up { runner, life, slots, cpus, network, draining } => {
+                let mut health = health(runner as u128 * 10 + life, slots);
                 health.cpus = f64::from(cpus);
                 health.network_host = network;
                 if draining {
@@ -51,10 +51,30 @@ impl World {
                 let model = self.runners.get_mut(&name(at)).unwrap();
                 if model.listed {
                     model.held = Some(until);
-                    let (runner, why) = (name(at), "is full".into());
-                    self.apply(Event::Held { runner, until, busy: true, why });
+                    self.apply(Event::Held { runner: name(at), until });
                 }
             }
+            Step::Fail(at, times) => {
+                for _ in 0..times {
+                    let why = "what it said makes no sense".into();
+                    self.apply(Event::Failed { runner: name(at), why, jitter: 0.5 });
+                }
+            }
+            Step::Drain(at, drained) => {
+                self.runners.get_mut(&name(at)).unwrap().drained = drained;
+                self.apply(Event::Drained { runner: name(at), drained });
+            }
+            Step::Pause(paused) => {
+                self.paused = paused;
+                self.apply(Event::Paused(paused.then(|| "maintenance".into())));
+            }
+            Step::Lead(true) => {
+                self.leading = true;
+                self.apply(Event::Lead);
+            }
+            Step::Lead(false) => self.depose(),
+            Step::Resume(at) => self.resume(at),
+            Step::SetBack(millis) => self.set_back(millis),
             Step::Pass(millis) => self.pass(millis),
             Step::StoreFails(fails) => {
                 self.store_failed = fails;
@@ -95,6 +115,11 @@ impl World {
             Step::Record(at) => {
                 if let Some(job) = self.pick(*at, |place| matches!(place, Place::Recording(_))) {
                     self.record(job);
+                }
+            }
+            Step::Repeat(at) => {
+                if let Some(job) = self.pick(*at, |place| *place != Place::Over) {
+                    self.repeat(job);
                 }
             }
             Step::Cancel(at) => {

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    super::{Action, Event, Facts, Needs, RunnerName, Scheduler, queue::Rank},
-    Step, name,
+    super::{Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, queue::Rank},
+    name,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,18 @@ pub(super) struct ModelRunner {
     pub(super) up: bool,
     pub(super) held: Option<Timestamp>,
     pub(super) health: Option<RunnerHealth>,
+    pub(super) drained: bool,
+    /// How its breaker stands, as it is told; what that makes of it is checked here.
+    pub(super) breaker: Option<BreakerState>,
+    /// The job by which it is tried.
+    pub(super) trial: Option<Uuid>,
+}
+
+impl ModelRunner {
+    /// Only what an operator said of it is remembered.
+    pub(super) fn forget(&mut self) {
+        *self = Self { drained: self.drained, ..Self::default() };
+    }
 }
 
 pub(super) struct World {
@@ -42,6 +54,8 @@ pub(super) struct World {
     pub(super) runners: BTreeMap<RunnerName, ModelRunner>,
     pub(super) now: Timestamp,
     pub(super) store_failed: bool,
+    pub(super) paused: bool,
+    pub(super) leading: bool,
 }
 
 impl World {
@@ -52,7 +66,13 @@ impl World {
             runners: (0..4).map(|at| (name(at), ModelRunner::default())).collect(),
             now: Timestamp(0),
             store_failed: false,
+            paused: false,
+            leading: false,
         }
+    }
+
+    fn dispatches(&self) -> bool {
+        self.leading && !self.paused && !self.store_failed
     }
 
     pub(super) fn out_at(&self, runner: &RunnerName) -> usize {
@@ -62,13 +82,16 @@ impl World {
 
     pub(super) fn takes_work(&self, runner: &RunnerName) -> bool {
         let r = &self.runners[runner];
-        r.listed && r.up && r.health.as_ref().is_some_and(|h| h.status == RunnerState::Ok)
+        let able = r.health.as_ref().is_some_and(|h| h.status == RunnerState::Ok);
+        let rests = r.breaker == Some(BreakerState::Open);
+        r.listed && r.up && able && !r.drained && !rests
     }
 
     pub(super) fn has_room(&self, runner: &RunnerName) -> bool {
         let r = &self.runners[runner];
         let slots = r.health.as_ref().map_or(0, |h| h.slots.total);
-        self.takes_work(runner) && r.held.is_none() && self.out_at(runner) < slots
+        let tried = r.breaker == Some(BreakerState::HalfOpen) && r.trial.is_some();
+        self.takes_work(runner) && !tried && r.held.is_none() && self.out_at(runner) < slots
     }
 
     pub(super) fn holds(&self, runner: &RunnerName, needs: &Needs) -> bool {
@@ -95,6 +118,13 @@ impl World {
 
     pub(super) fn apply(&mut self, event: Event) {
         let actions = self.scheduler.apply(event, self.now);
+        let views = self.scheduler.runners();
+        for (name, model) in &mut self.runners {
+            model.breaker = views.iter().find(|view| view.name == *name).map(|view| view.breaker);
+            if model.breaker != Some(BreakerState::HalfOpen) {
+                model.trial = None;
+            }
+        }
         for action in actions {
             self.obey(action);
         }
@@ -107,12 +137,16 @@ impl World {
                 let model = &self.jobs[&job];
                 assert_eq!(model.place, Place::Queued, "dispatched twice or too early");
                 assert_eq!(model.facts.attempt, attempt);
-                assert!(!model.cancelled && !self.store_failed);
+                assert!(!model.cancelled && self.dispatches());
                 assert!(self.could(model, &runner), "{runner} can't have {job}");
                 let before = Rank::of(&model.facts);
                 for other in self.jobs.values().filter(|j| j.place == Place::Queued) {
                     let could = self.runners.keys().any(|r| self.could(other, r));
                     assert!(Rank::of(&other.facts) >= before || !could, "out of order");
+                }
+                let there = self.runners.get_mut(&runner).unwrap();
+                if there.breaker == Some(BreakerState::HalfOpen) {
+                    assert_eq!(there.trial.replace(job), None, "tried twice at once");
                 }
                 self.jobs.get_mut(&job).unwrap().place = Place::Out(runner);
             }
@@ -139,6 +173,17 @@ impl World {
         assert_eq!(self.scheduler.pending(), count(waits));
         assert_eq!(self.scheduler.out(), count(|p| matches!(p, Place::Out(_))));
         assert_eq!(self.scheduler.len(), count(|p| *p != Place::Over));
+        assert_eq!(self.scheduler.leads(), self.leading);
+        for view in self.scheduler.runners() {
+            let model = &self.runners[&view.name];
+            assert_eq!(view.out, self.out_at(&view.name));
+            assert_eq!((view.listed, view.drained), (model.listed, model.drained));
+            assert!(view.listed || view.out > 0 || view.drained, "{} is kept", view.name);
+            assert_eq!(view.opens_until.is_some(), view.breaker == BreakerState::Open);
+        }
+        // Whatever the clock did, nothing is put off for longer than anything may be.
+        let longest = Timestamp(self.now.0 + 60_000);
+        assert!(self.scheduler.next_due().is_none_or(|due| due <= longest));
         for job in self.jobs.values() {
             let live = self.scheduler.live(job.facts.id);
             assert_eq!(live.is_none(), job.place == Place::Over);
@@ -147,7 +192,7 @@ impl World {
                 assert!(live.pending_reason.is_some() || live.out.is_some());
                 assert!(!live.pending_reason.is_some_and(|why| why.is_empty()));
             }
-            if job.place == Place::Queued && !self.store_failed {
+            if job.place == Place::Queued && self.dispatches() {
                 let idle = self.runners.keys().find(|r| self.could(job, r));
                 assert_eq!(idle, None, "{job:?} waits beside a free slot");
             }
@@ -159,7 +204,8 @@ impl World {
         match model.place {
             Place::Recording(Some(due)) if !model.cancelled => {
                 model.facts.attempt += 1;
-                model.place = if due > self.now { Place::Delayed(due) } else { Place::Queued };
+                let bounded = due.min(Timestamp(self.now.0 + 60_000));
+                model.place = if due > self.now { Place::Delayed(bounded) } else { Place::Queued };
             }
             Place::Recording(Some(_)) => model.facts.attempt += 1,
             _ => model.place = Place::Over,
@@ -196,10 +242,25 @@ impl World {
             runner.held = runner.held.filter(|until| *until > now);
         }
         self.apply(Event::Tick);
+        assert!(self.scheduler.next_due().is_none_or(|due| due > now), "would tick for ever");
+    }
+
+    pub(super) fn set_back(&mut self, millis: i64) {
+        self.now.0 -= millis;
+        for job in self.jobs.values_mut() {
+            if let Place::Delayed(due) = &mut job.place {
+                due.0 -= millis;
+            }
+        }
+        for runner in self.runners.values_mut() {
+            runner.held = runner.held.map(|until| Timestamp(until.0 - millis));
+        }
+        self.apply(Event::Tick);
     }
 
     pub(super) fn submit(&mut self, facts: Facts) {
-        assert!(self.scheduler.reserve(&facts));
+        // What is told before it leads was in the store.
+        assert_eq!(self.scheduler.reserve(&facts), self.leading);
         let job = ModelJob { facts: facts.clone(), place: Place::Queued, cancelled: false };
         self.jobs.insert(facts.id, job);
         self.apply(Event::Submitted(facts));
@@ -226,38 +287,9 @@ impl World {
         let last = self.out_at(&runner) == 1;
         let model = self.runners.get_mut(&runner).unwrap();
         model.held = model.held.filter(|_| untaken);
+        model.trial = model.trial.filter(|trial| *trial != job);
         if !model.listed && last {
-            *model = ModelRunner::default();
+            model.forget();
         }
-    }
-
-    /// With runners that hold everything, everything ends.
-    pub(super) fn settle(&mut self) {
-        self.step(Step::StoreFails(false));
-        for at in 0..4 {
-            self.step(Step::List(at));
-            let (slots, cpus, network, draining) = (4, 8, true, false);
-            self.step(Step::Up { runner: at, slots, cpus, network, draining });
-        }
-        while let Some(job) = self.jobs.values().find(|job| job.place != Place::Over).cloned() {
-            match job.place {
-                Place::Out(_) => {
-                    self.leave(job.facts.id, false);
-                    self.end(job.facts.id, None);
-                }
-                Place::Recording(_) => self.record(job.facts.id),
-                Place::Delayed(due) => self.pass(due.0 - self.now.0),
-                Place::Queued => {
-                    let out = |job: &&ModelJob| matches!(job.place, Place::Out(_));
-                    let busy = self.jobs.values().find(out).map(|job| job.facts.id);
-                    let busy = busy.expect("a job waits although nothing runs");
-                    self.leave(busy, false);
-                    self.end(busy, None);
-                }
-                Place::Over => unreachable!("filtered"),
-            }
-        }
-        assert_eq!(self.scheduler.len(), 0);
-        assert_eq!(self.scheduler.out(), 0);
     }
 }

@@ -4,8 +4,9 @@
 //! waits for the disk share the next commit (`writer`). Reads have connections of their own and see
 //! the last commit (WAL). `synchronous=FULL`: a commit that was answered survives the loss of power.
 
+mod inbox;
+mod lease;
 mod read;
-mod record;
 mod retention;
 mod schema;
 mod write;
@@ -20,22 +21,34 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
-
-use self::{read::Readers, writer::Writer};
-use super::{
-    Answer, Claim, Digest, Keep, Key, Page, Query, Store, StoreError, Submitted, Unfinished,
-};
 use cloister_api::{Job, Timestamp};
+use futures_util::future::BoxFuture;
+use rusqlite::{Connection, OpenFlags};
+use tokio::{
+    sync::{Mutex, Notify},
+    time::timeout,
+};
 use uuid::Uuid;
+
+use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
+use super::{
+    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
+    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    record::{Changed, New, Row},
+};
 
 /// See the module.
 pub(super) struct Sqlite {
     path: Arc<Path>,
     readers: Readers,
     writer: Writer,
+    lease: Lease,
+    news: Notify,
+    /// Rows of the inbox that the leader of this term was answered, and are still there.
+    handed: Mutex<(Epoch, Vec<i64>)>,
     /// Held as long as the store is open. Dropped last.
     _lock: File,
 }
@@ -51,17 +64,83 @@ impl Sqlite {
         };
         let mut connection = Connection::open(path).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
+        let lease = Lease::new(&connection).map_err(failed)?;
         let shared: Arc<Path> = path.into();
         Ok(Self {
             readers: Readers::new(shared.clone()),
             writer: Writer::start(connection, shared.clone()).map_err(|e| file(path, e))?,
             path: shared,
+            lease,
+            news: Notify::new(),
+            handed: Mutex::new((Epoch(0), Vec::new())),
             _lock: lock,
         })
     }
 
     fn record_error(&self, source: serde_json::Error) -> StoreError {
-        StoreError::Record { path: self.path.to_path_buf(), cause: Arc::new(source) }
+        StoreError::Record { store: self.path.display().to_string(), cause: Arc::new(source) }
+    }
+
+    /// Has done what only a leader may.
+    async fn leading<T, F>(
+        &self,
+        epoch: Epoch,
+        doing: &'static str,
+        mut work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        // A refusal is an answer like any other: as an error it would undo the others of its commit.
+        let answer = self.writer.call(move |db| lease::within(db, epoch, &mut work)).await?;
+        answer.map_err(|newest| StoreError::Stale { doing, epoch: epoch.0, newest: newest.0 })
+    }
+
+    /// The same for what only reads.
+    async fn looking<T, F>(
+        &self,
+        epoch: Epoch,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let answer = self.readers.call(move |db| lease::within(db, epoch, work)).await?;
+        answer.map_err(|newest| StoreError::Stale { doing, epoch: epoch.0, newest: newest.0 })
+    }
+
+    /// Wakes whoever waits for news, or will next.
+    fn tell(&self) {
+        self.news.notify_waiters();
+        self.news.notify_one();
+    }
+
+    async fn take(&self, epoch: Epoch, limit: usize) -> Result<Vec<Message>, StoreError> {
+        const DOING: &str = "reading the inbox";
+        let mut handed = self.handed.lock().await;
+        if handed.0 != epoch {
+            *handed = (epoch, Vec::new());
+        }
+        let found = if handed.1.is_empty() {
+            self.looking(epoch, DOING, move |db| inbox::look(db, limit)).await?
+        } else {
+            let old = handed.1.clone();
+            let work = move |db: &Connection| {
+                inbox::remove(db, &old)?;
+                inbox::look(db, limit)
+            };
+            self.leading(epoch, DOING, work).await?
+        };
+        let messages = found.rows.into_iter().map(|(kind, job, row)| match kind {
+            Kind::Job => row.into_unfinished().map(|found| Message::Submitted(Box::new(found))),
+            Kind::Cancel => Ok(Message::Cancel(job)),
+        });
+        let messages = messages.collect::<Result<_, _>>().map_err(|e| self.record_error(e))?;
+        handed.1 = found.seen;
+        Ok(messages)
     }
 }
 
@@ -99,51 +178,99 @@ fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 impl Store for Sqlite {
-    fn submit(&self, job: Job, key: Option<Key>) -> Answer<'_, Submitted> {
+    fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership> {
+        Box::pin(self.lease.lead(&self.writer, me, ttl))
+    }
+
+    fn resign(&self, epoch: Epoch) -> Answer<'_, ()> {
         Box::pin(async move {
-            let new = record::New::of(job).map_err(|e| self.record_error(e))?;
-            self.writer.call(move |db| write::submit(db, &new, key.as_ref())).await
+            self.lease.resign(epoch).await;
+            Ok(())
         })
     }
 
-    fn claim(&self, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
+    fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted> {
         Box::pin(async move {
-            let row = self.writer.call(move |db| write::claim(db, job, &claim)).await?;
-            let job = row.map(record::Row::into_job).transpose();
+            let new = New::of(job).map_err(|e| self.record_error(e))?;
+            let work = move |db: &Connection| write::submit(db, &new, key.as_ref(), epoch);
+            let made = self.writer.call(work).await?;
+            if made == (Submitted::New { taken: false }) {
+                self.tell();
+            }
+            Ok(made)
+        })
+    }
+
+    fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let work = move |db: &Connection| write::request_cancel(db, job, epoch);
+            let leads = self.writer.call(work).await?;
+            if !leads {
+                self.tell();
+            }
+            Ok(leads)
+        })
+    }
+
+    fn inbox(&self, epoch: Epoch, limit: usize) -> Answer<'_, Vec<Message>> {
+        Box::pin(self.take(epoch, limit))
+    }
+
+    fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // Either way the caller looks.
+            let _ = timeout(at_most, self.news.notified()).await;
+        })
+    }
+
+    fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
+        Box::pin(async move {
+            let work = move |db: &Connection| write::claim(db, job, &claim);
+            let row = self.leading(epoch, "recording a claim", work).await?;
+            let job = row.map(Row::into_job).transpose();
             job.map_err(|e| self.record_error(e))
         })
     }
 
-    fn unclaim(&self, job: Uuid) -> Answer<'_, ()> {
-        Box::pin(self.writer.call(move |db| write::unclaim(db, job)))
+    fn unclaim(&self, epoch: Epoch, job: Uuid) -> Answer<'_, ()> {
+        let work = move |db: &Connection| write::unclaim(db, job);
+        Box::pin(self.leading(epoch, "taking a claim back", work))
     }
 
-    fn started(&self, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
-        Box::pin(self.writer.call(move |db| write::started(db, job, attempt, at)))
+    fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
+        let work = move |db: &Connection| write::started(db, job, attempt, at);
+        Box::pin(self.leading(epoch, "recording a start", work))
     }
 
-    fn request_cancel(&self, job: Uuid) -> Answer<'_, ()> {
-        Box::pin(self.writer.call(move |db| write::request_cancel(db, job)))
-    }
-
-    fn finish(&self, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
         Box::pin(async move {
-            let changed = record::Changed::of(job).map_err(|e| self.record_error(e))?;
-            self.writer.call(move |db| write::finish(db, &changed)).await
+            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            let work = move |db: &Connection| write::finish(db, &changed);
+            self.leading(epoch, "recording an end", work).await
         })
     }
 
-    fn retry(&self, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
-            let changed = record::Changed::of(job).map_err(|e| self.record_error(e))?;
-            self.writer.call(move |db| write::retry(db, &changed, not_before)).await
+            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            let work = move |db: &Connection| write::retry(db, &changed, not_before);
+            self.leading(epoch, "recording a retry", work).await
+        })
+    }
+
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+        Box::pin(async move {
+            let rows = self.readers.call(move |db| read::unfinished(db, after, limit)).await?;
+            let jobs = rows.into_iter().map(Row::into_unfinished);
+            let jobs = jobs.collect::<Result<_, _>>();
+            jobs.map_err(|e| self.record_error(e))
         })
     }
 
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
         Box::pin(async move {
             let row = self.readers.call(move |db| read::get(db, job)).await?;
-            let job = row.map(record::Row::into_job).transpose();
+            let job = row.map(Row::into_job).transpose();
             job.map_err(|e| self.record_error(e))
         })
     }
@@ -155,29 +282,53 @@ impl Store for Sqlite {
     fn list(&self, query: Query) -> Answer<'_, Page> {
         Box::pin(async move {
             let (rows, more) = self.readers.call(move |db| read::list(db, &query)).await?;
-            let jobs = rows.into_iter().map(record::Row::into_job);
+            let jobs = rows.into_iter().map(Row::into_job);
             let jobs = jobs.collect::<Result<_, _>>();
             Ok(Page { jobs: jobs.map_err(|e| self.record_error(e))?, more })
         })
     }
 
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
-        Box::pin(async move {
-            let rows = self.readers.call(move |db| read::unfinished(db, after, limit)).await?;
-            let jobs = rows.into_iter().map(record::Row::into_unfinished);
-            let jobs = jobs.collect::<Result<_, _>>();
-            jobs.map_err(|e| self.record_error(e))
-        })
+    fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
+        Box::pin(self.readers.call(move |db| read::ended(db, jobs)))
     }
 
-    fn expire(&self, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
+    fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
+        const DOING: &str = "removing old jobs";
         Box::pin(async move {
-            let over = self.readers.call(move |db| retention::over(db, keep, now)).await?;
+            let over = self.looking(epoch, DOING, move |db| retention::over(db, keep, now)).await?;
             if over.is_empty() {
                 return Ok(0);
             }
-            self.writer.call(move |db| retention::remove(db, &over).map(|()| over.len())).await
+            let work = move |db: &Connection| retention::remove(db, &over).map(|()| over.len());
+            self.leading(epoch, DOING, work).await
         })
+    }
+
+    fn figures(&self) -> Answer<'_, Figures> {
+        Box::pin(async move {
+            let mut log = self.path.as_os_str().to_owned();
+            log.push("-wal");
+            self.readers
+                .call(move |db| {
+                    // It is there while the database is open, but for moments at either end.
+                    let log = fs::metadata(&log).map_or(0, |log| log.len());
+                    read::figures(db, log)
+                })
+                .await
+        })
+    }
+
+    fn order(&self, order: Order) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.writer.call(move |db| write::order(db, &order)).await?;
+            // So that the leader looks at orders as soon as at jobs.
+            self.tell();
+            Ok(())
+        })
+    }
+
+    fn orders(&self) -> Answer<'_, Orders> {
+        Box::pin(self.readers.call(read::orders))
     }
 
     fn probe(&self) -> Answer<'_, ()> {

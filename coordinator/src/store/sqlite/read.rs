@@ -10,9 +10,9 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{
-    super::{Digest, Query, StoreError},
+    super::{Digest, Figures, Orders, Query, StoreError, record::Row},
     open_reader,
-    record::{Row, columns},
+    write::DRAIN,
 };
 
 /// Reads at once. Each takes a thread for as long as it lasts.
@@ -38,7 +38,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let closed = || StoreError::Closed { path: self.path.to_path_buf() };
+        let closed = || StoreError::Closed { store: self.path.display().to_string() };
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
         let (path, idle) = (self.path.clone(), self.idle.clone());
         let result = spawn_blocking(move || {
@@ -59,6 +59,41 @@ impl Readers {
     }
 }
 
+/// The columns of [`row`], for a query whose tables are `jobs`, and by a left join `inputs` and
+/// `outputs` where they are wanted.
+macro_rules! columns {
+    ($stdin:literal, $outputs:literal) => {
+        concat!(
+            "jobs.status, jobs.attempt, jobs.started_at, jobs.not_before, jobs.cancel, ",
+            "jobs.runner, jobs.boot_id, jobs.execution_id, jobs.record, ",
+            $stdin,
+            ", ",
+            $outputs
+        )
+    };
+}
+pub(super) use columns;
+
+/// Reads [`columns!`].
+pub(super) fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    let uuid = |at| -> rusqlite::Result<Option<Uuid>> {
+        Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
+    };
+    Ok(Row {
+        status: row.get(0)?,
+        attempt: row.get(1)?,
+        started_at: row.get(2)?,
+        not_before: row.get(3)?,
+        cancel: row.get(4)?,
+        runner: row.get(5)?,
+        boot_id: uuid(6)?,
+        execution_id: uuid(7)?,
+        record: row.get(8)?,
+        stdin: row.get(9)?,
+        outputs: row.get(10)?,
+    })
+}
+
 pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Row>> {
     db.prepare_cached(concat!(
         "SELECT ",
@@ -66,7 +101,7 @@ pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Row>> {
         " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
           WHERE jobs.job_id = ?"
     ))?
-    .query_row([job.as_bytes()], Row::read)
+    .query_row([job.as_bytes()], row)
     .optional()
 }
 
@@ -125,7 +160,7 @@ pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Row>
         if rows.len() == query.limit || bytes >= PAGE_BYTES {
             return Ok((rows, true));
         }
-        let row = Row::read(row)?;
+        let row = self::row(row)?;
         bytes += row.size();
         rows.push(row);
     }
@@ -144,8 +179,47 @@ pub(super) fn unfinished(
         " FROM jobs WHERE jobs.status IN ('pending', 'running') AND jobs.job_id > ?
           ORDER BY jobs.job_id LIMIT ?"
     ))?
-    .query_map(params![after, count(limit)], Row::read)?
+    .query_map(params![after, count(limit)], row)?
     .collect()
+}
+
+/// Those that have ended, or are not there.
+pub(super) fn ended(db: &Connection, jobs: Vec<Uuid>) -> rusqlite::Result<Vec<Uuid>> {
+    let mut live =
+        db.prepare_cached("SELECT 1 FROM jobs WHERE job_id = ? AND finished_at IS NULL")?;
+    let mut ended = Vec::new();
+    for job in jobs {
+        if !live.exists([job.as_bytes()])? {
+            ended.push(job);
+        }
+    }
+    Ok(ended)
+}
+
+pub(super) fn orders(db: &Connection) -> rusqlite::Result<Orders> {
+    let mut orders = Orders::default();
+    let mut all = db.prepare_cached("SELECT kind, runner, reason FROM orders ORDER BY runner")?;
+    let mut rows = all.query([])?;
+    while let Some(row) = rows.next()? {
+        match row.get_ref(0)?.as_str()? {
+            DRAIN => orders.drained.push(row.get(1)?),
+            _ => orders.paused = row.get(2)?,
+        }
+    }
+    Ok(orders)
+}
+
+/// How full the database is; `log` is what its write-ahead log takes, in bytes.
+pub(super) fn figures(db: &Connection, log: u64) -> rusqlite::Result<Figures> {
+    let number = |sql: &str| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let live = number("SELECT count(*) FROM jobs WHERE status IN ('pending', 'running')")?;
+    let out = number("SELECT count(*) FROM jobs WHERE execution_id IS NOT NULL")?;
+    let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
+    Ok(Figures {
+        pending: usize::try_from(live - out).unwrap_or_default(),
+        out: usize::try_from(out).unwrap_or_default(),
+        size: u64::try_from(pages).unwrap_or_default() + log,
+    })
 }
 
 /// A count as SQLite takes it.

@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use rusqlite::{Connection, TransactionBehavior};
+use uuid::Uuid;
 
 use super::super::StoreError;
 
@@ -27,7 +28,12 @@ const APPLICATION_ID: i64 = 0x4365_6c6c;
 
 /// Each brings the schema from its index to the next version, `user_version`. What was released is
 /// never changed, only followed by another.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+
+/// The version that has terms, and an id of its own.
+const TERMS: i64 = 2;
+
+const FIRST: &str = "
     CREATE TABLE jobs (
         job_id BLOB PRIMARY KEY,
         tenant TEXT NOT NULL DEFAULT '',
@@ -71,7 +77,46 @@ const MIGRATIONS: [&str; 1] = ["
     -- Written to find out whether writing works.
     CREATE TABLE probe (id INTEGER PRIMARY KEY CHECK (id = 0), count INTEGER NOT NULL) STRICT;
     INSERT INTO probe VALUES (0, 0);
-"];
+";
+
+/// Terms, what others than the leader take in, what operators decide, and what jobs take of the disk.
+const SECOND: &str = "
+    CREATE TABLE leadership (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        cluster BLOB NOT NULL,
+        epoch INTEGER NOT NULL,
+        -- Who has or had that term: made anew at each start, and a name for a person.
+        leader BLOB,
+        name TEXT,
+        -- When this file was copied from a coordinator's, until the copy is opened: milliseconds.
+        copied_at INTEGER
+    ) STRICT;
+
+    CREATE TABLE inbox (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT,
+        -- 'job' or 'cancel'.
+        kind TEXT NOT NULL,
+        job_id BLOB NOT NULL,
+        UNIQUE (job_id, kind)
+    ) STRICT;
+
+    CREATE TABLE orders (
+        -- 'drain', with the runner's name, or 'pause', with none.
+        kind TEXT NOT NULL,
+        runner TEXT NOT NULL,
+        reason TEXT,
+        PRIMARY KEY (kind, runner)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Bytes of the record, and of what the job reads and prints.
+    ALTER TABLE jobs ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+    UPDATE jobs SET size = octet_length(record)
+        + coalesce((SELECT octet_length(stdin) FROM inputs WHERE inputs.job_id = jobs.job_id), 0)
+        + coalesce((SELECT octet_length(outputs) FROM outputs WHERE outputs.job_id = jobs.job_id), 0);
+    DROP INDEX jobs_by_end;
+    CREATE INDEX jobs_by_end ON jobs (finished_at, job_id, size) WHERE finished_at IS NOT NULL;
+    CREATE INDEX jobs_out ON jobs (job_id) WHERE execution_id IS NOT NULL;
+";
 
 /// Sets up the connection that writes and brings the schema up to date.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
@@ -85,8 +130,8 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     let found = version(connection, path)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
-        let path = path.into();
-        return Err(StoreError::Newer { path, found, known });
+        let store = path.display().to_string();
+        return Err(StoreError::Newer { store, found, known });
     }
     migrate(connection, found).map_err(failed)
 }
@@ -109,7 +154,7 @@ fn version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     if application == APPLICATION_ID || (application, version, tables) == (0, 0, 0) {
         Ok(version)
     } else {
-        Err(StoreError::Foreign { path: path.into() })
+        Err(StoreError::Foreign { store: path.display().to_string() })
     }
 }
 
@@ -120,6 +165,13 @@ fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
         if version > from {
             let step = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             step.execute_batch(sql)?;
+            if version == TERMS {
+                let cluster = Uuid::new_v4();
+                step.execute(
+                    "INSERT INTO leadership (id, cluster, epoch) VALUES (0, ?, 0)",
+                    [cluster.as_bytes()],
+                )?;
+            }
             step.pragma_update(None, "application_id", APPLICATION_ID)?;
             step.pragma_update(None, "user_version", version)?;
             step.commit()?;

@@ -31,7 +31,7 @@ async fn writes_that_wait_share_a_commit_and_a_bad_one_spoils_nobody() {
     });
     let others = async {
         is_held.await.unwrap();
-        let good = join_all((0..20).map(|_| store.submit(job(), None)));
+        let good = join_all((0..20).map(|_| store.submit(job(), None, None)));
         let bad = store.writer.call(|db| db.execute_batch("INSERT INTO nowhere VALUES (1)"));
         let release = async {
             while store.writer.waiting() < 21 {
@@ -61,19 +61,19 @@ async fn what_connections_keep_in_memory_is_bounded() {
 async fn a_full_disk_is_told_and_passes() {
     let folder = Folder::new();
     let store = open(&folder);
-    store.submit(job(), None).await.unwrap();
+    store.submit(job(), None, None).await.unwrap();
     let limit = |db: &Connection, pages: i64| {
         db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |row| row.get::<_, i64>(0))
     };
     store.writer.call(move |db| limit(db, 1)).await.unwrap();
     let mut large = job();
     large.request.task.env.insert("A".into(), "x".repeat(1 << 20));
-    let full = store.submit(large.clone(), None).await.unwrap_err();
+    let full = store.submit(large.clone(), None, None).await.unwrap_err();
     assert!(full.to_string().contains("full"), "{full}");
     assert_eq!(store.get(large.job_id).await.unwrap(), None);
     store.writer.call(move |db| limit(db, 1 << 30)).await.unwrap();
     store.probe().await.unwrap();
-    store.submit(large.clone(), None).await.unwrap();
+    store.submit(large.clone(), None, None).await.unwrap();
     assert!(store.get(large.job_id).await.unwrap().is_some());
 }
 
@@ -86,7 +86,7 @@ async fn records_of_an_earlier_version_are_read() {
     let outcome = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
     job.attempts.push(Past { attempt: 1, runner: None, outcome });
     job.attempt = 2;
-    store.submit(job.clone(), None).await.unwrap();
+    store.submit(job.clone(), None, None).await.unwrap();
     let mut record = serde_json::to_value(&job).unwrap();
     let past = &mut record["attempts"][0];
     for (name, empty) in [("stdout", "".into()), ("stdout_truncated", false.into())] {

@@ -5,12 +5,26 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::{
-    super::{Claim, Key, Submitted},
-    read::key_of,
-    record::{Changed, New, Row, columns},
+    super::{
+        Claim, Epoch, Key, Order, Submitted,
+        record::{Changed, New, Row},
+    },
+    inbox::{self, Kind},
+    lease,
+    read::{columns, key_of, row},
 };
 
-pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite::Result<Submitted> {
+/// A runner that gets nothing new, in the table of orders.
+pub(super) const DRAIN: &str = "drain";
+/// Nobody gets anything, in the table of orders.
+pub(super) const PAUSE: &str = "pause";
+
+pub(super) fn submit(
+    db: &Connection,
+    new: &New,
+    key: Option<&Key>,
+    epoch: Option<Epoch>,
+) -> rusqlite::Result<Submitted> {
     if let Some(key) = key {
         match key_of(db, &key.tenant, &key.name)? {
             Some((job, digest)) if digest == key.digest => return Ok(Submitted::Same(job)),
@@ -19,8 +33,10 @@ pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite:
         }
     }
     let id = new.id.as_bytes();
-    db.prepare_cached("INSERT INTO jobs (job_id, status, attempt, record) VALUES (?, ?, ?, ?)")?
-        .execute(params![id, Status::Pending.as_str(), new.attempt, new.record])?;
+    db.prepare_cached(
+        "INSERT INTO jobs (job_id, status, attempt, record, size) VALUES (?, ?, ?, ?, ?)",
+    )?
+    .execute(params![id, Status::Pending.as_str(), new.attempt, new.record, new.size()])?;
     if let Some(stdin) = &new.stdin {
         db.prepare_cached("INSERT INTO inputs VALUES (?, ?)")?.execute(params![id, stdin])?;
     }
@@ -32,7 +48,11 @@ pub(super) fn submit(db: &Connection, new: &New, key: Option<&Key>) -> rusqlite:
         db.prepare_cached("INSERT INTO keys VALUES (?, ?, ?, ?)")?
             .execute(params![key.tenant, key.name, key.digest, id])?;
     }
-    Ok(Submitted::New)
+    let taken = lease::is(db, epoch)?;
+    if !taken {
+        inbox::put(db, Kind::Job, new.id)?;
+    }
+    Ok(Submitted::New { taken })
 }
 
 pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Row>> {
@@ -58,7 +78,7 @@ pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Resu
         " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
           WHERE jobs.job_id = ?"
     ))?
-    .query_row([id], Row::read)
+    .query_row([id], row)
     .optional()
 }
 
@@ -79,23 +99,36 @@ pub(super) fn started(
 ) -> rusqlite::Result<()> {
     db.prepare_cached(
         "UPDATE jobs SET status = 'running', started_at = ?
-         WHERE job_id = ? AND attempt = ? AND status = 'pending'",
+         WHERE job_id = ? AND attempt = ? AND status = 'pending'
+             AND execution_id IS NOT NULL",
     )?
     .execute(params![at.0, job.as_bytes(), attempt])?;
     Ok(())
 }
 
-pub(super) fn request_cancel(db: &Connection, job: Uuid) -> rusqlite::Result<()> {
-    db.prepare_cached("UPDATE jobs SET cancel = 1 WHERE job_id = ? AND finished_at IS NULL")?
+/// Answers whether the caller leads.
+pub(super) fn request_cancel(
+    db: &Connection,
+    job: Uuid,
+    epoch: Option<Epoch>,
+) -> rusqlite::Result<bool> {
+    let changed = db
+        .prepare_cached("UPDATE jobs SET cancel = 1 WHERE job_id = ? AND finished_at IS NULL")?
         .execute([job.as_bytes()])?;
-    Ok(())
+    let leads = lease::is(db, epoch)?;
+    if changed > 0 && !leads {
+        inbox::put(db, Kind::Cancel, job)?;
+    }
+    Ok(leads)
 }
 
 pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
     let changed = db
         .prepare_cached(
             "UPDATE jobs SET status = ?, reason = ?, attempt = ?, started_at = ?, finished_at = ?,
-                 runner = ?, boot_id = NULL, execution_id = NULL, not_before = NULL, record = ?
+                 runner = ?, boot_id = NULL, execution_id = NULL, not_before = NULL, record = ?,
+                 size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
+                                      WHERE inputs.job_id = jobs.job_id), 0)
              WHERE job_id = ? AND finished_at IS NULL",
         )?
         .execute(params![
@@ -106,6 +139,7 @@ pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
             job.finished_at.map(|t| t.0),
             job.runner,
             job.record,
+            job.size(),
             job.id.as_bytes(),
         ])?;
     if changed > 0 {
@@ -118,7 +152,9 @@ pub(super) fn retry(db: &Connection, job: &Changed, not_before: Timestamp) -> ru
     let changed = db
         .prepare_cached(
             "UPDATE jobs SET status = ?, attempt = ?, started_at = NULL, runner = NULL,
-                 boot_id = NULL, execution_id = NULL, not_before = ?, record = ?
+                 boot_id = NULL, execution_id = NULL, not_before = ?, record = ?,
+                 size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
+                                      WHERE inputs.job_id = jobs.job_id), 0)
              WHERE job_id = ? AND attempt < ? AND finished_at IS NULL",
         )?
         .execute(params![
@@ -126,6 +162,7 @@ pub(super) fn retry(db: &Connection, job: &Changed, not_before: Timestamp) -> ru
             job.attempt,
             not_before.0,
             job.record,
+            job.size(),
             job.id.as_bytes(),
             job.attempt,
         ])?;
@@ -138,6 +175,21 @@ pub(super) fn retry(db: &Connection, job: &Changed, not_before: Timestamp) -> ru
 fn outputs(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO outputs VALUES (?, ?)")?
         .execute(params![job.id.as_bytes(), job.outputs])?;
+    Ok(())
+}
+
+pub(super) fn order(db: &Connection, order: &Order) -> rusqlite::Result<()> {
+    let (kind, runner, reason) = match order {
+        Order::DrainRunner { runner, drained } => (DRAIN, runner.as_str(), drained.then_some("")),
+        Order::Pause(reason) => (PAUSE, "", reason.as_deref()),
+    };
+    if let Some(reason) = reason {
+        db.prepare_cached("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)")?
+            .execute([kind, runner, reason])?;
+    } else {
+        db.prepare_cached("DELETE FROM orders WHERE kind = ? AND runner = ?")?
+            .execute([kind, runner])?;
+    }
     Ok(())
 }
 

@@ -86,7 +86,7 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let closed = || StoreError::Closed { path: self.path.to_path_buf() };
+        let closed = || StoreError::Closed { store: self.path.display().to_string() };
         let (reply, answer) = oneshot::channel();
         let done = None;
         let call = Box::new(Call { work, done, reply });

@@ -1,10 +1,11 @@
-//! Jobs as rows: a record that is listed, what the job reads, and what it printed, apart.
+//! Jobs as rows, the same in every database: a record that is listed, what the job reads, and what it
+//! printed, apart.
 
 use cloister_api::{Job, Outcome, Status, Stdin, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::super::{Claim, Unfinished};
+use super::{Claim, Unfinished};
 
 /// What one attempt printed, where that is known.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -62,6 +63,11 @@ pub(super) struct New {
 }
 
 impl New {
+    /// Bytes that it takes.
+    pub(super) fn size(&self) -> i64 {
+        bytes(&[&self.record, self.stdin.as_deref().unwrap_or_default()])
+    }
+
     pub(super) fn of(job: Job) -> serde_json::Result<Self> {
         let stdin = &job.request.task.stdin;
         let empty = *stdin == Stdin::default();
@@ -89,6 +95,11 @@ pub(super) struct Changed {
 }
 
 impl Changed {
+    /// Bytes that it takes, without what the job reads.
+    pub(super) fn size(&self) -> i64 {
+        bytes(&[&self.record, &self.outputs])
+    }
+
     pub(super) fn of(mut job: Job) -> serde_json::Result<Self> {
         let attempts = job.attempts.iter().map(|past| Streams::of_past(&past.outcome));
         let outputs = Outputs {
@@ -116,57 +127,26 @@ impl Changed {
     }
 }
 
-/// The columns of [`Row`], for a query whose tables are `jobs`, and by a left join `inputs` and
-/// `outputs` where they are wanted.
-macro_rules! columns {
-    ($stdin:literal, $outputs:literal) => {
-        concat!(
-            "jobs.status, jobs.attempt, jobs.started_at, jobs.not_before, jobs.cancel, ",
-            "jobs.runner, jobs.boot_id, jobs.execution_id, jobs.record, ",
-            $stdin,
-            ", ",
-            $outputs
-        )
-    };
+fn bytes(texts: &[&str]) -> i64 {
+    i64::try_from(texts.iter().map(|text| text.len()).sum::<usize>()).unwrap_or(i64::MAX)
 }
-pub(super) use columns;
 
 /// A job as it is stored.
 pub(super) struct Row {
-    status: String,
-    attempt: u32,
-    started_at: Option<i64>,
-    not_before: Option<i64>,
-    cancel: bool,
-    runner: Option<String>,
-    boot_id: Option<Uuid>,
-    execution_id: Option<Uuid>,
-    record: String,
-    stdin: Option<String>,
-    outputs: Option<String>,
+    pub(super) status: String,
+    pub(super) attempt: u32,
+    pub(super) started_at: Option<i64>,
+    pub(super) not_before: Option<i64>,
+    pub(super) cancel: bool,
+    pub(super) runner: Option<String>,
+    pub(super) boot_id: Option<Uuid>,
+    pub(super) execution_id: Option<Uuid>,
+    pub(super) record: String,
+    pub(super) stdin: Option<String>,
+    pub(super) outputs: Option<String>,
 }
 
 impl Row {
-    /// Reads [`columns!`].
-    pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
-        let uuid = |at| -> rusqlite::Result<Option<Uuid>> {
-            Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
-        };
-        Ok(Self {
-            status: row.get(0)?,
-            attempt: row.get(1)?,
-            started_at: row.get(2)?,
-            not_before: row.get(3)?,
-            cancel: row.get(4)?,
-            runner: row.get(5)?,
-            boot_id: uuid(6)?,
-            execution_id: uuid(7)?,
-            record: row.get(8)?,
-            stdin: row.get(9)?,
-            outputs: row.get(10)?,
-        })
-    }
-
     /// How much of memory it takes.
     pub(super) fn size(&self) -> usize {
         self.record.len()
@@ -195,7 +175,7 @@ impl Row {
         Ok(job)
     }
 
-    /// The job with what a restart must know.
+    /// The job with what a new leader must know.
     pub(super) fn into_unfinished(self) -> serde_json::Result<Unfinished> {
         let claim = match (&self.runner, self.execution_id) {
             (Some(runner), Some(execution_id)) => Some(Claim {

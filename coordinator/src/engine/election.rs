@@ -1,0 +1,85 @@
+//! Who leads: asked of the store about once a second, by every coordinator.
+//!
+//! The lease is a row of the store, in the store's own time. What this process may conclude from it
+//! follows from its own clock alone, and errs on the safe side: it was the leader from the moment at
+//! which it *asked* on, for the lease's length. After that it tells no runner anything until it was
+//! confirmed anew, while what it had begun goes on: a store that is away for a while ends no job.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{Engine, Term};
+use crate::store::{Leadership, StoreError};
+
+/// How long the leader's lease lasts, and so about the longest time without a leader.
+pub(crate) const LEADER_LEASE: Duration = Duration::from_secs(5);
+/// How often it is renewed, and how often others look whether it has run out.
+const RENEW: Duration = Duration::from_secs(1);
+/// What a store may take to answer; beyond it the next question is asked.
+const ANSWER: Duration = Duration::from_secs(3);
+/// What giving it back may take.
+const RESIGN: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// Asks who leads, and acts on it, until the engine ends.
+    pub(crate) async fn campaign(self: Arc<Self>) {
+        loop {
+            if !*self.retired.borrow() {
+                self.ask_who_leads().await;
+            }
+            // Candidates that were started together should not ask together for ever.
+            let pause = RENEW.mul_f64(0.9 + 0.2 * self.world.fraction());
+            tokio::select! {
+                () = sleep(pause) => {}
+                () = self.elect.notified() => {}
+            }
+        }
+    }
+
+    async fn ask_who_leads(self: &Arc<Self>) {
+        let asked = Instant::now();
+        match timeout(ANSWER, self.store.lead(self.me.clone(), LEADER_LEASE)).await {
+            Ok(Ok(found)) => self.found(&found, asked),
+            Ok(Err(error @ StoreError::Stale { .. })) => {
+                tracing::debug!(%error, "asking who leads")
+            }
+            Ok(Err(error)) => self.store_failed(&error),
+            Err(_) => tracing::warn!("the store does not say who leads, within {ANSWER:?}"),
+        }
+    }
+
+    fn found(self: &Arc<Self>, found: &Leadership, asked: Instant) {
+        if *self.retired.borrow() {
+            return;
+        }
+        self.leader.send_replace(Some(found.clone()));
+        if found.leader.id == self.me.id {
+            self.led(found, asked + LEADER_LEASE);
+        } else {
+            self.not_led(Some(&found.leader));
+        }
+    }
+
+    /// Who leads, as far as is known.
+    pub(crate) fn leader(&self) -> Option<Leadership> {
+        self.leader.borrow().clone()
+    }
+
+    /// Leads no more, so that another one can at once, and does not stand again.
+    pub(super) async fn retire(self: &Arc<Self>) {
+        self.retired.send_replace(true);
+        let term = self.state().term();
+        self.not_led(None);
+        if let Some(term) = term {
+            self.resign(term).await;
+        }
+    }
+
+    /// Gives the lease back. That is a courtesy: it runs out by itself.
+    pub(super) async fn resign(&self, term: Term) {
+        if let Ok(Err(error)) = timeout(RESIGN, self.store.resign(term.epoch)).await {
+            tracing::debug!(%error, "the leader's lease was not given back");
+        }
+    }
+}

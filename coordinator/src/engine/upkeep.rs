@@ -1,0 +1,146 @@
+//! What is done every now and then, by every coordinator or by the one that leads.
+
+use std::{sync::Arc, time::Duration};
+
+use cloister_api::{Problem, Timestamp};
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Engine, jobs::store_problem};
+use crate::{
+    scheduler::{Event, RunnerName, Scheduler},
+    store::{Figures, Order, Orders, StoreError},
+};
+
+/// How often ended jobs are looked through for those that are kept no longer.
+const EXPIRE: Duration = Duration::from_secs(10);
+/// How often operators' orders, and how full the store is, are read.
+const LOOK: Duration = Duration::from_secs(2);
+/// How often those who wait for jobs that others schedule are looked after.
+const ENDS: Duration = Duration::from_millis(100);
+/// Jobs asked for at once.
+const ASKED: usize = 1000;
+
+impl Engine {
+    /// Ticks the scheduler when it is due.
+    pub(crate) async fn tick(self: Arc<Self>) {
+        loop {
+            let due = self.read(Scheduler::next_due);
+            let left = due.map(|due| due.since_ms(self.world.now()).max(0).unsigned_abs());
+            tokio::select! {
+                () = self.due.notified() => {}
+                () = sleep(Duration::from_millis(left.unwrap_or_default())), if left.is_some() => {
+                    self.apply(Event::Tick);
+                }
+            }
+        }
+    }
+
+    /// Removes ended jobs that are kept no longer, while this process leads.
+    pub(crate) async fn expire(self: Arc<Self>) {
+        loop {
+            let Some(term) = self.mandate() else {
+                sleep(EXPIRE).await;
+                continue;
+            };
+            match self.store.expire(term.epoch, self.keep, self.world.now()).await {
+                Ok(0) => sleep(EXPIRE).await,
+                Ok(count) => tracing::debug!(count, "removed ended jobs"),
+                Err(StoreError::Stale { .. }) => self.doubt(term),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot remove ended jobs");
+                    sleep(EXPIRE).await;
+                }
+            }
+        }
+    }
+
+    /// Reads what operators ordered, at whichever coordinator, and how full the store is.
+    pub(crate) async fn look(self: Arc<Self>) {
+        loop {
+            match self.store.orders().await {
+                Ok(orders) => self.obey(orders),
+                Err(error) => self.store_failed(&error),
+            }
+            match self.store.figures().await {
+                Ok(figures) => drop(self.figures.send_replace(figures)),
+                Err(error) => self.store_failed(&error),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    fn obey(self: &Arc<Self>, orders: Orders) {
+        let mut state = self.state();
+        let before = std::mem::replace(&mut state.orders, orders.clone());
+        if before.paused != orders.paused {
+            match &orders.paused {
+                Some(why) => tracing::warn!(why, "paused: no job is dispatched"),
+                None => tracing::info!("no longer paused: jobs are dispatched"),
+            }
+            self.apply_within(&mut state, Event::Paused(orders.paused));
+        }
+        let changed = |from: &[String], to: &[String]| {
+            from.iter().filter(|name| !to.contains(name)).cloned().collect::<Vec<_>>()
+        };
+        let lifted = changed(&before.drained, &orders.drained);
+        let given = changed(&orders.drained, &before.drained);
+        for (names, drained) in [(lifted, false), (given, true)] {
+            for name in names {
+                tracing::info!(runner = name, drained, "an operator drains a runner, or no more");
+                let runner = RunnerName::from(name);
+                self.apply_within(&mut state, Event::Drained { runner, drained });
+            }
+        }
+    }
+
+    /// Does what an operator orders. It is durable when this returns, and other coordinators hear of
+    /// it within seconds.
+    pub(crate) async fn order(self: &Arc<Self>, order: Order) -> Result<(), Problem> {
+        let failed = |error: StoreError| {
+            self.store_failed(&error);
+            store_problem(&error)
+        };
+        self.store.order(order).await.map_err(failed)?;
+        let orders = self.store.orders().await.map_err(failed)?;
+        self.obey(orders);
+        Ok(())
+    }
+
+    /// How full the store was when it was last looked at.
+    pub(crate) fn figures(&self) -> Figures {
+        *self.figures.borrow()
+    }
+
+    /// Why nothing is dispatched, if an operator ordered that, or the store is a restored copy.
+    pub(crate) fn paused(&self) -> Option<String> {
+        self.state().orders.paused.clone()
+    }
+
+    /// Wakes those who wait for the end of a job that this process does not schedule.
+    pub(crate) async fn watch_ends(self: Arc<Self>) {
+        loop {
+            sleep(ENDS).await;
+            let foreign = self.foreign_ends();
+            for jobs in foreign.chunks(ASKED) {
+                let Ok(ended) = self.store.ended(jobs.to_vec()).await else { break };
+                let mut state = self.state();
+                for job in ended {
+                    state.ends.remove(&job);
+                }
+            }
+        }
+    }
+
+    fn foreign_ends(&self) -> Vec<Uuid> {
+        let mut state = self.state();
+        state.ends.retain(|_, end| end.receiver_count() > 0);
+        let own = |job: &Uuid| state.scheduler.live(*job).is_some();
+        state.ends.keys().filter(|job| !own(job)).copied().collect()
+    }
+
+    /// The time of day.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.world.now()
+    }
+}
