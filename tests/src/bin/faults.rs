@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use cloister_tests::faults::{self, Report, Run};
+use cloister_tests::faults::{self, Drain, Failover, Report, Restart, Run};
 
 /// Makes faults while jobs run, and fails when anything does not hold that was promised. Run it as root.
 #[derive(Parser)]
@@ -22,6 +22,12 @@ struct Cli {
 enum Command {
     /// Faults of all kinds under load, and every check
     Run(Run),
+    /// End or stop the leader again and again, and see what users notice
+    Failover(Failover),
+    /// SIGKILL `cloister up` in the middle of many jobs, and start it again
+    Restart(Restart),
+    /// Ask everything to end under load
+    Drain(Drain),
 }
 
 fn main() -> Result<ExitCode> {
@@ -30,6 +36,9 @@ fn main() -> Result<ExitCode> {
     faults::sweep();
     let report: Report = match &cli.command {
         Command::Run(options) => faults::run(options)?,
+        Command::Failover(options) => faults::failover(options)?,
+        Command::Restart(options) => faults::restart(options)?,
+        Command::Drain(options) => faults::drain(options)?,
     };
     if let Some(path) = &cli.json {
         let text = serde_json::to_string_pretty(&report.json()).context("writing JSON")?;

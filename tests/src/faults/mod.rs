@@ -11,6 +11,7 @@
 mod check;
 mod cleanup;
 mod disk;
+mod failover;
 mod history;
 mod http;
 mod inject;
@@ -22,6 +23,7 @@ mod postgres;
 mod process;
 mod recorder;
 mod report;
+mod restart;
 mod rng;
 mod run;
 mod stage;
@@ -31,8 +33,10 @@ mod world;
 
 pub use self::{
     cleanup::{clean_up_whatever_happens, sweep},
+    failover::{Failover, failover},
     plan::Kind,
     report::Report,
+    restart::{Drain, Restart, drain, restart},
     run::{Run, run},
     world::Store,
 };

@@ -51,6 +51,8 @@ pub(super) struct Life {
     pub(super) ended: Option<Duration>,
     pub(super) how: Option<End>,
     pub(super) log: PathBuf,
+    /// Whether it ever answered.
+    pub(super) answered: bool,
     /// What `/metrics` said last, and when it was asked.
     pub(super) metrics: Option<(Duration, BTreeMap<String, f64>)>,
 }
@@ -157,7 +159,14 @@ impl Process {
         let child =
             child.unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
         state.child = Some(child);
-        state.lives.push(Life { began: now, ended: None, how: None, log, metrics: None });
+        state.lives.push(Life {
+            began: now,
+            ended: None,
+            how: None,
+            log,
+            answered: false,
+            metrics: None,
+        });
     }
 
     /// Its process id, while it lives.
@@ -271,6 +280,13 @@ impl Process {
         if let Some(life) = state.lives.last_mut() {
             life.ended = Some(now);
             life.how = Some(how);
+        }
+    }
+
+    /// It answered, in this life.
+    pub(super) fn answered(&self, life: usize) {
+        if let Some(life) = self.state().lives.get_mut(life) {
+            life.answered = true;
         }
     }
 

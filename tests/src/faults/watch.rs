@@ -107,6 +107,7 @@ pub(super) fn scrape_once(world: &World, process: &Process, http: &Http) -> bool
         && process.life() == Some(life)
     {
         process.keep(life, asked, metrics);
+        process.answered(life);
         return true;
     }
     false

@@ -27,8 +27,6 @@ use super::{
 };
 use crate::{Scratch, cloister};
 
-/// A runner that is silent for so long has lost what it had.
-pub(super) const RUNNER_GRACE: Duration = Duration::from_secs(5);
 /// How long running jobs may go on after SIGTERM.
 pub(super) const GRACE: Duration = Duration::from_secs(5);
 /// A store's disk, MiB. PostgreSQL keeps some 200 MiB of its log.
@@ -65,6 +63,20 @@ pub(super) enum Shape {
     Up,
 }
 
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) shape: Shape,
+    /// Decides on the jobs.
+    pub(super) seed: u64,
+    /// Jobs at once, of each runner.
+    pub(super) slots: usize,
+    /// Jobs in all.
+    pub(super) jobs: usize,
+    /// How long a runner goes on with a job without hearing of a coordinator.
+    pub(super) lease: Duration,
+}
+
 /// See the module.
 pub(super) struct World {
     // In the order in which they are to go.
@@ -74,6 +86,7 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) history: Arc<History>,
     pub(super) jobs: Jobs,
+    pub(super) lease: Duration,
     postgres: Option<Postgres>,
     token: String,
     folder: Scratch,
@@ -81,7 +94,8 @@ pub(super) struct World {
 
 impl World {
     /// Makes it and starts all services; they answer when this returns.
-    pub(super) fn new(shape: Shape, seed: u64, slots: usize, jobs: usize) -> Result<Self> {
+    pub(super) fn new(plan: &Plan) -> Result<Self> {
+        let Plan { shape, seed, slots, jobs, .. } = *plan;
         let folder = Scratch::new("faults");
         let lives = folder.join("owner");
         fs::write(lives, super::cleanup::owner()).context("writing whose folder it is")?;
@@ -130,7 +144,7 @@ impl World {
             );
             args
         };
-        let runner_grace = RUNNER_GRACE.as_secs().to_string();
+        let lease = format!("{}ms", plan.lease.as_millis());
         let service = |name: &str, role, kind: &str, listen: &str, args: Vec<String>| {
             let args = [vec![kind.to_owned()], args].concat();
             Process::new(name, role, format!("http://{listen}"), cloister(), args, &logs)
@@ -153,7 +167,7 @@ impl World {
         for name in &coordinators {
             let listen = listening(name, 8000);
             let mut args = common(&listen, &token_file);
-            args.extend(["--runner-grace".into(), runner_grace.clone()]);
+            args.extend(["--lease".into(), lease.clone()]);
             let process = if shape == Shape::Up {
                 let data = disk.path().join("data").display().to_string();
                 args.extend(["--data".into(), data]);
@@ -167,9 +181,18 @@ impl World {
             };
             processes.push(if postgres.is_none() { process.storing() } else { process });
         }
-        let jobs = kinds;
-        let world =
-            Self { processes, recorder, disk, network, history, jobs, postgres, token, folder };
+        let world = Self {
+            processes,
+            recorder,
+            disk,
+            network,
+            history,
+            jobs: kinds,
+            lease: plan.lease,
+            postgres,
+            token,
+            folder,
+        };
         world.start_all()?;
         Ok(world)
     }
@@ -212,7 +235,11 @@ impl World {
             let http = self.client(Duration::from_secs(2));
             // There is no event for "a port answers"; each try is one.
             loop {
+                let life = process.life();
                 if self.answers(process, &http) {
+                    if let Some(life) = life.filter(|_| process.life() == life) {
+                        process.answered(life);
+                    }
                     return true;
                 }
                 if Instant::now() > until {

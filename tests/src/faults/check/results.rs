@@ -5,7 +5,12 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::Value;
 
 use super::{
-    super::{history::What, jobs::Kind, plan::Kind as Fault, report::Report},
+    super::{
+        history::{Episode, What},
+        jobs::Kind,
+        plan::Kind as Fault,
+        report::Report,
+    },
     Case,
 };
 
@@ -96,7 +101,8 @@ fn output(case: &Case<'_>, job: &Value, report: &mut Report) {
     });
 }
 
-/// An attempt that failed by the platform's doing: some fault must have hit its runner meanwhile.
+/// An attempt that failed by the platform's doing: some fault must have hit its runner meanwhile, or
+/// kept all coordinators from it for so long that its lease ran out.
 fn explained(case: &Case<'_>, attempt: &Value, reason: &str, report: &mut Report) {
     let index = case.index;
     let known = matches!(reason, "runner_lost" | "sandbox_error");
@@ -113,20 +119,36 @@ fn explained(case: &Case<'_>, attempt: &Value, reason: &str, report: &mut Report
     let to = ends.map(|span| span.known).min().unwrap_or_else(|| case.world.history.now());
     let from = from.saturating_sub(AFTERWARDS);
     let name = &runner.name;
-    let cause = case.episodes.iter().find(|one| {
-        one.within(from, to) && one.concerns(name) && !matches!(one.kind, Fault::Delay)
+    let within = || case.episodes.iter().filter(|one| one.within(from, to));
+    // A delay is much shorter than anything that waits for an answer.
+    let hit = within().any(|one| one.concerns(name) && one.kind != Fault::Delay);
+    let away = outage(within(), case.world.history.now());
+    // Leases are renewed well before they run out, so that less than a whole one may be left.
+    let cause = hit || away > case.world.lease / 2;
+    report.must_of("a lost attempt is explained by a fault", index, cause, || {
+        format!(
+            "{}; nothing was done to {name} from {from:.3?} to {to:.3?}, and no coordinator or store \
+             was away for longer than {away:.3?}",
+            short(index, attempt)
+        )
     });
-    report.must_of(
-        "a lost attempt is explained by a fault of its runner",
-        index,
-        cause.is_some(),
-        || {
-            format!(
-                "{}; nothing was done to {name} from {from:.3?} to {to:.3?}",
-                short(index, attempt)
-            )
-        },
-    );
+}
+
+/// The longest time for which something was wrong all the time.
+fn outage<'a>(faults: impl Iterator<Item = &'a Episode>, now: Duration) -> Duration {
+    let mut spans: Vec<_> = faults.map(|one| (one.from, one.to.unwrap_or(now))).collect();
+    spans.sort_unstable();
+    let mut longest = Duration::ZERO;
+    let mut present: Option<(Duration, Duration)> = None;
+    for (from, to) in spans {
+        let span = match present {
+            Some((begin, end)) if from <= end + AFTERWARDS => (begin, end.max(to)),
+            _ => (from, to),
+        };
+        longest = longest.max(span.1.saturating_sub(span.0));
+        present = Some(span);
+    }
+    longest
 }
 
 /// The attempts before the last one.
