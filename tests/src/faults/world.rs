@@ -310,10 +310,12 @@ impl World {
 
     /// The service that is reached at this URL.
     pub(super) fn at(&self, url: &str) -> Option<&Process> {
-        self.processes.iter().find(|process| process.base == url)
+        // The runner of an `up` listens on its loopback.
+        let within = url.starts_with("http://127.0.0.1:").then(|| self.of(Role::Up).pop()).flatten();
+        within.or_else(|| self.processes.iter().find(|process| process.base == url))
     }
 
-    /// Every service in its own folder's name, for finding what is left of them.
+    /// The folder that every service has on its command line, for finding what is left of them.
     pub(super) fn folder(&self) -> PathBuf {
         self.folder.to_path_buf()
     }
