@@ -48,6 +48,12 @@ enum Command {
     Cancel(client::Cancel),
     /// List jobs, the newest first
     List(client::List),
+    /// Show the runners, drain one, or take it back
+    Runners(client::Runners),
+    /// Give no job to any runner until `resume`; what runs goes on
+    Pause(client::Pause),
+    /// Give jobs to runners again, after `pause` or after a restore
+    Resume(client::Resume),
 }
 
 /// An environment variable that is set to nothing is not set: that is what `${X:-}` of a compose file
@@ -78,6 +84,9 @@ fn main() -> ExitCode {
         Command::Wait(args) => Ok(client::wait(&args)),
         Command::Cancel(args) => Ok(client::cancel(&args)),
         Command::List(args) => Ok(client::list(&args)),
+        Command::Runners(args) => Ok(client::runners(&args)),
+        Command::Pause(args) => Ok(client::pause(&args)),
+        Command::Resume(args) => Ok(client::resume(&args)),
     };
     result.unwrap_or_else(|error| {
         eprintln!("cloister: {error:#}");

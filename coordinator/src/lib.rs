@@ -21,6 +21,8 @@ mod store;
 mod world;
 
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod tests;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};

@@ -4,6 +4,7 @@
 //! - [`Service`]: a running `cloister up`, `runner` or `coordinator`, ended with everything of it
 //!   when dropped, also when a test fails.
 //! - [`execute`]: one job, and its result.
+//! - [`Postgres`]: a PostgreSQL server.
 //! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
 //! - [`attack`]: the attack suite's harness.
@@ -17,11 +18,13 @@ pub mod endurance;
 pub mod faults;
 mod jobs;
 mod log;
+mod postgres;
 mod service;
 
 pub use client::{Client, Response};
 pub use jobs::{finished, until};
 pub use log::Lines;
+pub use postgres::Postgres;
 pub use service::{Scratch, Service, cloister, run};
 
 use serde_json::{Value, json};

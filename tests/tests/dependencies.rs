@@ -18,8 +18,10 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Crates whose second version is known, with the reason.
-const TWICE: [(&str, &str); 2] = [
+const TWICE: [(&str, &str); 4] = [
+    ("base64", "postgres-protocol is one release behind"),
     ("embedded-io", "postcard names both, and uses neither here"),
+    ("fallible-iterator", "postgres-protocol is one release behind rusqlite"),
     ("syn", "macros are on their way from 2 to 3; it runs at build time only"),
 ];
 

@@ -16,7 +16,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{
@@ -65,6 +65,12 @@ impl Call {
     /// Hands in a job; with the same key the same body is one job, however often it is sent.
     pub(super) fn submission(body: Vec<u8>, key: HeaderValue) -> Self {
         Self { body: body.into(), key: Some(key), ..Self::new(Method::POST, "/jobs") }
+    }
+
+    /// Tells a coordinator what an operator wants.
+    pub(super) fn order(path: &str, order: &impl Serialize) -> serde_json::Result<Self> {
+        let body = serde_json::to_vec(order)?.into();
+        Ok(Self { body, ..Self::new(Method::POST, path) })
     }
 
     /// For messages.

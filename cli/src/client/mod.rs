@@ -1,4 +1,5 @@
-//! The client: `submit`, `get`, `wait`, `cancel` and `list` against a coordinator.
+//! The client: `submit`, `get`, `wait`, `cancel`, `list`, and for operators `runners`, `pause` and
+//! `resume`, against a coordinator.
 //!
 //! Three rules hold for all of them:
 //!
@@ -10,11 +11,14 @@
 mod api;
 mod cancel;
 mod error;
+mod fleet;
 mod get;
 mod list;
 mod output;
+mod pause;
 mod problem;
 mod retry;
+mod runners;
 mod server;
 mod submit;
 mod summary;
@@ -33,6 +37,8 @@ use crate::{exit, log};
 pub(crate) use cancel::Cancel;
 pub(crate) use get::Get;
 pub(crate) use list::List;
+pub(crate) use pause::{Pause, Resume};
+pub(crate) use runners::Runners;
 pub(crate) use submit::Submit;
 pub(crate) use wait::Wait;
 
@@ -62,6 +68,18 @@ pub(crate) fn cancel(args: &Cancel) -> ExitCode {
 }
 
 pub(crate) fn list(args: &List) -> ExitCode {
+    run(args.run(), FAILED)
+}
+
+pub(crate) fn runners(args: &Runners) -> ExitCode {
+    run(args.run(), FAILED)
+}
+
+pub(crate) fn pause(args: &Pause) -> ExitCode {
+    run(args.run(), FAILED)
+}
+
+pub(crate) fn resume(args: &Resume) -> ExitCode {
     run(args.run(), FAILED)
 }
 

@@ -278,7 +278,7 @@ impl Cells {
 
 /// A time that is long enough to be renewed in, and that a runner takes.
 fn lease(text: &str) -> Result<Seconds, String> {
-    let lease: Seconds = text.parse().map_err(|error| format!("{error}"))?;
+    let lease: Seconds = text.parse()?;
     if lease < MIN_LEASE || lease > MAX_LEASE {
         return Err(format!("must be from {MIN_LEASE} to {MAX_LEASE}"));
     }

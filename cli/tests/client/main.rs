@@ -3,6 +3,7 @@
 
 mod fake;
 mod looking;
+mod operating;
 mod pty;
 mod submitting;
 mod trouble;

@@ -5,7 +5,7 @@ pub(crate) mod attempt;
 mod client;
 mod discovery;
 mod health;
-mod link;
+pub(crate) mod link;
 mod release;
 mod stream;
 

@@ -42,7 +42,7 @@ impl Engine {
         match timeout(ANSWER, self.store.lead(self.me.clone(), LEADER_LEASE)).await {
             Ok(Ok(found)) => self.found(&found, asked),
             Ok(Err(error @ StoreError::Stale { .. })) => {
-                tracing::debug!(%error, "asking who leads")
+                tracing::debug!(%error, "asking who leads");
             }
             Ok(Err(error)) => self.store_failed(&error),
             Err(_) => tracing::warn!("the store does not say who leads, within {ANSWER:?}"),

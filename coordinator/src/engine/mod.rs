@@ -183,6 +183,13 @@ impl Engine {
         }
     }
 
+    /// Ends everything at once, as a crash does.
+    #[cfg(test)]
+    pub(crate) fn crash(&self) {
+        drop(self.state().held.take());
+        drop(lock(&self.tasks).take());
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.state)
     }

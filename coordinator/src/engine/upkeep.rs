@@ -74,9 +74,10 @@ impl Engine {
         let mut state = self.state();
         let before = std::mem::replace(&mut state.orders, orders.clone());
         if before.paused != orders.paused {
-            match &orders.paused {
-                Some(why) => tracing::warn!(why, "paused: no job is dispatched"),
-                None => tracing::info!("no longer paused: jobs are dispatched"),
+            if let Some(why) = &orders.paused {
+                tracing::warn!(why, "paused: no job is dispatched");
+            } else {
+                tracing::info!("no longer paused: jobs are dispatched");
             }
             self.apply_within(&mut state, Event::Paused(orders.paused));
         }

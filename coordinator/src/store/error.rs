@@ -6,9 +6,9 @@ use std::{io, path::PathBuf, sync::Arc};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The URL names no kind of store that is known.
-    #[error("the store {url:?} is not known; write sqlite:PATH")]
+    #[error("the store {url:?} is not known; write sqlite:PATH or postgres://USER@HOST/DATABASE")]
     Url {
-        /// As it was given.
+        /// As it was given, but for what may be a password.
         url: String,
     },
     /// The file or its folder can't be made or opened.
@@ -64,6 +64,24 @@ pub enum StoreError {
         /// Why.
         cause: Arc<rusqlite::Error>,
     },
+    /// The URL is one of PostgreSQL, but can't be used.
+    #[error("the store {store} can't be used: {why}")]
+    Unfit {
+        /// Host and database, without a password.
+        store: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// PostgreSQL could not do it, or did not answer.
+    #[error("{doing} the store {store} failed: {cause}")]
+    Postgres {
+        /// What was attempted, such as `connecting to`.
+        doing: &'static str,
+        /// Host and database, without a password.
+        store: String,
+        /// Why.
+        cause: String,
+    },
     /// A row does not read as what was written.
     #[error("the store {store} holds a record that can't be read: {cause}")]
     Record {
@@ -78,4 +96,32 @@ pub enum StoreError {
         /// The database.
         store: String,
     },
+}
+
+/// A URL without what may be a password: what stands before the host, and what comes after `?`.
+pub(super) fn without_secrets(url: &str) -> String {
+    let url = url.split_once('?').map_or(url, |(before, _)| before);
+    match (url.find("//"), url.rfind('@')) {
+        (Some(slashes), Some(at)) if slashes < at => {
+            format!("{}//…{}", &url[..slashes], &url[at..])
+        }
+        _ => url.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_told_without_its_password() {
+        for (url, told) in [
+            ("postgress://me:pa@ss@host/db", "postgress://…@host/db"),
+            ("mysql://host/db?password=pass&x=1", "mysql://host/db"),
+            ("sqlite", "sqlite"),
+            ("/path/a@b", "/path/a@b"),
+        ] {
+            assert_eq!(without_secrets(url), told);
+        }
+    }
 }

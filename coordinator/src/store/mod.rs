@@ -20,11 +20,15 @@
 //! is kept apart from the row that is listed.
 
 mod error;
+mod news;
+mod postgres;
 mod record;
 mod sqlite;
 
 #[cfg(test)]
 pub(crate) mod gated;
+#[cfg(test)]
+pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -116,9 +120,12 @@ pub(crate) trait Store: Send + Sync {
 
 /// Opens the store that a URL names, and brings it up to date.
 pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
-    match url.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?)),
-        _ => Err(StoreError::Url { url: url.into() }),
+    match url.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => {
+            Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?))
+        }
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        _ => Err(StoreError::Url { url: error::without_secrets(url) }),
     }
 }
 

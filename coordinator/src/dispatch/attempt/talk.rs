@@ -140,6 +140,10 @@ impl Attempt {
             }
             // It said that it has it: then it is nobody else's, and what it knows comes out in time.
             _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
+            // What was sent before may still be on its way, and run when it comes: it can be given to
+            // nobody else.
+            Taken::Busy(_) if look_first => Err(Trouble::silent("it has no free slot for it")),
+            Taken::Stranger(why) if look_first => Err(Trouble::Sent { why, in_touch: false }),
             Taken::Busy(why) => Ok(End::NotTaken(Untaken::Full(why))),
             Taken::OtherBoot if !look_first => {
                 Ok(End::NotTaken(Untaken::Full("was just restarted".into())))
@@ -240,12 +244,12 @@ impl Attempt {
         start(&mut self.job, &self.runner, at);
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
         self.engine.metrics.started(self.job.queue_ms.unwrap_or_default());
-        self.engine.apply_in(self.term, Event::Started { job, attempt, at });
-        // Not waited for: it is for the lists, and for a restart.
+        // Not waited for. Shown when it is recorded, so that nobody who then asks another
+        // coordinator, or the next leader, sees it wait again.
         let (engine, term) = (Arc::clone(&self.engine), self.term);
         self.engine.spawn_in(term, async move {
             match engine.store.started(term.epoch, job, attempt, at).await {
-                Ok(()) => {}
+                Ok(()) => drop(engine.apply_in(term, Event::Started { job, attempt, at })),
                 Err(StoreError::Stale { .. }) => engine.doubt(term),
                 Err(error) => engine.store_failed(&error),
             }

@@ -116,7 +116,7 @@ impl Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn stands_as_its_past_demands(steps in prop::collection::vec(step(), 1..150)) {

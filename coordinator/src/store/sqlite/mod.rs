@@ -27,16 +27,14 @@ use std::{
 use cloister_api::{Job, Timestamp};
 use futures_util::future::BoxFuture;
 use rusqlite::{Connection, OpenFlags};
-use tokio::{
-    sync::{Mutex, Notify},
-    time::timeout,
-};
+use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
 use super::{
     Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
     Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    news::News,
     record::{Changed, New, Row},
 };
 
@@ -46,7 +44,7 @@ pub(super) struct Sqlite {
     readers: Readers,
     writer: Writer,
     lease: Lease,
-    news: Notify,
+    news: News,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
     /// Held as long as the store is open. Dropped last.
@@ -71,7 +69,7 @@ impl Sqlite {
             writer: Writer::start(connection, shared.clone()).map_err(|e| file(path, e))?,
             path: shared,
             lease,
-            news: Notify::new(),
+            news: News::default(),
             handed: Mutex::new((Epoch(0), Vec::new())),
             _lock: lock,
         })
@@ -110,12 +108,6 @@ impl Sqlite {
     {
         let answer = self.readers.call(move |db| lease::within(db, epoch, work)).await?;
         answer.map_err(|newest| StoreError::Stale { doing, epoch: epoch.0, newest: newest.0 })
-    }
-
-    /// Wakes whoever waits for news, or will next.
-    fn tell(&self) {
-        self.news.notify_waiters();
-        self.news.notify_one();
     }
 
     async fn take(&self, epoch: Epoch, limit: usize) -> Result<Vec<Message>, StoreError> {
@@ -195,7 +187,7 @@ impl Store for Sqlite {
             let work = move |db: &Connection| write::submit(db, &new, key.as_ref(), epoch);
             let made = self.writer.call(work).await?;
             if made == (Submitted::New { taken: false }) {
-                self.tell();
+                self.news.tell();
             }
             Ok(made)
         })
@@ -206,7 +198,7 @@ impl Store for Sqlite {
             let work = move |db: &Connection| write::request_cancel(db, job, epoch);
             let leads = self.writer.call(work).await?;
             if !leads {
-                self.tell();
+                self.news.tell();
             }
             Ok(leads)
         })
@@ -217,10 +209,7 @@ impl Store for Sqlite {
     }
 
     fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(async move {
-            // Either way the caller looks.
-            let _ = timeout(at_most, self.news.notified()).await;
-        })
+        Box::pin(self.news.wait(at_most))
     }
 
     fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
@@ -322,7 +311,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             self.writer.call(move |db| write::order(db, &order)).await?;
             // So that the leader looks at orders as soon as at jobs.
-            self.tell();
+            self.news.tell();
             Ok(())
         })
     }

@@ -2,43 +2,93 @@
 
 use super::*;
 
-#[tokio::test]
-async fn ended_jobs_are_kept_for_a_time_and_a_number() {
-    let folder = Folder::new();
-    let store = open(&folder.url()).await.unwrap();
+on_each_store! {
+    ended_jobs_are_kept_for_a_time_and_a_number
+    ended_jobs_are_kept_up_to_a_size
+}
+
+async fn ended_jobs_are_kept_for_a_time_and_a_number(place: Place) {
+    let store = place.open().await;
+    let epoch = term(&*store).await;
     let mut ids = Vec::new();
     for at in 0..300 {
-        let job = job("a");
+        let mut job = job("a");
+        job.request.labels.insert("k".into(), "v".into());
+        job.request.task.stdin.stdin = Some("in".into());
         ids.push(job.job_id);
-        store.submit(job.clone(), Some(key(&at.to_string(), 1)), None).await.unwrap();
-        store.finish(E, ended(job, 10_000 + at)).await.unwrap();
+        store.submit(job.clone(), Some(key(&at.to_string(), 1)), Some(epoch)).await.unwrap();
+        store.finish(epoch, ended(job, 10_000 + at)).await.unwrap();
     }
     let waits = job("waits");
-    store.submit(waits.clone(), None, None).await.unwrap();
+    submit(&*store, &waits).await;
     let keep =
         |seconds, number| Keep { time: Duration::from_secs(seconds), number, size: u64::MAX };
 
-    let nothing = store.expire(E, keep(3_600, 300), Timestamp(20_000)).await.unwrap();
+    let nothing = store.expire(epoch, keep(3_600, 300), Timestamp(20_000)).await.unwrap();
     assert_eq!(nothing, 0);
-    let old = store.expire(E, keep(10, 300), Timestamp(20_010)).await.unwrap();
+    let old = store.expire(epoch, keep(10, 300), Timestamp(20_010)).await.unwrap();
     assert_eq!(old, 10);
     assert_eq!(store.get(ids[9]).await.unwrap(), None);
     assert!(store.get(ids[10]).await.unwrap().is_some());
     let mut removed = Vec::new();
     loop {
-        let count = store.expire(E, keep(3_600, 50), Timestamp(20_000)).await.unwrap();
+        let count = store.expire(epoch, keep(3_600, 50), Timestamp(20_000)).await.unwrap();
         removed.push(count);
         if count == 0 {
             break;
         }
     }
     assert_eq!(removed, [200, 40, 0], "in batches");
-    let (left, _) = list(&*store, Query { limit: 100, ..Query::default() }).await;
+    let query = || Query { limit: 100, ..Query::default() };
+    let (left, _) = list(&*store, query()).await;
     assert_eq!(left.len(), 51);
-    assert!(left.contains(&waits.job_id) && left.contains(&ids[299]));
+    assert!(left.contains(&waits.job_id) && left.contains(&ids[299]) && left.contains(&ids[250]));
+    let labels = vec![("k".to_owned(), "v".to_owned())];
+    assert_eq!(list(&*store, Query { labels, ..query() }).await.0.len(), 50);
     // The key went with its job, and is free again.
     let again = store.submit(job("b"), Some(key("0", 2)), None).await.unwrap();
     assert_eq!(again, Submitted::New { taken: false });
+    let kept = store.submit(job("b"), Some(key("299", 1)), None).await.unwrap();
+    assert_eq!(kept, Submitted::Same(ids[299]));
+}
+
+/// What they read counts, and what they print, in each attempt.
+async fn ended_jobs_are_kept_up_to_a_size(place: Place) {
+    const MIB: usize = 1 << 20;
+    let store = place.open().await;
+    let epoch = term(&*store).await;
+    let keep = |size| Keep { time: Duration::from_secs(3_600), number: 100, size };
+    let now = Timestamp(20_000);
+    let mut ids = Vec::new();
+    for at in 0..4 {
+        let mut job = job("a");
+        ids.push(job.job_id);
+        job.request.task.stdin.stdin = Some("i".repeat(MIB));
+        submit(&*store, &job).await;
+        store.claim(epoch, job.job_id, claim(1)).await.unwrap();
+        let mut second = job.clone();
+        second.attempt = 2;
+        let mut outcome = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
+        outcome.stdout = Some("o".repeat(MIB));
+        second.attempts.push(cloister_api::Past { attempt: 1, runner: None, outcome });
+        store.retry(epoch, second.clone(), Timestamp(0)).await.unwrap();
+        if at < 3 {
+            let mut over = ended(second, 10_000 + at);
+            over.stderr = Some("e".repeat(MIB));
+            store.finish(epoch, over).await.unwrap();
+        }
+    }
+    // Each is three MiB and little more.
+    let mib = |count: u64| count << 20;
+    assert_eq!(store.expire(epoch, keep(mib(10)), now).await.unwrap(), 0);
+    assert_eq!(store.expire(epoch, keep(mib(9)), now).await.unwrap(), 1);
+    assert_eq!(store.get(ids[0]).await.unwrap(), None);
+    assert_eq!(store.expire(epoch, keep(mib(6) + 8_192), now).await.unwrap(), 0);
+    assert_eq!(store.expire(epoch, keep(mib(6)), now).await.unwrap(), 1);
+    assert!(store.get(ids[2]).await.unwrap().is_some());
+    assert_eq!(store.expire(epoch, keep(0), now).await.unwrap(), 1);
+    // What has not ended is kept whatever it takes.
+    assert!(store.get(ids[3]).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -60,7 +110,7 @@ async fn an_embedded_store_has_one_owner_and_a_known_schema() {
     let foreign = open(&folder.url()).await.err().unwrap();
     assert!(matches!(foreign, StoreError::Foreign { .. }), "{foreign}");
 
-    for url in ["sqlite:", "postgres://x", "/path"] {
+    for url in ["sqlite:", "mysql://x", "/path"] {
         let unknown = open(url).await.err().unwrap();
         assert!(matches!(unknown, StoreError::Url { .. }), "{unknown}");
     }

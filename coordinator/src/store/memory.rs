@@ -1,0 +1,307 @@
+//! A store in memory, for simulations: it does all that the others do and keeps nothing. Its time is
+//! tokio's, which a simulation controls.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cloister_api::{Job, Status, Timestamp};
+use futures_util::future::BoxFuture;
+use tokio::{
+    sync::Notify,
+    time::{Instant, timeout},
+};
+use uuid::Uuid;
+
+use super::{
+    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
+    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+};
+
+/// For how long a candidate counts as one after it asked.
+const LATELY: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+struct Row {
+    job: Job,
+    claim: Option<Claim>,
+    cancel: bool,
+    not_before: Option<Timestamp>,
+}
+
+enum Item {
+    Submitted(Uuid),
+    Cancel(Uuid),
+}
+
+struct State {
+    cluster: Uuid,
+    epoch: Epoch,
+    leader: Option<(Candidate, Instant)>,
+    seen: HashMap<Uuid, Instant>,
+    jobs: BTreeMap<Uuid, Row>,
+    keys: HashMap<(String, String), (Uuid, Digest)>,
+    inbox: VecDeque<Item>,
+    drained: BTreeSet<String>,
+    paused: Option<String>,
+}
+
+/// See the module.
+pub(crate) struct Memory {
+    state: Mutex<State>,
+    news: Notify,
+    /// Whether terms are compared: a simulation takes that away to see whether it notices.
+    fenced: bool,
+}
+
+impl Memory {
+    pub(crate) fn new(cluster: Uuid, fenced: bool) -> Self {
+        let state = State {
+            cluster,
+            epoch: Epoch(0),
+            leader: None,
+            seen: HashMap::new(),
+            jobs: BTreeMap::new(),
+            keys: HashMap::new(),
+            inbox: VecDeque::new(),
+            drained: BTreeSet::new(),
+            paused: None,
+        };
+        Self { state: Mutex::new(state), news: Notify::new(), fenced }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something as the leader of a term.
+    fn lead_on<T: Send + 'static>(
+        &self,
+        epoch: Epoch,
+        doing: impl FnOnce(&mut State) -> T,
+    ) -> Answer<'_, T> {
+        let mut state = self.lock();
+        let newest = state.epoch;
+        let done = if self.fenced && epoch != newest {
+            Err(StoreError::Stale { doing: "writing", epoch: epoch.0, newest: newest.0 })
+        } else {
+            Ok(doing(&mut state))
+        };
+        Box::pin(async { done })
+    }
+
+    fn whoever<T: Send + 'static>(&self, doing: impl FnOnce(&mut State) -> T) -> Answer<'_, T> {
+        let done = doing(&mut self.lock());
+        Box::pin(async { Ok(done) })
+    }
+}
+
+impl State {
+    fn unfinished(&self, id: Uuid) -> Option<Unfinished> {
+        let row = self.jobs.get(&id).filter(|row| !row.job.status.ended())?.clone();
+        let (claim, cancel, not_before) = (row.claim, row.cancel, row.not_before);
+        Some(Unfinished { job: row.job, claim, cancel, not_before })
+    }
+
+    fn open(&mut self, id: Uuid) -> Option<&mut Row> {
+        self.jobs.get_mut(&id).filter(|row| !row.job.status.ended())
+    }
+
+    fn leads(&self, epoch: Option<Epoch>) -> bool {
+        epoch == Some(self.epoch)
+    }
+}
+
+impl Store for Memory {
+    fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership> {
+        self.whoever(move |state| {
+            let now = Instant::now();
+            state.seen.insert(me.id, now);
+            let free = state.leader.as_ref().is_none_or(|(_, until)| *until <= now);
+            let mine = state.leader.as_ref().is_some_and(|(leader, _)| *leader == me);
+            if mine {
+                state.leader = Some((me.clone(), now + ttl));
+            } else if free {
+                state.epoch.0 += 1;
+                state.leader = Some((me.clone(), now + ttl));
+            }
+            let lately = |seen: &Instant| now.duration_since(*seen) < LATELY;
+            let others = state.seen.iter().filter(|(id, seen)| **id != me.id && lately(seen));
+            Leadership {
+                cluster: state.cluster,
+                epoch: state.epoch,
+                others: others.count(),
+                leader: state.leader.as_ref().map_or(me.clone(), |(leader, _)| leader.clone()),
+            }
+        })
+    }
+
+    fn resign(&self, epoch: Epoch) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| state.leader = None)
+    }
+
+    fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted> {
+        self.whoever(move |state| {
+            if let Some(key) = key {
+                let name = (key.tenant, key.name);
+                match state.keys.get(&name) {
+                    Some((id, digest)) if *digest == key.digest => return Submitted::Same(*id),
+                    Some(_) => return Submitted::Other,
+                    None => state.keys.insert(name, (job.job_id, key.digest)),
+                };
+            }
+            let (id, taken) = (job.job_id, state.leads(epoch));
+            state.jobs.insert(id, Row { job, claim: None, cancel: false, not_before: None });
+            if !taken {
+                state.inbox.push_back(Item::Submitted(id));
+                self.news.notify_one();
+            }
+            Submitted::New { taken }
+        })
+    }
+
+    fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool> {
+        self.whoever(|state| {
+            let leads = state.leads(epoch);
+            if let Some(row) = state.open(job) {
+                row.cancel = true;
+                if !leads {
+                    state.inbox.push_back(Item::Cancel(job));
+                    self.news.notify_one();
+                }
+            }
+            leads
+        })
+    }
+
+    fn inbox(&self, epoch: Epoch, limit: usize) -> Answer<'_, Vec<Message>> {
+        self.lead_on(epoch, |state| {
+            let count = limit.min(state.inbox.len());
+            let items: Vec<Item> = state.inbox.drain(..count).collect();
+            let message = |item| match item {
+                Item::Submitted(id) => {
+                    state.unfinished(id).map(|found| Message::Submitted(Box::new(found)))
+                }
+                Item::Cancel(id) => Some(Message::Cancel(id)),
+            };
+            items.into_iter().filter_map(message).collect()
+        })
+    }
+
+    fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(async move { drop(timeout(at_most, self.news.notified()).await) })
+    }
+
+    fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
+        self.lead_on(epoch, |state| {
+            let row = state.open(job)?;
+            if row.job.status != Status::Pending || row.job.attempt != claim.attempt {
+                return None;
+            }
+            (row.claim, row.not_before) = (Some(claim), None);
+            Some(row.job.clone())
+        })
+    }
+
+    fn unclaim(&self, epoch: Epoch, job: Uuid) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| {
+            if let Some(row) = state.open(job).filter(|row| row.job.status == Status::Pending) {
+                row.claim = None;
+            }
+        })
+    }
+
+    fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| {
+            if let Some(row) = state.open(job).filter(|row| row.job.attempt == attempt) {
+                row.job.status = Status::Running;
+                row.job.started_at = Some(at);
+                row.job.runner = row.claim.as_ref().map(|claim| claim.runner.clone());
+            }
+        })
+    }
+
+    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| {
+            if let Some(row) = state.open(job.job_id) {
+                (row.job, row.claim) = (job, None);
+            }
+        })
+    }
+
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| {
+            let row = state.open(job.job_id).filter(|row| row.job.attempt < job.attempt);
+            if let Some(row) = row {
+                (row.job, row.claim, row.not_before) = (job, None, Some(not_before));
+            }
+        })
+    }
+
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+        self.whoever(|state| {
+            let ids = state.jobs.keys().filter(|id| after.is_none_or(|after| **id > after));
+            ids.filter_map(|id| state.unfinished(*id)).take(limit).collect()
+        })
+    }
+
+    fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
+        self.whoever(|state| state.jobs.get(&job).map(|row| row.job.clone()))
+    }
+
+    fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
+        self.whoever(|state| state.keys.get(&(tenant, key)).copied())
+    }
+
+    fn list(&self, query: Query) -> Answer<'_, Page> {
+        self.whoever(|state| {
+            let fits = |job: &&Job| {
+                query.status.is_none_or(|status| job.status == status)
+                    && query.before.is_none_or(|before| job.job_id < before)
+            };
+            let jobs = state.jobs.values().rev().map(|row| &row.job).filter(fits);
+            let mut jobs: Vec<Job> = jobs.take(query.limit + 1).cloned().collect();
+            let more = jobs.len() > query.limit;
+            jobs.truncate(query.limit);
+            Page { jobs, more }
+        })
+    }
+
+    fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
+        self.whoever(|state| jobs.into_iter().filter(|id| state.open(*id).is_none()).collect())
+    }
+
+    fn expire(&self, epoch: Epoch, _keep: Keep, _now: Timestamp) -> Answer<'_, usize> {
+        // A simulation looks at every job in the end.
+        self.lead_on(epoch, |_| 0)
+    }
+
+    fn figures(&self) -> Answer<'_, Figures> {
+        self.whoever(|state| {
+            let open = state.jobs.values().filter(|row| !row.job.status.ended());
+            let out = open.clone().filter(|row| row.claim.is_some()).count();
+            Figures { pending: open.count() - out, out, size: 0 }
+        })
+    }
+
+    fn order(&self, order: Order) -> Answer<'_, ()> {
+        self.whoever(|state| match order {
+            Order::DrainRunner { runner, drained: true } => drop(state.drained.insert(runner)),
+            Order::DrainRunner { runner, drained: false } => drop(state.drained.remove(&runner)),
+            Order::Pause(why) => state.paused = why,
+        })
+    }
+
+    fn orders(&self) -> Answer<'_, Orders> {
+        self.whoever(|state| Orders {
+            drained: state.drained.iter().cloned().collect(),
+            paused: state.paused.clone(),
+        })
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        self.whoever(|_| ())
+    }
+}

@@ -1,0 +1,295 @@
+//! The store that several coordinators share: PostgreSQL, 14 or newer.
+//!
+//! Whatever is written is one statement, and so one transaction and one round trip (`write`), checked
+//! against the leader's term within itself (`lease`). What is promised rests on the database's own
+//! durability: an answer comes after its commit, with `synchronous_commit` on.
+
+mod connect;
+mod inbox;
+mod lease;
+mod listen;
+mod read;
+mod schema;
+mod url;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use cloister_api::{Job, Timestamp};
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use self::{
+    connect::{Failure, Link, Manager, Session},
+    listen::Listener,
+    url::Address,
+    write::Led,
+};
+use super::{
+    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
+    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    news::News,
+    record::{Changed, New, Row},
+};
+
+/// What writing is called in errors, where it is nothing special.
+const WRITING: &str = "writing";
+/// The same of reading.
+const READING: &str = "reading";
+
+/// See the module.
+pub(super) struct Postgres {
+    link: Link,
+    news: Arc<News>,
+    listener: Listener,
+    /// Rows of the inbox that the leader of this term was answered, and are still there.
+    handed: Mutex<(Epoch, Vec<i64>)>,
+}
+
+impl Postgres {
+    /// Connects to the database, and brings it up to date.
+    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+        let address = Address::parse(url)?;
+        let settings = schema::prepare(&Manager::of(&address), &address.store).await?;
+        let manager =
+            || settings.iter().fold(Manager::of(&address), |manager, set| manager.with(set));
+        let news = Arc::new(News::default());
+        Ok(Self {
+            link: Link::new(address.store.clone(), manager)?,
+            listener: Listener::start(manager(), Arc::clone(&news)),
+            news,
+            handed: Mutex::new((Epoch(0), Vec::new())),
+        })
+    }
+
+    fn record_error(&self, source: serde_json::Error) -> StoreError {
+        StoreError::Record { store: self.link.store.clone(), cause: Arc::new(source) }
+    }
+
+    /// Has done what only a leader may.
+    async fn leading<T, F>(
+        &self,
+        epoch: Epoch,
+        doing: &'static str,
+        work: F,
+    ) -> Result<T, StoreError>
+    where
+        F: for<'c> FnOnce(&'c Session) -> BoxFuture<'c, Result<Led<T>, Failure>> + Send,
+    {
+        let answer = self.link.call(WRITING, work).await?;
+        answer.map_err(|newest| StoreError::Stale { doing, epoch: epoch.0, newest: newest.0 })
+    }
+
+    /// Tells whoever waits for the inbox, here and elsewhere.
+    fn tell(&self) {
+        self.news.tell();
+        self.listener.tell_others();
+    }
+
+    async fn take(&self, epoch: Epoch, limit: usize) -> Result<Vec<Message>, StoreError> {
+        let mut handed = self.handed.lock().await;
+        if handed.0 != epoch {
+            *handed = (epoch, Vec::new());
+        }
+        let had = handed.1.clone();
+        let found = self
+            .leading(epoch, "reading the inbox", move |session| {
+                Box::pin(async move { inbox::take(session, epoch, &had, limit).await })
+            })
+            .await?;
+        let seen = found.iter().map(|found| found.seq).collect();
+        let messages = found.into_iter().map(|found| {
+            if found.new {
+                let job = found.row.into_unfinished();
+                job.map(|job| Message::Submitted(Box::new(job)))
+            } else {
+                Ok(Message::Cancel(found.job))
+            }
+        });
+        let messages = messages.collect::<Result<_, _>>().map_err(|e| self.record_error(e))?;
+        handed.1 = seen;
+        Ok(messages)
+    }
+}
+
+impl Store for Postgres {
+    fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership> {
+        Box::pin(self.link.call_first("asking for the lead of", move |session| {
+            Box::pin(async move { lease::lead(session, &me, ttl).await })
+        }))
+    }
+
+    fn resign(&self, epoch: Epoch) -> Answer<'_, ()> {
+        Box::pin(self.link.call_first("giving back the lead of", move |session| {
+            Box::pin(lease::resign(session, epoch))
+        }))
+    }
+
+    fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted> {
+        Box::pin(async move {
+            let new = New::of(job).map_err(|e| self.record_error(e))?;
+            let made = self
+                .link
+                .call(WRITING, move |session| {
+                    Box::pin(async move { write::submit(session, &new, key.as_ref(), epoch).await })
+                })
+                .await?;
+            if made == (Submitted::New { taken: false }) {
+                self.tell();
+            }
+            Ok(made)
+        })
+    }
+
+    fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let leads = self
+                .link
+                .call(WRITING, move |session| Box::pin(write::request_cancel(session, job, epoch)))
+                .await?;
+            if !leads {
+                self.tell();
+            }
+            Ok(leads)
+        })
+    }
+
+    fn inbox(&self, epoch: Epoch, limit: usize) -> Answer<'_, Vec<Message>> {
+        Box::pin(self.take(epoch, limit))
+    }
+
+    fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.news.wait(at_most))
+    }
+
+    fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
+        Box::pin(async move {
+            let row = self
+                .leading(epoch, "recording a claim", move |session| {
+                    Box::pin(async move { write::claim(session, epoch, job, &claim).await })
+                })
+                .await?;
+            let job = row.map(Row::into_job).transpose();
+            job.map_err(|e| self.record_error(e))
+        })
+    }
+
+    fn unclaim(&self, epoch: Epoch, job: Uuid) -> Answer<'_, ()> {
+        Box::pin(self.leading(epoch, "taking a claim back", move |session| {
+            Box::pin(write::unclaim(session, epoch, job))
+        }))
+    }
+
+    fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
+        Box::pin(self.leading(epoch, "recording a start", move |session| {
+            Box::pin(write::started(session, epoch, job, attempt, at))
+        }))
+    }
+
+    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            self.leading(epoch, "recording an end", move |session| {
+                Box::pin(async move { write::finish(session, epoch, &changed).await })
+            })
+            .await
+        })
+    }
+
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+        Box::pin(async move {
+            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            self.leading(epoch, "recording a retry", move |session| {
+                Box::pin(async move { write::retry(session, epoch, &changed, not_before).await })
+            })
+            .await
+        })
+    }
+
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+        Box::pin(async move {
+            // Whoever asks wants to know of all that there is, and will be without him.
+            self.link.settle().await?;
+            let rows = self
+                .link
+                .call(READING, move |session| Box::pin(read::unfinished(session, after, limit)))
+                .await?;
+            let jobs = rows.into_iter().map(Row::into_unfinished);
+            let jobs = jobs.collect::<Result<_, _>>();
+            jobs.map_err(|e| self.record_error(e))
+        })
+    }
+
+    fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
+        Box::pin(async move {
+            let row =
+                self.link.call(READING, move |session| Box::pin(read::get(session, job))).await?;
+            let job = row.map(Row::into_job).transpose();
+            job.map_err(|e| self.record_error(e))
+        })
+    }
+
+    fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
+        Box::pin(self.link.call(READING, move |session| {
+            Box::pin(async move { read::find_key(session, &tenant, &key).await })
+        }))
+    }
+
+    fn list(&self, query: Query) -> Answer<'_, Page> {
+        Box::pin(async move {
+            let (rows, more) = self
+                .link
+                .call(READING, move |session| {
+                    Box::pin(async move { read::list(session, &query).await })
+                })
+                .await?;
+            let jobs = rows.into_iter().map(Row::into_job);
+            let jobs = jobs.collect::<Result<_, _>>();
+            Ok(Page { jobs: jobs.map_err(|e| self.record_error(e))?, more })
+        })
+    }
+
+    fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
+        Box::pin(self.link.call(READING, move |session| {
+            Box::pin(async move { read::ended(session, &jobs).await })
+        }))
+    }
+
+    fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
+        Box::pin(self.leading(epoch, "removing old jobs", move |session| {
+            Box::pin(write::expire(session, epoch, keep, now))
+        }))
+    }
+
+    fn figures(&self) -> Answer<'_, Figures> {
+        Box::pin(self.link.call(READING, |session| Box::pin(read::figures(session))))
+    }
+
+    fn order(&self, order: Order) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.link
+                .call(WRITING, move |session| {
+                    Box::pin(async move { write::order(session, &order).await })
+                })
+                .await?;
+            // So that the leader looks at orders as soon as at jobs.
+            self.tell();
+            Ok(())
+        })
+    }
+
+    fn orders(&self) -> Answer<'_, Orders> {
+        Box::pin(self.link.call(READING, |session| Box::pin(read::orders(session))))
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(async move {
+            self.link.settle().await?;
+            self.link.call(WRITING, |session| Box::pin(write::probe(session))).await
+        })
+    }
+}

@@ -1,0 +1,322 @@
+//! What is written, each by one statement, which is one transaction: see `lease`.
+
+use cloister_api::Timestamp;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::{
+    super::{
+        Claim, Epoch, Keep, Key, Order, Submitted,
+        record::{Changed, New, Row},
+    },
+    connect::{Failure, Session},
+    lease::{self, number, term},
+    read::{self, columns, count, millis, row},
+};
+
+/// A runner that gets nothing new, in the table of orders.
+pub(super) const DRAIN: &str = "drain";
+/// Nobody gets anything, in the table of orders.
+pub(super) const PAUSE: &str = "pause";
+/// Jobs removed by one statement: few, so that nobody who writes has to wait for long.
+const BATCH: i64 = 200;
+
+/// What only a leader may: where its term is over nothing is done, and this answers the latest one.
+pub(super) type Led<T> = Result<T, Epoch>;
+
+/// Does what a statement says whose first column tells whether the term `$1` is the latest one.
+async fn led(
+    session: &Session,
+    sql: &str,
+    values: &[&(dyn ToSql + Sync)],
+) -> Result<Led<tokio_postgres::Row>, Failure> {
+    let statement = session.prepared(sql).await?;
+    let row = session.query_one(&statement, values).await?;
+    if row.try_get(0)? { Ok(Ok(row)) } else { Ok(Err(lease::newest(session).await?)) }
+}
+
+pub(super) async fn submit(
+    session: &Session,
+    new: &New,
+    key: Option<&Key>,
+    epoch: Option<Epoch>,
+) -> Result<Submitted, Failure> {
+    let sql = concat!(
+        term!(),
+        ", key AS (
+            INSERT INTO keys SELECT $2, $3, $4, $5 WHERE $3::bytea IS NOT NULL
+            ON CONFLICT DO NOTHING RETURNING job_id
+        ), job AS (
+            INSERT INTO jobs (job_id, status, attempt, record, size)
+            SELECT $5::uuid, 'pending', $6, $7, $8
+            WHERE $3::bytea IS NULL OR EXISTS (SELECT FROM key) RETURNING job_id
+        ), input AS (
+            INSERT INTO inputs SELECT job_id, $9 FROM job WHERE $9::bytea IS NOT NULL
+        ), labelled AS (
+            INSERT INTO labels
+            SELECT name, value, job_id FROM job, unnest($10::bytea[], $11::bytea[]) AS l (name, value)
+        ), told AS (
+            INSERT INTO inbox (kind, job_id)
+            SELECT 'job', job_id FROM job WHERE NOT EXISTS (SELECT FROM term) ON CONFLICT DO NOTHING
+        )
+        SELECT EXISTS (SELECT FROM job), EXISTS (SELECT FROM term)"
+    );
+    let statement = session.prepared(sql).await?;
+    let tenant = key.map(|key| key.tenant.as_bytes());
+    let name = key.map(|key| key.name.as_bytes());
+    let digest = key.map(|key| &key.digest[..]);
+    let (names, contents): (Vec<_>, Vec<_>) =
+        new.labels.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).unzip();
+    let stdin = new.stdin.as_deref().map(str::as_bytes);
+    // It ends with the call's time: each further round means that the key came and went.
+    loop {
+        let values: [&(dyn ToSql + Sync); 11] = [
+            &epoch.map(number),
+            &tenant,
+            &name,
+            &digest,
+            &new.id,
+            &i64::from(new.attempt),
+            &new.record.as_bytes(),
+            &new.size(),
+            &stdin,
+            &names,
+            &contents,
+        ];
+        let row = session.query_one(&statement, &values).await?;
+        if row.try_get(0)? {
+            return Ok(Submitted::New { taken: row.try_get(1)? });
+        }
+        let Some(key) = key else {
+            return Err(Failure::Other("a job without a key was not written".into()));
+        };
+        // A statement of its own sees what the one before had to wait for.
+        match read::find_key(session, &key.tenant, &key.name).await? {
+            Some((job, digest)) if digest == key.digest => return Ok(Submitted::Same(job)),
+            Some(_) => return Ok(Submitted::Other),
+            None => {}
+        }
+    }
+}
+
+/// Answers whether the caller leads.
+pub(super) async fn request_cancel(
+    session: &Session,
+    job: Uuid,
+    epoch: Option<Epoch>,
+) -> Result<bool, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET cancel = TRUE WHERE job_id = $2 AND finished_at IS NULL RETURNING job_id
+        ), told AS (
+            INSERT INTO inbox (kind, job_id)
+            SELECT 'cancel', job_id FROM changed WHERE NOT EXISTS (SELECT FROM term)
+            ON CONFLICT DO NOTHING
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    let statement = session.prepared(sql).await?;
+    let row = session.query_one(&statement, &[&epoch.map(number), &job]).await?;
+    Ok(row.try_get(0)?)
+}
+
+pub(super) async fn claim(
+    session: &Session,
+    epoch: Epoch,
+    job: Uuid,
+    claim: &Claim,
+) -> Result<Led<Option<Row>>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET runner = $2, boot_id = $3, execution_id = $4, not_before = NULL
+            WHERE job_id = $5 AND attempt = $6 AND status = 'pending' AND EXISTS (SELECT FROM term)
+            RETURNING *
+        )
+        SELECT EXISTS (SELECT FROM term), changed.job_id, ",
+        columns!("changed", "inputs.stdin", "outputs.outputs"),
+        " FROM (SELECT) AS one LEFT JOIN changed ON TRUE LEFT JOIN inputs USING (job_id)
+          LEFT JOIN outputs USING (job_id)"
+    );
+    let runner = claim.runner.as_bytes();
+    let attempt = i64::from(claim.attempt);
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&number(epoch), &runner, &claim.boot_id, &claim.execution_id, &job, &attempt];
+    match led(session, sql, &values).await? {
+        Err(newest) => Ok(Err(newest)),
+        Ok(found) if found.try_get::<_, Option<Uuid>>(1)?.is_none() => Ok(Ok(None)),
+        Ok(found) => row(&found, 2).map(|row| Ok(Some(row))),
+    }
+}
+
+pub(super) async fn unclaim(
+    session: &Session,
+    epoch: Epoch,
+    job: Uuid,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET runner = NULL, boot_id = NULL, execution_id = NULL
+            WHERE job_id = $2 AND status = 'pending' AND EXISTS (SELECT FROM term)
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    Ok(led(session, sql, &[&number(epoch), &job]).await?.map(drop))
+}
+
+pub(super) async fn started(
+    session: &Session,
+    epoch: Epoch,
+    job: Uuid,
+    attempt: u32,
+    at: Timestamp,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET status = 'running', started_at = $4
+            WHERE job_id = $2 AND attempt = $3 AND status = 'pending' AND execution_id IS NOT NULL
+                AND EXISTS (SELECT FROM term)
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    let values: [&(dyn ToSql + Sync); 4] = [&number(epoch), &job, &i64::from(attempt), &at.0];
+    Ok(led(session, sql, &values).await?.map(drop))
+}
+
+pub(super) async fn finish(
+    session: &Session,
+    epoch: Epoch,
+    job: &Changed,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET status = $3, reason = $4, attempt = $5, started_at = $6, finished_at = $7,
+                runner = $8, boot_id = NULL, execution_id = NULL, not_before = NULL, record = $9,
+                size = $10::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
+                                       WHERE inputs.job_id = jobs.job_id), 0)
+            WHERE job_id = $2 AND finished_at IS NULL AND EXISTS (SELECT FROM term) RETURNING job_id
+        ), printed AS (
+            INSERT INTO outputs SELECT job_id, $11 FROM changed
+            ON CONFLICT (job_id) DO UPDATE SET outputs = excluded.outputs
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    let runner = job.runner.as_deref().map(str::as_bytes);
+    let values: [&(dyn ToSql + Sync); 11] = [
+        &number(epoch),
+        &job.id,
+        &job.status,
+        &job.reason,
+        &i64::from(job.attempt),
+        &millis(job.started_at),
+        &millis(job.finished_at),
+        &runner,
+        &job.record.as_bytes(),
+        &job.size(),
+        &job.outputs.as_bytes(),
+    ];
+    Ok(led(session, sql, &values).await?.map(drop))
+}
+
+pub(super) async fn retry(
+    session: &Session,
+    epoch: Epoch,
+    job: &Changed,
+    not_before: Timestamp,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE jobs SET status = $3, attempt = $4, started_at = NULL, runner = NULL,
+                boot_id = NULL, execution_id = NULL, not_before = $5, record = $6,
+                size = $7::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
+                                      WHERE inputs.job_id = jobs.job_id), 0)
+            WHERE job_id = $2 AND attempt < $4 AND finished_at IS NULL
+                AND EXISTS (SELECT FROM term) RETURNING job_id
+        ), printed AS (
+            INSERT INTO outputs SELECT job_id, $8 FROM changed
+            ON CONFLICT (job_id) DO UPDATE SET outputs = excluded.outputs
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    let values: [&(dyn ToSql + Sync); 8] = [
+        &number(epoch),
+        &job.id,
+        &job.status,
+        &i64::from(job.attempt),
+        &not_before.0,
+        &job.record.as_bytes(),
+        &job.size(),
+        &job.outputs.as_bytes(),
+    ];
+    Ok(led(session, sql, &values).await?.map(drop))
+}
+
+/// Removes ended jobs beyond what is kept, the oldest first, a batch of them, with all that belongs to
+/// them.
+pub(super) async fn expire(
+    session: &Session,
+    epoch: Epoch,
+    keep: Keep,
+    now: Timestamp,
+) -> Result<Led<usize>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", newest_first AS (
+            SELECT finished_at, job_id, row_number() OVER newest AS number, sum(size) OVER newest AS size
+            FROM jobs WHERE finished_at IS NOT NULL
+            WINDOW newest AS (ORDER BY finished_at DESC, job_id DESC ROWS UNBOUNDED PRECEDING)
+        ), beyond AS (
+            SELECT finished_at, job_id FROM newest_first WHERE number > $3::bigint OR size > $4::bigint
+            ORDER BY finished_at DESC, job_id DESC LIMIT 1
+        ), old AS (
+            SELECT job_id FROM jobs WHERE finished_at IS NOT NULL
+                AND (finished_at < $2 OR (finished_at, job_id) <= (SELECT finished_at, job_id FROM beyond))
+                AND EXISTS (SELECT FROM term)
+            ORDER BY finished_at, job_id LIMIT $5
+        ), no_inputs AS (DELETE FROM inputs USING old WHERE inputs.job_id = old.job_id),
+        no_outputs AS (DELETE FROM outputs USING old WHERE outputs.job_id = old.job_id),
+        no_labels AS (DELETE FROM labels USING old WHERE labels.job_id = old.job_id),
+        no_keys AS (DELETE FROM keys USING old WHERE keys.job_id = old.job_id),
+        gone AS (DELETE FROM jobs USING old WHERE jobs.job_id = old.job_id RETURNING jobs.job_id)
+        SELECT EXISTS (SELECT FROM term), (SELECT count(*) FROM gone)"
+    );
+    let time = i64::try_from(keep.time.as_millis()).unwrap_or(i64::MAX);
+    let since = now.0.saturating_sub(time);
+    let size = i64::try_from(keep.size).unwrap_or(i64::MAX);
+    let values: [&(dyn ToSql + Sync); 5] =
+        [&number(epoch), &since, &count(keep.number), &size, &BATCH];
+    match led(session, sql, &values).await? {
+        Ok(row) => Ok(Ok(usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default())),
+        Err(newest) => Ok(Err(newest)),
+    }
+}
+
+pub(super) async fn order(session: &Session, order: &Order) -> Result<(), Failure> {
+    let (kind, runner, reason) = match order {
+        Order::DrainRunner { runner, drained } => (DRAIN, runner.as_str(), drained.then_some("")),
+        Order::Pause(reason) => (PAUSE, "", reason.as_deref()),
+    };
+    if let Some(reason) = reason {
+        let sql = "INSERT INTO orders VALUES ($1, $2, $3)
+            ON CONFLICT (kind, runner) DO UPDATE SET reason = excluded.reason";
+        let statement = session.prepared(sql).await?;
+        let values: [&(dyn ToSql + Sync); 3] = [&kind, &runner.as_bytes(), &reason.as_bytes()];
+        session.execute(&statement, &values).await?;
+    } else {
+        let sql = "DELETE FROM orders WHERE kind = $1 AND runner = $2";
+        let statement = session.prepared(sql).await?;
+        session.execute(&statement, &[&kind, &runner.as_bytes()]).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn probe(session: &Session) -> Result<(), Failure> {
+    let statement = session.prepared("UPDATE probe SET count = count + 1").await?;
+    session.execute(&statement, &[]).await?;
+    Ok(())
+}
