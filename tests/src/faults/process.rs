@@ -283,6 +283,15 @@ impl Process {
         }
     }
 
+    /// The last lines of its newest log.
+    pub(super) fn last_words(&self) -> String {
+        let state = self.state();
+        let log = state.lives.last().map(|life| fs::read_to_string(&life.log).unwrap_or_default());
+        let log = log.unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
     /// It answered, in this life.
     pub(super) fn answered(&self, life: usize) {
         if let Some(life) = self.state().lives.get_mut(life) {

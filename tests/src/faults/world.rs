@@ -223,7 +223,12 @@ impl World {
 
     fn await_ready(&self, process: &Process) -> Result<()> {
         let patience = Duration::from_secs(60);
-        ensure!(self.comes_back(process, patience), "{} does not answer", process.name);
+        ensure!(
+            self.comes_back(process, patience),
+            "{} does not answer; the end of its log:\n{}",
+            process.name,
+            process.last_words()
+        );
         process.note_cgroups();
         Ok(())
     }
