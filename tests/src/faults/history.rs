@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cloister_api::Timestamp;
+
 use super::plan::Kind;
 
 /// Where a job stood when somebody looked. The order is that in which a job may go through them.
@@ -70,6 +72,24 @@ pub(super) enum What {
     Gone { nonce: String },
 }
 
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tried { by, why } => write!(f, "{by} did not accept it: {why}"),
+            Self::Accepted { by, life, status, id } => {
+                let life = life.map(|life| format!(", life {}", life + 1)).unwrap_or_default();
+                write!(f, "{by}{life} accepted it: {status}, {id}")
+            }
+            Self::Cancelled { by, status } => write!(f, "{by} is to cancel it: {status}"),
+            Self::Began { nonce, runner } => write!(f, "execution {nonce} began on {runner}"),
+            Self::Ended { nonce, code } => {
+                write!(f, "execution {nonce} is about to exit with {code}")
+            }
+            Self::Gone { nonce } => write!(f, "execution {nonce} is gone"),
+        }
+    }
+}
+
 /// All that is known of a job.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Record {
@@ -118,6 +138,7 @@ impl fmt::Display for Episode {
 /// See the module.
 pub(super) struct History {
     began: Instant,
+    date: Timestamp,
     jobs: Vec<Mutex<Record>>,
     episodes: Mutex<Vec<Episode>>,
     notes: Mutex<Vec<(Duration, String)>>,
@@ -129,11 +150,17 @@ impl History {
     pub(super) fn new(jobs: usize) -> Self {
         Self {
             began: Instant::now(),
+            date: Timestamp::now(),
             jobs: (0..jobs).map(|_| Mutex::default()).collect(),
             episodes: Mutex::default(),
             notes: Mutex::default(),
             refusals: Mutex::default(),
         }
+    }
+
+    /// When the run began, by the clock of the machine.
+    pub(super) fn began(&self) -> Timestamp {
+        self.date
     }
 
     /// The time since the start.
@@ -207,7 +234,7 @@ impl History {
     pub(super) fn tell(&self, index: usize) -> String {
         let record = self.job(index).clone();
         let mut lines: Vec<(Duration, String)> =
-            record.events.iter().map(|(at, what)| (*at, format!("{what:?}"))).collect();
+            record.events.iter().map(|(at, what)| (*at, what.to_string())).collect();
         for span in &record.spans {
             let (attempt, step) = span.stand;
             let until = span.asked.as_secs_f64();

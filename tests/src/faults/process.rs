@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     fs::{self, File},
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
@@ -41,6 +42,16 @@ pub(super) enum End {
     Asked { status: ExitStatus, took: Duration },
     /// By itself.
     Itself(ExitStatus),
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Killed => write!(f, "killed"),
+            Self::Asked { status, took } => write!(f, "asked to end: {status}, after {took:.2?}"),
+            Self::Itself(status) => write!(f, "ended by itself: {status}"),
+        }
+    }
 }
 
 /// From a start to the end.

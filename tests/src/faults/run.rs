@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
+    check,
     inject::{Complaints, inject},
     load::submit,
     plan::{Kind, plan},
@@ -105,6 +106,7 @@ pub fn run(options: &Run) -> Result<Report> {
         "jobs wait or run for minutes".into()
     });
     let last = conclude(&world, &mut report);
+    check::finished_in_time(&world.jobs, options.jobs..options.jobs + EXTRA, &last, &mut report);
     end_all(&world, &mut report);
 
     recovered(&world, &complaints, &mut report);
@@ -134,7 +136,8 @@ fn recovered(world: &World, complaints: &Complaints, report: &mut Report) {
             // One that could not start, since its store was away, is started again by its supervisor.
             let by_itself = life.answered && matches!(life.how, Some(End::Itself(_)));
             report.must("no service ends by itself", !by_itself, || {
-                format!("{}, life {}: {:?} at {:?}", process.name, number + 1, life.how, life.ended)
+                let how = life.how.map(|how| how.to_string()).unwrap_or_default();
+                format!("{}, life {}: {how}, at {:.3?}", process.name, number + 1, life.ended)
             });
         }
     }

@@ -119,7 +119,8 @@ pub(super) fn end_all(world: &World, report: &mut Report) {
         let end = process.lives().last().and_then(|life| life.how);
         let well = matches!(end, Some(End::Asked { status, .. }) if status.success());
         report.must("SIGTERM: ends well within the grace time", well, || {
-            format!("{}: {end:?}", process.name)
+            let end = end.map(|end| end.to_string()).unwrap_or_default();
+            format!("{}: {end}", process.name)
         });
         let left = process.cgroups_left();
         report.must("SIGTERM: no cgroup is left", left.is_empty(), || {

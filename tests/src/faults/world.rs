@@ -316,7 +316,8 @@ impl World {
     /// The service that is reached at this URL.
     pub(super) fn at(&self, url: &str) -> Option<&Process> {
         // The runner of an `up` listens on its loopback.
-        let within = url.starts_with("http://127.0.0.1:").then(|| self.of(Role::Up).pop()).flatten();
+        let within =
+            url.starts_with("http://127.0.0.1:").then(|| self.of(Role::Up).pop()).flatten();
         within.or_else(|| self.processes.iter().find(|process| process.base == url))
     }
 

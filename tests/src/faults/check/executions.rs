@@ -1,6 +1,6 @@
 //! How often jobs ran, as they reported it themselves.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use super::super::{
     history::{Record, What},
@@ -12,35 +12,74 @@ use super::super::{
 /// closed by the kernel, and read by a thread that has to be woken.
 const MOMENT: Duration = Duration::from_millis(200);
 
-pub(super) fn check(index: usize, kind: Kind, record: &Record, report: &mut Report) {
-    let mut spans: Vec<(Duration, Option<Duration>, &str)> = Vec::new();
+/// An execution, as it reported itself.
+#[derive(Clone, Debug)]
+pub(super) struct Execution {
+    nonce: String,
+    pub(super) runner: String,
+    pub(super) began: Duration,
+    /// When it reported its end, and the exit code.
+    pub(super) ended: Option<(Duration, i64)>,
+    /// When nothing of it lived any more.
+    gone: Option<Duration>,
+}
+
+impl Execution {
+    /// From when on it did nothing more.
+    fn over(&self) -> Option<Duration> {
+        self.ended.map(|(at, _)| at).or(self.gone)
+    }
+}
+
+impl fmt::Display for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { nonce, runner, began, .. } = self;
+        write!(f, "{nonce} on {runner} from {began:.3?} to {:.3?}", self.over())
+    }
+}
+
+/// All executions of a job, in the order of their starts.
+pub(super) fn of(record: &Record) -> Vec<Execution> {
+    let mut all: Vec<Execution> = Vec::new();
     for (at, what) in &record.events {
         match what {
-            What::Began { nonce, .. } => spans.push((*at, None, nonce)),
-            What::Ended { nonce, .. } | What::Gone { nonce } => {
-                if let Some(span) = spans.iter_mut().find(|(_, _, other)| other == nonce) {
-                    // What reported its end does nothing more.
-                    span.1.get_or_insert(*at);
+            What::Began { nonce, runner } => {
+                let (nonce, runner) = (nonce.clone(), runner.clone());
+                all.push(Execution { nonce, runner, began: *at, ended: None, gone: None });
+            }
+            What::Ended { nonce, code } => {
+                if let Some(one) = all.iter_mut().find(|one| one.nonce == *nonce) {
+                    one.ended = Some((*at, *code));
+                }
+            }
+            What::Gone { nonce } => {
+                if let Some(one) = all.iter_mut().find(|one| one.nonce == *nonce) {
+                    one.gone = Some(*at);
                 }
             }
             _ => {}
         }
     }
+    all
+}
+
+pub(super) fn check(index: usize, kind: Kind, executions: &[Execution], report: &mut Report) {
     if kind.may_run_again() {
-        for pair in spans.windows(2) {
-            let [(_, end, _), (next, _, _)] = pair else {
-                continue;
-            };
-            let over = end.is_some_and(|end| end <= *next + MOMENT);
+        for pair in executions.windows(2) {
+            let over = pair[0].over().is_some_and(|end| end <= pair[1].began + MOMENT);
             report.must_of("with retries: never twice at once", index, over, || {
-                format!(
-                    "job {index}: an execution began at {next:?}, one before it ended at {end:?}"
-                )
+                format!("job {index}: {} and {}", pair[0], pair[1])
             });
         }
     } else {
-        report.must_of("without retries: executed at most once", index, spans.len() <= 1, || {
-            format!("job {index}: executed {} times", spans.len())
-        });
+        report.must_of(
+            "without retries: executed at most once",
+            index,
+            executions.len() <= 1,
+            || {
+                let told: Vec<String> = executions.iter().map(ToString::to_string).collect();
+                format!("job {index}: {}", told.join("; "))
+            },
+        );
     }
 }

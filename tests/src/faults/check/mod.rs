@@ -4,95 +4,96 @@ mod executions;
 mod metrics;
 mod results;
 mod states;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
+use cloister_api::Timestamp;
 use serde_json::Value;
 
+use self::executions::Execution;
 use super::{
     history::{Episode, Record, What},
-    jobs::Kind,
+    jobs::{Jobs, Kind},
     report::Report,
     world::World,
 };
 
-pub(super) use self::metrics::metrics;
+pub(super) use self::{metrics::metrics, results::finished_in_time};
+
+/// What all jobs have in common.
+struct Context<'a> {
+    jobs: &'a Jobs,
+    episodes: Vec<Episode>,
+    /// How long a runner goes on without hearing of a coordinator.
+    lease: Duration,
+    /// The name of the service at a runner's URL.
+    runner: &'a dyn Fn(&str) -> Option<String>,
+    /// When the run began, by the clock that services tell.
+    began: Timestamp,
+}
 
 /// One job, and all that is known of it.
 struct Case<'a> {
-    world: &'a World,
+    context: &'a Context<'a>,
     index: usize,
     kind: Kind,
-    record: Record,
+    record: &'a Record,
+    executions: Vec<Execution>,
     /// As a coordinator showed it in the end; why not, where none did.
     last: &'a Result<Value, String>,
-    episodes: &'a [Episode],
-}
-
-/// An execution, as it reported itself.
-#[derive(Clone, Debug)]
-struct Execution {
-    nonce: String,
-    runner: String,
-    began: Duration,
-    /// When it reported its end, and the exit code.
-    ended: Option<(Duration, i64)>,
-    /// When nothing of it lived any more.
-    gone: Option<Duration>,
 }
 
 impl Case<'_> {
-    fn executions(&self) -> Vec<Execution> {
-        let mut all: Vec<Execution> = Vec::new();
-        for (at, what) in &self.record.events {
-            match what {
-                What::Began { nonce, runner } => all.push(Execution {
-                    nonce: nonce.clone(),
-                    runner: runner.clone(),
-                    began: *at,
-                    ended: None,
-                    gone: None,
-                }),
-                What::Ended { nonce, code } => {
-                    if let Some(one) = all.iter_mut().find(|one| one.nonce == *nonce) {
-                        one.ended = Some((*at, *code));
-                    }
-                }
-                What::Gone { nonce } => {
-                    if let Some(one) = all.iter_mut().find(|one| one.nonce == *nonce) {
-                        one.gone = Some(*at);
-                    }
-                }
-                _ => {}
-            }
-        }
-        all
-    }
-
     fn cancelled(&self) -> bool {
         self.record.events.iter().any(|(_, what)| matches!(what, What::Cancelled { .. }))
+    }
+}
+
+impl Context<'_> {
+    /// A time that a service told, by the harness's clock: both are of one machine.
+    fn time(&self, told: &Value) -> Option<Duration> {
+        let at: Timestamp = serde_json::from_value(told.clone()).ok()?;
+        Some(Duration::from_millis(at.since_ms(self.began).max(0).unsigned_abs()))
     }
 }
 
 /// Checks all jobs. `last` has what each was in the end, by its number; `None` where it was never
 /// acknowledged.
 pub(super) fn jobs(world: &World, last: &[Option<Result<Value, String>>], report: &mut Report) {
-    let episodes = world.history.episodes();
+    let runner = |url: &str| world.at(url).map(|process| process.name.clone());
+    let context = Context {
+        jobs: &world.jobs,
+        episodes: world.history.episodes(),
+        lease: world.lease,
+        runner: &runner,
+        began: world.history.began(),
+    };
     for (index, last) in last.iter().enumerate() {
         let record = world.history.job(index).clone();
-        let kind = world.jobs.kind(index);
-        // Also of one that was never acknowledged: it may have been taken all the same.
-        executions::check(index, kind, &record, report);
-        states::check(index, &record, report);
-        let Some(last) = last else {
-            continue;
-        };
-        let case = Case { world, index, kind, record, last, episodes: &episodes };
-        results::check(&case, report);
+        one(&context, index, &record, last.as_ref(), report);
     }
     report.must(
         "the recorder heard only of this run's jobs",
         world.recorder().strange() == 0,
         || format!("{} lines that nobody of this run sends", world.recorder().strange()),
     );
+}
+
+fn one(
+    context: &Context<'_>,
+    index: usize,
+    record: &Record,
+    last: Option<&Result<Value, String>>,
+    report: &mut Report,
+) {
+    let kind = context.jobs.kind(index);
+    let executions = executions::of(record);
+    // Also of one that was never acknowledged: it may have been taken all the same.
+    executions::check(index, kind, &executions, report);
+    states::check(index, record, report);
+    if let Some(last) = last {
+        results::check(&Case { context, index, kind, record, executions, last }, report);
+    }
 }

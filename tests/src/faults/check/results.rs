@@ -7,11 +7,12 @@ use serde_json::Value;
 use super::{
     super::{
         history::{Episode, What},
-        jobs::Kind,
+        jobs::{Jobs, Kind},
         plan::Kind as Fault,
         report::Report,
     },
     Case,
+    executions::Execution,
 };
 
 /// A fault may show its effect so much later than it was over.
@@ -52,11 +53,7 @@ pub(super) fn check(case: &Case<'_>, report: &mut Report) {
 
 fn completed(case: &Case<'_>, job: &Value, report: &mut Report) {
     let index = case.index;
-    let executions = case.executions();
-    let witnessed = executions.iter().any(|one| one.ended.is_some_and(|(_, code)| code == 0));
-    report.must_of("completed: its end was witnessed", index, witnessed, || {
-        format!("{}, and the recorder heard of {executions:?}", short(index, job))
-    });
+    witnessed(case, job, 0, report);
     let code = job["exit_code"] == 0 && case.kind.code() == 0;
     report.must_of("completed: exit code 0", index, code, || short(index, job));
     output(case, job, report);
@@ -74,21 +71,29 @@ fn failed(case: &Case<'_>, job: &Value, report: &mut Report) {
     report.must_of("failed with the job's own exit code", index, expected, || {
         format!("{}; stderr: {}", short(index, job), job["stderr"])
     });
-    let executions = case.executions();
-    let witnessed = executions.iter().any(|one| one.ended.map(|(_, code)| code) == code);
-    report.must_of("exit code: its end was witnessed", index, witnessed, || {
-        format!("{}, and the recorder heard of {executions:?}", short(index, job))
-    });
+    witnessed(case, job, code.unwrap_or(-1), report);
     output(case, job, report);
+}
+
+/// The recorder heard of this end, and from the runner that the job names.
+fn witnessed(case: &Case<'_>, job: &Value, code: i64, report: &mut Report) {
+    let runner = job["runner"].as_str().and_then(case.context.runner);
+    let ended = |one: &Execution| one.ended.is_some_and(|(_, told)| told == code);
+    let known =
+        case.executions.iter().any(|one| ended(one) && Some(&one.runner) == runner.as_ref());
+    report.must_of("a told end was witnessed", case.index, known, || {
+        let told: Vec<String> = case.executions.iter().map(ToString::to_string).collect();
+        format!("{}, and the recorder heard of [{}]", short(case.index, job), told.join("; "))
+    });
 }
 
 /// Its output is what the execution wrote.
 fn output(case: &Case<'_>, job: &Value, report: &mut Report) {
     let index = case.index;
-    let (stdout, truncated) = case.world.jobs.stdout(index);
+    let (stdout, truncated) = case.context.jobs.stdout(index);
     let right = job["stdout"] == stdout.as_str()
         && job["stdout_truncated"].as_bool() == Some(truncated)
-        && job["stderr"] == case.world.jobs.stderr(index).as_str();
+        && job["stderr"] == case.context.jobs.stderr(index).as_str();
     report.must_of("output is what the job wrote", index, right, || {
         let length = job["stdout"].as_str().map(str::len);
         format!(
@@ -109,22 +114,28 @@ fn explained(case: &Case<'_>, attempt: &Value, reason: &str, report: &mut Report
     report.must_of("failed only for reasons that faults have", index, known, || {
         short(index, attempt)
     });
-    let runner = attempt["runner"].as_str().and_then(|url| case.world.at(url));
-    let Some(runner) = runner else {
-        report.must_of("a lost attempt names its runner", index, false, || short(index, attempt));
+    let runner = attempt["runner"].as_str().and_then(case.context.runner);
+    report.must_of("a lost attempt names its runner", index, runner.is_some(), || {
+        short(index, attempt)
+    });
+    let ended = case.context.time(&attempt["finished_at"]);
+    report.must_of("a lost attempt tells when it ended", index, ended.is_some(), || {
+        short(index, attempt)
+    });
+    let (Some(name), Some(to)) = (runner, ended) else {
         return;
     };
-    let from = case.record.events.iter().map(|(at, _)| *at).min().unwrap_or_default();
-    let ends = case.record.spans.iter().filter(|span| span.stand.1.ended());
-    let to = ends.map(|span| span.known).min().unwrap_or_else(|| case.world.history.now());
-    let from = from.saturating_sub(AFTERWARDS);
-    let name = &runner.name;
-    let within = || case.episodes.iter().filter(|one| one.within(from, to));
+    // From its last start there, if it had one; else from its acceptance.
+    let here = |one: &&Execution| one.runner == name && one.began <= to;
+    let began = case.executions.iter().rev().find(here).map(|one| one.began);
+    let first = || case.record.events.iter().map(|(at, _)| *at).min().unwrap_or_default();
+    let from = began.unwrap_or_else(first).saturating_sub(AFTERWARDS);
+    let within = || case.context.episodes.iter().filter(|one| one.within(from, to));
     // A delay is much shorter than anything that waits for an answer.
-    let hit = within().any(|one| one.concerns(name) && one.kind != Fault::Delay);
-    let away = outage(within(), case.world.history.now());
+    let hit = within().any(|one| one.concerns(&name) && one.kind != Fault::Delay);
+    let away = outage(within(), to);
     // Leases are renewed well before they run out, so that less than a whole one may be left.
-    let cause = hit || away > case.world.lease / 2;
+    let cause = hit || away > case.context.lease / 2;
     report.must_of("a lost attempt is explained by a fault", index, cause, || {
         format!(
             "{}; nothing was done to {name} from {from:.3?} to {to:.3?}, and no coordinator or store \
@@ -167,10 +178,29 @@ fn attempts(case: &Case<'_>, job: &Value, report: &mut Report) {
         });
         explained(case, attempt, reason, report);
     }
-    let runs = case.executions().len() as u64;
+    let runs = case.executions.len() as u64;
     report.must_of("no more executions than attempts", index, runs <= number, || {
         format!("{}, and {runs} executions", short(index, job))
     });
+}
+
+/// After all were asked to end, with a grace time that is longer than these jobs: none of them was given
+/// up, unless it sleeps for longer.
+pub(in super::super) fn finished_in_time(
+    jobs: &Jobs,
+    which: std::ops::Range<usize>,
+    last: &[Option<Result<Value, String>>],
+    report: &mut Report,
+) {
+    for index in which.filter(|index| !matches!(jobs.kind(*index), Kind::Cancel(_))) {
+        let Some(Some(Ok(job))) = last.get(index) else {
+            continue;
+        };
+        let lost = |attempt: &Value| attempt["reason"] == "runner_lost";
+        let none =
+            !lost(job) && !job["attempts"].as_array().is_some_and(|all| all.iter().any(lost));
+        report.must_of("SIGTERM: what runs may finish", index, none, || short(index, job));
+    }
 }
 
 fn short(index: usize, job: &Value) -> String {
