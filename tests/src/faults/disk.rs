@@ -144,7 +144,8 @@ impl Disk {
             run(Command::new("umount").arg(&self.at))?;
             // Until the last user is gone the file system lives on unseen, and must not be mounted twice.
             let until = Instant::now() + Duration::from_secs(10);
-            while output(Command::new("losetup").arg("--associated").arg(&self.image))? != "" {
+            while !output(Command::new("losetup").arg("--associated").arg(&self.image))?.is_empty()
+            {
                 ensure!(Instant::now() < until, "somebody still uses the disk");
                 thread::sleep(Duration::from_millis(10));
             }

@@ -142,7 +142,7 @@ fn episode(world: &World, whom: &Process, kind: Kind, detail: String, work: impl
 
 /// Who says that it leads, of those that answer.
 fn leader(world: &World) -> Option<&Process> {
-    world.from_clients(|| {
+    world.at_clients(|| {
         let http = world.client(Duration::from_secs(1));
         let until = Instant::now() + Duration::from_secs(5);
         while Instant::now() < until {
@@ -168,7 +168,7 @@ fn gap(world: &World, report: &mut Report) {
         starts.extend(began.map(|(at, _)| *at));
     }
     starts.sort_unstable();
-    let gaps = starts.windows(2).map(|pair| (pair[1] - pair[0], pair[0]));
+    let gaps = starts.windows(2).map(|pair| (pair[1].saturating_sub(pair[0]), pair[0]));
     let (longest, at) = gaps.max().unwrap_or_default();
     report.say(&format!(
         "\nlongest gap without a dispatch: {:.2} s, from {:.1} s after the start",

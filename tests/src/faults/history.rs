@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt::{self, Write},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -255,7 +255,7 @@ impl History {
         let id = record.id.as_deref().unwrap_or("never acknowledged");
         let mut text = format!("job {index} ({id}):\n");
         for (at, line) in lines {
-            text += &format!("  {:>9.3} {line}\n", at.as_secs_f64());
+            let _ = writeln!(text, "  {:>9.3} {line}", at.as_secs_f64());
         }
         text
     }

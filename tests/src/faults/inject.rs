@@ -41,9 +41,9 @@ pub(super) fn inject(world: &World, plan: &[Planned], complaints: &Complaints, o
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
-                while let Some(fault) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    thread::sleep((began + fault.at).saturating_duration_since(Instant::now()));
-                    Fault { world, fault, complaints }.make();
+                while let Some(planned) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    thread::sleep((began + planned.at).saturating_duration_since(Instant::now()));
+                    Fault { world, planned, complaints }.make();
                 }
             });
         }
@@ -53,32 +53,32 @@ pub(super) fn inject(world: &World, plan: &[Planned], complaints: &Complaints, o
 
 struct Fault<'a> {
     world: &'a World,
-    fault: &'a Planned,
+    planned: &'a Planned,
     complaints: &'a Complaints,
 }
 
 impl<'a> Fault<'a> {
     fn make(&self) {
-        let coordinator = self.one(Role::Coordinator, self.fault.target);
-        let runner = self.one(Role::Runner, self.fault.target);
-        match self.fault.kind {
+        let coordinator = self.one(Role::Coordinator, self.planned.target);
+        let runner = self.one(Role::Runner, self.planned.target);
+        match self.planned.kind {
             Kind::KillCoordinator => self.kill(coordinator),
             Kind::KillRunner => self.kill(runner),
             Kind::KillPostgres => self.kill(self.world.keeper()),
             Kind::KillLauncher => self.kill_launcher(runner),
             Kind::StopCoordinator | Kind::StopPostgres => {
-                let postgres = self.fault.kind == Kind::StopPostgres;
+                let postgres = self.planned.kind == Kind::StopPostgres;
                 let whom = if postgres { self.world.keeper() } else { coordinator };
-                self.stop(whom, whom.tree());
+                self.stop(whom, &whom.tree());
             }
             Kind::StopRunner => {
-                let launcher = self.fault.other_way;
+                let launcher = self.planned.other_way;
                 let mut whom: Vec<Pid> = runner.pid().into_iter().collect();
                 whom.extend(runner.launcher().filter(|_| launcher));
-                self.stop(runner, whom);
+                self.stop(runner, &whom);
             }
             Kind::CutRunner => {
-                self.cut(coordinator, self.one(Role::Runner, self.fault.other));
+                self.cut(coordinator, self.one(Role::Runner, self.planned.other));
             }
             Kind::CutPostgres => self.cut(coordinator, self.world.keeper()),
             Kind::CutNode => self.cut_node(),
@@ -104,7 +104,7 @@ impl<'a> Fault<'a> {
 
     fn open(&self, hit: &[&Process], links: &[(&Node, &Node)], detail: String) -> usize {
         self.world.history.open(Episode {
-            kind: self.fault.kind,
+            kind: self.planned.kind,
             hit: hit.iter().map(|process| process.name.clone()).collect(),
             links: links.iter().map(|(a, b)| (a.name().into(), b.name().into())).collect(),
             detail,
@@ -120,20 +120,20 @@ impl<'a> Fault<'a> {
                 "{} does not answer {} s after {} was over",
                 whom.name,
                 RECOVERY.as_secs(),
-                self.fault.kind.name()
+                self.planned.kind.name()
             ));
         }
         self.world.history.close(episode);
     }
 
     fn start_again(&self, whom: &Process) {
-        thread::sleep(self.fault.pause);
+        thread::sleep(self.planned.pause);
         self.world.start(whom);
     }
 
     fn kill(&self, whom: &Process) {
         let hands = whom.hands();
-        let back = self.fault.pause.as_millis();
+        let back = self.planned.pause.as_millis();
         let episode = self.open(&[whom], &[], format!("(SIGKILL; back after {back} ms)"));
         whom.kill(|| self.world.history.now());
         self.start_again(whom);
@@ -156,16 +156,16 @@ impl<'a> Fault<'a> {
         self.recovered(runner, episode);
     }
 
-    fn stop(&self, whom: &Process, processes: Vec<Pid>) {
+    fn stop(&self, whom: &Process, processes: &[Pid]) {
         let _hands = whom.hands();
-        let (count, time) = (processes.len(), self.fault.hold.as_millis());
+        let (count, time) = (processes.len(), self.planned.hold.as_millis());
         let detail = format!("({count} processes stopped for {time} ms)");
         let episode = self.open(&[whom], &[], detail);
-        for pid in &processes {
+        for pid in processes {
             let _ = kill(*pid, Signal::SIGSTOP);
         }
-        thread::sleep(self.fault.hold);
-        for pid in &processes {
+        thread::sleep(self.planned.hold);
+        for pid in processes {
             let _ = kill(*pid, Signal::SIGCONT);
         }
         self.recovered(whom, episode);
@@ -177,7 +177,7 @@ impl<'a> Fault<'a> {
 
     /// The pairs of a link that are hit, as they are directed.
     fn directed(&self, from: &'a Node, to: &'a Node) -> Vec<(&'a Node, &'a Node)> {
-        match self.fault.direction {
+        match self.planned.direction {
             Direction::There => vec![(from, to)],
             Direction::Back => vec![(to, from)],
             Direction::Both => vec![(from, to), (to, from)],
@@ -196,13 +196,13 @@ impl<'a> Fault<'a> {
 
     fn delay(&self) {
         let (whom, pairs, links) = self.all_links();
-        self.harm(&pairs, Harm::Delay(self.fault.delay), &links, whom);
+        self.harm(&pairs, Harm::Delay(self.planned.delay), &links, whom);
     }
 
     /// One process and everybody it speaks to; the recorder, who is the witness, is never among them.
     #[expect(clippy::type_complexity, reason = "a list of ordered and one of unordered pairs")]
     fn all_links(&self) -> (&'a Process, Vec<(&'a Node, &'a Node)>, Vec<(&'a Node, &'a Node)>) {
-        let whom = &self.world.processes[self.fault.target % self.world.processes.len()];
+        let whom = &self.world.processes[self.planned.target % self.world.processes.len()];
         let here = self.node(whom);
         let others = self.world.processes.iter().filter(|other| other.name != whom.name);
         let mut others: Vec<_> = others.map(|other| self.node(other)).collect();
@@ -212,11 +212,11 @@ impl<'a> Fault<'a> {
     }
 
     fn harm(&self, pairs: &[(&Node, &Node)], harm: Harm, links: &[(&Node, &Node)], whom: &Process) {
-        let time = self.fault.hold.as_millis();
-        let direction = self.fault.direction;
+        let time = self.planned.hold.as_millis();
+        let direction = self.planned.direction;
         let episode = self.open(&[], links, format!("({harm:?}, {direction:?}, for {time} ms)"));
         let harmed = self.world.network.harm(pairs, harm);
-        thread::sleep(self.fault.hold);
+        thread::sleep(self.planned.hold);
         drop(harmed);
         self.recovered(whom, episode);
     }
@@ -224,11 +224,11 @@ impl<'a> Fault<'a> {
     fn disk_full(&self) {
         let keeper = self.world.keeper();
         let hands = keeper.hands();
-        let time = self.fault.hold.as_millis();
+        let time = self.planned.hold.as_millis();
         let episode = self.open(&[keeper], &[], format!("(for {time} ms)"));
-        self.must("filling the disk", self.world.disk.fill().map(drop));
-        thread::sleep(self.fault.hold);
-        self.must("freeing the disk", self.world.disk.free());
+        must("filling the disk", self.world.disk.fill().map(drop));
+        thread::sleep(self.planned.hold);
+        must("freeing the disk", self.world.disk.free());
         // Should it have ended, its supervisor starts it.
         drop(hands);
         self.recovered(keeper, episode);
@@ -237,11 +237,11 @@ impl<'a> Fault<'a> {
     fn disk_hangs(&self) {
         let keeper = self.world.keeper();
         let _hands = keeper.hands();
-        let time = self.fault.hold.as_millis();
+        let time = self.planned.hold.as_millis();
         let episode = self.open(&[keeper], &[], format!("(for {time} ms)"));
-        self.must("freezing the disk", self.world.disk.freeze());
-        thread::sleep(self.fault.hold);
-        self.must("thawing the disk", self.world.disk.thaw());
+        must("freezing the disk", self.world.disk.freeze());
+        thread::sleep(self.planned.hold);
+        must("thawing the disk", self.world.disk.thaw());
         self.recovered(keeper, episode);
     }
 
@@ -249,23 +249,18 @@ impl<'a> Fault<'a> {
     fn disk_read_only(&self) {
         let keeper = self.world.keeper();
         let hands = keeper.hands();
-        let time = self.fault.hold.as_millis();
+        let time = self.planned.hold.as_millis();
         let episode = self.open(&[keeper], &[], format!("(for {time} ms, then repaired)"));
-        self.must("breaking the disk", self.world.disk.break_down());
-        thread::sleep(self.fault.hold);
+        must("breaking the disk", self.world.disk.break_down());
+        thread::sleep(self.planned.hold);
         keeper.await_end(Duration::ZERO, End::Itself, || self.world.history.now());
         if keeper.pid().is_some() {
             keeper.kill(|| self.world.history.now());
         }
-        self.must("mending the disk", self.world.disk.mend());
+        must("mending the disk", self.world.disk.mend());
         self.world.start(keeper);
         drop(hands);
         self.recovered(keeper, episode);
-    }
-
-    fn must(&self, what: &str, result: anyhow::Result<()>) {
-        // Nothing can be said of a run whose faults can't be made.
-        result.unwrap_or_else(|error| panic!("{what}: {error:#}"));
     }
 
     fn term(&self, whom: &Process) {
@@ -282,4 +277,9 @@ impl<'a> Fault<'a> {
         drop(hands);
         self.recovered(whom, episode);
     }
+}
+
+fn must(what: &str, result: anyhow::Result<()>) {
+    // Nothing can be said of a run whose faults can't be made.
+    result.unwrap_or_else(|error| panic!("{what}: {error:#}"));
 }

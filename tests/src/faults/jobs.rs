@@ -1,6 +1,6 @@
 //! The jobs: what each is, decided by the seed and its number, and what it must print.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fmt::Write, net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -156,8 +156,11 @@ impl Jobs {
             Kind::Print(lines) | Kind::Overflow(lines) => lines,
             _ => 0,
         };
-        let mut text: String = (0..lines).map(|line| format!("{key} line {line}\n")).collect();
-        text += &format!("out {key}\n");
+        let mut text = String::new();
+        for line in 0..lines {
+            let _ = writeln!(text, "{key} line {line}");
+        }
+        let _ = writeln!(text, "out {key}");
         let kept = if matches!(kind, Kind::Overflow(_)) { KEPT_LITTLE } else { KEPT };
         let truncated = text.len() > kept;
         text.truncate(kept);

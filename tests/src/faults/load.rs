@@ -3,7 +3,7 @@
 use std::{
     ops::Range,
     sync::atomic::{AtomicUsize, Ordering},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -62,7 +62,7 @@ pub(super) fn submit(world: &World, seed: u64, load: &Load) -> Submitted {
             })
         };
         let clients: Vec<_> = (0..CLIENTS).map(start).collect();
-        let done = clients.into_iter().map(|client| client.join());
+        let done = clients.into_iter().map(ScopedJoinHandle::join);
         done.map(|done| done.expect("a panic would have ended this as well")).collect::<Vec<_>>()
     });
     clients.into_iter().fold(Submitted::default(), |mut all, one| {

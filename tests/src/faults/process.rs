@@ -167,8 +167,8 @@ impl Process {
             });
             starting.join().expect("starting a program does not panic")
         });
-        let child =
-            child.unwrap_or_else(|error| panic!("cannot start {:?}: {error}", self.program));
+        let child = child
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.program.display()));
         state.child = Some(child);
         state.lives.push(Life {
             began: now,

@@ -55,7 +55,7 @@ pub(super) fn watched<T>(world: &World, seed: u64, work: impl FnOnce() -> T) -> 
 /// Waits until no job waits or runs. Whether it came to that in time.
 pub(super) fn settle(world: &World) -> bool {
     let until = Instant::now() + SETTLED;
-    world.from_clients(|| {
+    world.at_clients(|| {
         let http = world.client(Duration::from_secs(10));
         loop {
             let empty = |status: &str| {
@@ -140,7 +140,7 @@ pub(super) fn conclude(world: &World, report: &mut Report) -> Vec<Option<Result<
     let last = last_look(world);
     all_listed(world, report);
     same_keys(world, report);
-    world.from_clients(|| {
+    world.at_clients(|| {
         let http = world.client(Duration::from_secs(10));
         for process in world.processes.iter().filter(|process| process.role != Role::Postgres) {
             let scraped = scrape_once(world, process, &http);
@@ -195,7 +195,7 @@ fn each<T: Send>(world: &World, work: impl Fn(&Http, usize) -> T + Sync) -> Vec<
 /// All that any coordinator lists, it lists once, and by the id that was acknowledged.
 fn all_listed(world: &World, report: &mut Report) {
     for coordinator in world.coordinators() {
-        let listed = world.from_clients(|| {
+        let listed = world.at_clients(|| {
             let http = world.client(Duration::from_secs(10));
             let mut all = Vec::new();
             let mut next = None;

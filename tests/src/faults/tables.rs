@@ -10,7 +10,7 @@ use super::{load::Submitted, process::End, report::Report, world::World};
 pub(super) fn faults(world: &World, report: &mut Report) {
     let mut kinds: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     for episode in world.history.episodes() {
-        let lasted = episode.to.unwrap_or_else(|| world.history.now()) - episode.from;
+        let lasted = episode.to.unwrap_or_else(|| world.history.now()).saturating_sub(episode.from);
         kinds.entry(episode.kind.name()).or_default().push(lasted);
     }
     report.say(&format!("\n{:<30}{:>10}{:>24}", "fault", "count", "until recovered, s"));

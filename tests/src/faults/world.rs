@@ -208,7 +208,7 @@ impl World {
                 (process.role, &self.postgres, process.lives().len())
             {
                 let address = self.network.node(POSTGRES).address();
-                self.from_clients(|| postgres.create_database(address))?;
+                self.at_clients(|| postgres.create_database(address))?;
             }
         }
         Ok(())
@@ -236,7 +236,7 @@ impl World {
     /// Waits until a service answers, for so long at most. Whether it came to that.
     pub(super) fn comes_back(&self, process: &Process, patience: Duration) -> bool {
         let until = Instant::now() + patience;
-        self.from_clients(|| {
+        self.at_clients(|| {
             let http = self.client(Duration::from_secs(2));
             // There is no event for "a port answers"; each try is one.
             loop {
@@ -282,7 +282,7 @@ impl World {
     }
 
     /// Does something at the clients' place in the network.
-    pub(super) fn from_clients<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+    pub(super) fn at_clients<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let thread = scope.spawn(|| {
                 self.clients().enter();

@@ -90,8 +90,8 @@ fn coordinator(
         let counted = value(life, name);
         // One that lives was scraped last, when nothing was under way; one that ended may have done
         // more since.
-        let lives = life.ended.is_none();
-        let right = if lives { equal(counted, count) } else { at_most(counted, count) };
+        let alive = life.ended.is_none();
+        let right = if alive { equal(counted, count) } else { at_most(counted, count) };
         report.must(COUNTED, right, || format!("{who}: {name} is {counted}, it logged {count}"));
     }
     let accepted = (0..world.history.len()).filter(|index| {

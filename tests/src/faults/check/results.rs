@@ -1,6 +1,6 @@
 //! How jobs ended, against what they reported and what was done to them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
 use serde_json::Value;
 
@@ -44,7 +44,8 @@ pub(super) fn check(case: &Case<'_>, report: &mut Report) {
         "completed" => completed(case, job, report),
         "failed" => failed(case, job, report),
         "cancelled" => {
-            report.must_of("cancelled only if asked", index, case.cancelled(), || short(index, job))
+            let asked = case.cancelled();
+            report.must_of("cancelled only if asked", index, asked, || short(index, job));
         }
         _ => {}
     }
@@ -135,8 +136,8 @@ fn explained(case: &Case<'_>, attempt: &Value, reason: &str, report: &mut Report
     let hit = within().any(|one| one.concerns(&name) && one.kind != Fault::Delay);
     let away = outage(within(), to);
     // Leases are renewed well before they run out, so that less than a whole one may be left.
-    let cause = hit || away > case.context.lease / 2;
-    report.must_of("a lost attempt is explained by a fault", index, cause, || {
+    let explained = hit || away > case.context.lease / 2;
+    report.must_of("a lost attempt is explained by a fault", index, explained, || {
         format!(
             "{}; nothing was done to {name} from {from:.3?} to {to:.3?}, and no coordinator or store \
              was away for longer than {away:.3?}",
@@ -196,9 +197,9 @@ pub(in super::super) fn finished_in_time(
         let Some(Some(Ok(job))) = last.get(index) else {
             continue;
         };
-        let lost = |attempt: &Value| attempt["reason"] == "runner_lost";
-        let none =
-            !lost(job) && !job["attempts"].as_array().is_some_and(|all| all.iter().any(lost));
+        let given_up = |attempt: &Value| attempt["reason"] == "runner_lost";
+        let before = job["attempts"].as_array().is_some_and(|all| all.iter().any(given_up));
+        let none = !given_up(job) && !before;
         report.must_of("SIGTERM: what runs may finish", index, none, || short(index, job));
     }
 }
@@ -207,7 +208,7 @@ fn short(index: usize, job: &Value) -> String {
     let mut text = format!("job {index} ({})", job["job_id"].as_str().unwrap_or_default());
     for field in ["status", "reason", "exit_code", "attempt", "runner", "message"] {
         if !job[field].is_null() {
-            text += &format!(", {field} {}", job[field]);
+            let _ = write!(text, ", {field} {}", job[field]);
         }
     }
     text
