@@ -95,7 +95,7 @@ fn fault(kind: Fault, hit: &str, from: u64, to: u64) -> Episode {
 fn broken_with(
     index: usize,
     record: &Record,
-    last: Result<Value, String>,
+    last: &Result<Value, String>,
     episodes: &[Episode],
 ) -> Vec<String> {
     let jobs = jobs();
@@ -103,7 +103,7 @@ fn broken_with(
     let (episodes, lease) = (episodes.to_vec(), Duration::from_secs(6));
     let context = Context { jobs: &jobs, episodes, lease, runner: &runner, began: Timestamp(0) };
     let mut report = Report::default();
-    one(&context, index, record, Some(&last), &mut report);
+    one(&context, index, record, Some(last), &mut report);
     let names = report.broken();
     names
         .iter()
@@ -112,7 +112,7 @@ fn broken_with(
 }
 
 fn broken(index: usize, record: &Record, last: &Value) -> Vec<String> {
-    broken_with(index, record, Ok(last.clone()), &[])
+    broken_with(index, record, &Ok(last.clone()), &[])
 }
 
 #[test]
@@ -144,18 +144,18 @@ fn two_executions_at_once_are_found() {
     record.spans.clear();
     record.events.extend([(at(400), began("m")), (at(900), ended("m", 0))]);
     let kill = [fault(Fault::KillRunner, "runner-1", 25, 500)];
-    assert_eq!(broken_with(index, &record, Ok(last.clone()), &kill), Vec::<String>::new());
+    assert_eq!(broken_with(index, &record, &Ok(last.clone()), &kill), Vec::<String>::new());
     // The same, but the first one goes on beside the second.
     record.events[2].0 = at(700);
     record.events[3].0 = at(701);
-    let names = broken_with(index, &record, Ok(last), &kill);
+    let names = broken_with(index, &record, &Ok(last), &kill);
     assert_eq!(names, ["with retries: never twice at once"]);
 }
 
 #[test]
 fn a_lost_job_is_found() {
     let (record, mut last) = good(quick());
-    let names = broken_with(quick(), &record, Err("404".into()), &[]);
+    let names = broken_with(quick(), &record, &Err("404".into()), &[]);
     assert_eq!(names, ["what was acknowledged is found"]);
     last["status"] = "running".into();
     assert_eq!(broken(quick(), &record, &last), ["what was acknowledged has ended"]);
@@ -206,7 +206,7 @@ fn a_result_that_nobody_wrote_is_found() {
 #[test]
 fn a_loss_needs_a_fault_of_its_runner() {
     let (record, last) = lost(quick());
-    let with = |episodes: &[Episode]| broken_with(quick(), &record, Ok(last.clone()), episodes);
+    let with = |episodes: &[Episode]| broken_with(quick(), &record, &Ok(last.clone()), episodes);
     let unexplained = ["a lost attempt is explained by a fault"];
     assert_eq!(with(&[]), unexplained);
     assert_eq!(with(&[fault(Fault::KillRunner, "runner-1", 25, 500)]), Vec::<String>::new());
@@ -228,11 +228,11 @@ fn a_reason_that_nothing_gives_is_found() {
     let (record, mut last) = lost(quick());
     last["reason"] = "out_of_memory".into();
     let kill = [fault(Fault::KillRunner, "runner-1", 25, 500)];
-    let names = broken_with(quick(), &record, Ok(last.clone()), &kill);
+    let names = broken_with(quick(), &record, &Ok(last.clone()), &kill);
     assert_eq!(names, ["failed only for reasons that faults have"]);
     last["reason"] = "exit_code".into();
     last["exit_code"] = 97.into();
-    let names = broken_with(quick(), &record, Ok(last), &kill);
+    let names = broken_with(quick(), &record, &Ok(last), &kill);
     let expected = [
         "failed with the job's own exit code",
         "a told end was witnessed",
@@ -251,6 +251,6 @@ fn an_attempt_too_many_is_found() {
         "finished_at": "1970-01-01T00:00:00.025Z",
     }]);
     let kill = [fault(Fault::KillRunner, "runner-1", 15, 500)];
-    let names = broken_with(quick(), &record, Ok(last), &kill);
+    let names = broken_with(quick(), &record, &Ok(last), &kill);
     assert_eq!(names, ["repeated only for a reason that allows it"]);
 }
