@@ -192,8 +192,6 @@ async fn an_answer_promises_the_disk_whatever_the_database_is_set_to() {
 #[test]
 fn what_was_released_is_not_changed() {
     let digest = Sha256::digest(schema::MIGRATIONS[0]);
-    assert_eq!(
-        format!("{:x}", bytes::Bytes::copy_from_slice(&digest)),
-        "b26a1cdd6d7fa7a4e02fb563195f95c471da55d1d803d0dbf17673b7357335dd"
-    );
+    let first = u128::from_be_bytes(digest[..16].try_into().unwrap());
+    assert_eq!(first, 0xb26a_1cdd_6d7f_a7a4_e02f_b563_195f_95c4);
 }
