@@ -106,8 +106,13 @@ impl Entry {
         }
     }
 
-    /// Whether it is this cluster's, or can become that.
+    /// Whether it is this cluster's.
     pub(crate) fn is_of(&self, cluster: Uuid) -> bool {
+        self.cluster == Some(cluster)
+    }
+
+    /// Whether it is this cluster's, or can become that.
+    pub(crate) fn can_be_of(&self, cluster: Uuid) -> bool {
         self.cluster.is_none_or(|own| own == cluster)
     }
 
@@ -119,7 +124,7 @@ impl Entry {
     /// Lets somebody in who asks for the same; an error says what else the id stands for.
     pub(crate) fn join(&mut self, terms: &Terms) -> Result<(), &'static str> {
         let cluster = terms.caller.cluster;
-        if !cluster.map_or(self.cluster.is_none(), |cluster| self.is_of(cluster)) {
+        if !cluster.map_or(self.cluster.is_none(), |cluster| self.can_be_of(cluster)) {
             return Err("an execution of another cluster");
         }
         if self.fingerprint != terms.fingerprint {

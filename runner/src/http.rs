@@ -119,7 +119,7 @@ async fn leases(
     Ok(Json(runner.renew(request)?))
 }
 
-/// All executions with an id; with `?cluster=`, those that are that one's, or nobody's.
+/// All executions with an id; with `?cluster=`, those of that one.
 async fn executions(
     State(runner): State<Arc<Runner>>,
     uri: Uri,

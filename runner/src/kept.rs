@@ -16,7 +16,8 @@
 //!
 //! An execution belongs to the cluster that started it. To another one it does not exist. One that
 //! was started without a cluster, by a coordinator of the version before, becomes that of the first
-//! that comes back to it.
+//! that joins or renews it. Until then no cluster ends it: whoever clears away what is none of its own
+//! would clear away a neighbour's.
 
 use std::{
     collections::HashMap,
@@ -186,7 +187,7 @@ impl Locked<'_> {
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
         for id in ids {
             match self.table.entries.get_mut(&id) {
-                Some(entry) if entry.is_of(cluster) => {
+                Some(entry) if entry.can_be_of(cluster) => {
                     entry.belong(cluster);
                     known.push(entry.known.told());
                     self.renew_one(id, lease);

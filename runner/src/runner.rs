@@ -142,7 +142,7 @@ impl Runner {
         Ok(KnownExecutions { boot_id: self.boot_id, executions, unknown })
     }
 
-    /// All that is known, or what a cluster may come back to.
+    /// All that is known, or what is of one cluster.
     pub(crate) fn known(&self, cluster: Option<Uuid>) -> KnownExecutions {
         let executions = self.kept.lock().all(cluster);
         KnownExecutions { boot_id: self.boot_id, executions, unknown: Vec::new() }

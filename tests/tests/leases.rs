@@ -34,7 +34,7 @@ fn a_runner_that_was_stopped_beyond_a_lease_ends_the_job_as_it_goes_on() {
     let client = runner.client();
     let renewal = json!({ "cluster": CLUSTER, "epoch": 1, "lease": 3600, "executions": [ID] });
     let task = json!({
-        "command": "echo begun; sleep 98781", "timeout": 600,
+        "command": "echo begun; sleep 98781", "timeout": 20,
         "execution_id": ID, "attempt": 1, "cluster": CLUSTER, "epoch": 1, "lease": LEASE.as_secs(),
     });
     thread::scope(|scope| {

@@ -89,3 +89,37 @@ pub(crate) async fn recorded<T: Send + 'static>(
     let over = |_| Problem::new(Kind::Unavailable, "the coordinator is shutting down");
     task.await.map_err(over)?
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use cloister_tests::Lines;
+    use futures_util::FutureExt;
+    use tokio::{sync::Notify, time::timeout};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_hangs_up_meanwhile_is_recorded_all_the_same() {
+        let (lines, _guard) = Lines::listen();
+        let (id, go_on, done) = (Uuid::now_v7(), Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (wait, tell) = (Arc::clone(&go_on), Arc::clone(&done));
+        let doing = async move {
+            wait.notified().await;
+            tell.notify_one();
+            Ok(id)
+        };
+        let outcome = |id: &Uuid| (Some(*id), StatusCode::CREATED);
+        let mut request =
+            Box::pin(recorded(Caller::default(), SUBMIT, Subject::none(), doing, outcome));
+        assert!((&mut request).now_or_never().is_none());
+        // The connection is gone, and its handler with it.
+        drop(request);
+        go_on.notify_one();
+        timeout(Duration::from_secs(20), done.notified()).await.expect("it goes on");
+        let line = lines.line("audit");
+        assert_eq!((&*line["job_id"], &*line["status"]), (&*id.to_string(), "201"), "{line:?}");
+        assert_eq!((&*line["action"], &*line["token"]), (SUBMIT, "none"));
+    }
+}

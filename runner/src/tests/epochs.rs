@@ -158,6 +158,10 @@ async fn an_execution_of_no_cluster_becomes_the_first_ones() {
         let body = json!({"command": "true", "execution_id": id});
         let call = bench.execute(&body);
         let job = bench.job().await;
+        // It is none of its business yet: it may be another one's.
+        assert_eq!(delete(&bench, id, &by(OURS, 1)).await.status, 404, "{first}");
+        let listed = bench.get(&format!("/executions?cluster={OURS}")).await.json();
+        assert_eq!(listed["executions"], json!([]), "{first}");
         if first == "execute" {
             drop(bench.execute(&execution(id, OURS, 1)));
             tokio::task::yield_now().await;
@@ -168,6 +172,7 @@ async fn an_execution_of_no_cluster_becomes_the_first_ones() {
         assert_eq!(renew(&bench, OTHERS, 1, id).await.json()["unknown"], json!([id]), "{first}");
         assert_eq!(delete(&bench, id, &by(OTHERS, 1)).await.status, 404, "{first}");
         assert_eq!(bench.answered(&body).await.status, 422, "{first}");
+        assert!(!job.is_cancelled(), "{first}");
         job.complete();
         call.await.unwrap();
         assert_eq!(delete(&bench, id, &by(OURS, 1)).await.status, 200, "{first}");

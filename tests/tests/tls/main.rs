@@ -2,6 +2,7 @@
 //! authority that each test makes for itself.
 
 mod audit;
+mod hangup;
 mod office;
 mod reload;
 
