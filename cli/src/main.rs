@@ -3,6 +3,7 @@
 
 mod allocator;
 mod apparmor;
+mod backup;
 mod check;
 mod client;
 mod exit;
@@ -38,6 +39,8 @@ enum Command {
     Check(check::Args),
     /// Print a profile for AppArmor, to be given to apparmor_parser
     Apparmor(apparmor::Args),
+    /// Copy the jobs of a coordinator to a file, while it runs
+    Backup(backup::Args),
     /// Hand a job to a coordinator
     Submit(Box<client::Submit>),
     /// Show a job
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Run(args) => Ok(run::main(*args)),
         Command::Check(args) => check::main(&args),
         Command::Apparmor(args) => apparmor::main(&args),
+        Command::Backup(args) => backup::main(&args),
         Command::Submit(args) => Ok(client::submit(&args)),
         Command::Get(args) => Ok(client::get(&args)),
         Command::Wait(args) => Ok(client::wait(&args)),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_api::{Bounds, ByteSize};
-use cloister_web::Secret;
+use cloister_web::{ClientTls, ServerTls, Tokens};
 
 /// How a coordinator works. Every field has a default that is right for one machine.
 #[derive(Clone, Debug)]
@@ -13,10 +13,14 @@ pub struct Config {
     /// The runners, such as `http://runner:8080`. A name that resolves to several addresses is
     /// several runners, and is resolved again every few seconds.
     pub runner_urls: Vec<String>,
-    /// What is shown to the runners.
-    pub runner_token: Option<Secret>,
+    /// What is shown to the runners: the first of these.
+    pub runner_tokens: Tokens,
+    /// Who is trusted to be a runner at an `https://` URL.
+    pub runner_tls: Option<ClientTls>,
     /// What clients must show, any one of these.
-    pub tokens: Vec<Secret>,
+    pub tokens: Tokens,
+    /// What it shows to those who come by TLS; without it, it speaks in clear.
+    pub tls: Option<ServerTls>,
     /// Serve others than this machine without a token.
     pub insecure_no_auth: bool,
     /// Ask for a token at `/metrics` too.
@@ -46,8 +50,10 @@ impl Default for Config {
         Self {
             store: "sqlite:cloister-data/cloister.db".into(),
             runner_urls: Vec::new(),
-            runner_token: None,
-            tokens: Vec::new(),
+            runner_tokens: Tokens::default(),
+            runner_tls: None,
+            tokens: Tokens::default(),
+            tls: None,
             insecure_no_auth: false,
             protect_metrics: false,
             bounds: Bounds::default(),

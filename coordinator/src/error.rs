@@ -14,7 +14,7 @@ pub enum Error {
     #[error(transparent)]
     Web(#[from] cloister_web::Error),
     /// A runner's URL has no sense.
-    #[error("the runner URL {url:?} {reason}; write it as http://HOST:PORT")]
+    #[error("the runner URL {url:?} {reason}; write it as http://HOST:PORT or https://HOST:PORT")]
     RunnerUrl {
         /// As it was given.
         url: String,

@@ -27,10 +27,16 @@ mod tests;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use cloister_web::{Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown};
+use cloister_web::{
+    Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown, warn_of_clear_tokens,
+};
 use tokio::time::timeout;
 
-pub use self::{config::Config, error::Error, store::StoreError};
+pub use self::{
+    config::Config,
+    error::Error,
+    store::{StoreError, backup},
+};
 use self::{
     dispatch::{RunnerClient, Source, discover},
     engine::{Engine, Parts},
@@ -46,6 +52,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let access = Access::decide(address, config.tokens.clone(), config.insecure_no_auth)?;
     let sources = config.runner_urls.iter().map(|url| Source::parse(url));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
+    warn_of_clear_tokens(address, &access, config.tls.is_some());
+    dispatch::warn_of_clear_tokens(&sources, &config.runner_tokens);
     let store = store::open(&config.store).await?;
     run(&config, store, sources, access, listener, shutdown).await
 }
@@ -58,7 +66,7 @@ async fn run(
     listener: TcpListener,
     shutdown: Shutdown,
 ) -> Result<(), Error> {
-    let runners = Arc::new(RunnerClient::new(config.runner_token.as_ref()));
+    let runners = Arc::new(RunnerClient::new(config));
     let name = listener.local_addr().map_err(Error::Address)?.to_string();
     let parts = Parts { store, runners, world: Arc::new(Real), name };
     let engine = Engine::new(config, parts)?;
@@ -69,10 +77,12 @@ async fn run(
 
     let bodies = BodyReader::new(BodyLimits { size: config.max_body, ..BodyLimits::default() });
     let app = App { engine: Arc::clone(&engine), bodies, bounds: Arc::new(config.bounds.clone()) };
-    let router = http::router(app, Guard::new(access, config.protect_metrics));
+    let tls = config.tls.clone();
+    let guard = Guard::new(access, config.protect_metrics).over_tls(tls.is_some());
+    let router = http::router(app, guard);
     let stop = drained(&engine, &shutdown, config.drain_grace);
     let limits = ServerLimits::default();
-    let served = cloister_web::serve(listener, router, limits, shutdown.clone(), stop).await;
+    let served = cloister_web::serve(listener, tls, router, limits, shutdown.clone(), stop).await;
     engine.close().await;
     Ok(served?)
 }

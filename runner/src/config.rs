@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloister_api::{Bounds, ByteSize};
-use cloister_web::{BodyLimits, Secret, ServerLimits};
+use cloister_web::{BodyLimits, ServerLimits, ServerTls, Tokens};
 
 /// How a runner works. Every field has a default.
 #[derive(Clone, Debug)]
@@ -13,7 +13,9 @@ pub struct Config {
     /// The operator's maxima. What the machine does not have narrows them further.
     pub bounds: Bounds,
     /// Any one of these opens every door; without one, only loopback does.
-    pub tokens: Vec<Secret>,
+    pub tokens: Tokens,
+    /// What it shows to those who come by TLS; without it, it speaks in clear.
+    pub tls: Option<ServerTls>,
     /// Listen beyond loopback without a token.
     pub insecure_no_auth: bool,
     /// Whether `/metrics` needs a token too.
@@ -63,7 +65,8 @@ impl Default for Config {
         Self {
             slots: None,
             bounds: Bounds::default(),
-            tokens: Vec::new(),
+            tokens: Tokens::default(),
+            tls: None,
             insecure_no_auth: false,
             protect_metrics: false,
             // A job of the largest size that a coordinator takes arrives here with a few fields

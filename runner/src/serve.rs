@@ -3,7 +3,7 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use cloister_sandbox::Engine;
-use cloister_web::{Access, Guard, Shutdown};
+use cloister_web::{Access, Guard, Shutdown, warn_of_clear_tokens};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -37,7 +37,9 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let listen = listener.local_addr().map_err(Error::Address)?;
     let access = Access::decide(listen, config.tokens.clone(), config.insecure_no_auth)?;
-    let guard = Guard::new(access, config.protect_metrics);
+    let tls = config.tls.clone();
+    warn_of_clear_tokens(listen, &access, tls.is_some());
+    let guard = Guard::new(access, config.protect_metrics).over_tls(tls.is_some());
     let clock = Arc::new(BootClock::new().map_err(Error::Clock)?);
     let runner = Runner::new(&config, Arc::clone(&cells), clock, lost.clone(), shutdown.clone())?;
     let runner = Arc::new(runner);
@@ -51,7 +53,7 @@ pub(crate) async fn run(
             () = drained(&runner, &config) => tracing::info!("the runner has drained"),
         }
     };
-    let served = cloister_web::serve(listener, router, config.server, shutdown, done).await;
+    let served = cloister_web::serve(listener, tls, router, config.server, shutdown, done).await;
     // It waits for cells to be taken down, which must not hold up a thread of the runtime.
     let stopped = tokio::task::spawn_blocking(move || cells.stop()).await;
     if let Err(error) = stopped {

@@ -1,9 +1,12 @@
-//! Plain HTTP, every status an answer.
+//! Plain HTTP and HTTPS, every status an answer.
 
-use std::{io::Read, time::Duration};
+use std::{fs, io::Read, path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
-use ureq::{Agent, http};
+use ureq::{
+    Agent, http,
+    tls::{Certificate, RootCerts, TlsConfig, TlsProvider},
+};
 
 /// Speaks to one service.
 #[derive(Clone)]
@@ -44,11 +47,33 @@ impl Response {
 impl Client {
     /// Of the service at `http://HOST:PORT`.
     pub fn new(base: impl Into<String>) -> Self {
+        Self::with(base, TlsConfig::default())
+    }
+
+    /// Of the service at `https://HOST:PORT`, whose certificate the authority in this file signed.
+    pub fn trusting(base: impl Into<String>, authority: &Path) -> Self {
+        let authority = fs::read(authority).expect("the authority's file can be read");
+        let authority = Certificate::from_pem(&authority).expect("it holds a certificate");
+        let tls = TlsConfig::builder()
+            .provider(TlsProvider::Rustls)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::new_with_certs(&[authority]));
+        Self::with(base, tls.build())
+    }
+
+    fn with(base: impl Into<String>, tls: TlsConfig) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(Duration::from_secs(120)))
+            .tls_config(tls)
             .build();
         Self { base: base.into(), agent: config.into() }
+    }
+
+    /// The same service, over connections of its own.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        Self { base: self.base.clone(), agent: self.agent.config().clone().into() }
     }
 
     /// Its address.
@@ -66,9 +91,23 @@ impl Client {
         read(self.agent.get(format!("{}{path}", self.base)).call())
     }
 
+    /// GET with these headers.
+    pub fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = self.agent.get(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |r, (name, value)| r.header(*name, *value));
+        read(request.call()).expect("the service answers")
+    }
+
     /// DELETE.
     pub fn delete(&self, path: &str) -> Response {
         read(self.agent.delete(format!("{}{path}", self.base)).call()).expect("the service answers")
+    }
+
+    /// DELETE with these headers.
+    pub fn delete_with(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = self.agent.delete(format!("{}{path}", self.base));
+        let request = headers.iter().fold(request, |r, (name, value)| r.header(*name, *value));
+        read(request.call()).expect("the service answers")
     }
 
     /// POST with a JSON body.

@@ -9,11 +9,13 @@
 //! - [`census`]: what is on the machine that a cell could leave behind.
 //! - [`attack`]: the attack suite's harness.
 //! - [`endurance`]: many jobs, and what they leave; also as a program.
+//! - [`faults`]: faults made on purpose while jobs run, and what must hold after them; also as a program.
 
 pub mod attack;
 pub mod census;
 mod client;
 pub mod endurance;
+pub mod faults;
 mod jobs;
 mod log;
 mod postgres;

@@ -108,14 +108,31 @@ impl Service {
         let line = format!("ulimit -n {count}; exec \"$0\" \"$@\"");
         let mut command = Command::new("/bin/sh");
         command.arg("-c").arg(line).arg(cloister());
-        Self::launch(command, "runner", &listen, None, args)
+        Self::launch(command, "runner", Client::new(format!("http://{listen}")), None, args)
     }
 
     /// `cloister KIND` on a free port, started by a command that becomes the one in its last arguments,
     /// such as setpriv(1). `data` is for the store, where there is one.
     pub fn by(mut command: Command, kind: &str, data: &Path, args: &[&str]) -> Self {
         command.arg(cloister());
-        Self::launch(command, kind, &free_port().to_string(), Some(data), args)
+        let client = Client::new(format!("http://{}", free_port()));
+        Self::launch(command, kind, client, Some(data), args)
+    }
+
+    /// `cloister KIND` by TLS, started by this command with the program as its next argument: the
+    /// arguments name a certificate that is for `host`, and that the authority in this file signed.
+    /// The host must be this machine, and may have a port; else that is a free one.
+    pub fn by_tls(
+        mut command: Command,
+        kind: &str,
+        host: &str,
+        authority: &Path,
+        args: &[&str],
+    ) -> Self {
+        command.arg(cloister());
+        let port = || format!("https://{host}:{}", free_port().port());
+        let base = if host.contains(':') { format!("https://{host}") } else { port() };
+        Self::launch(command, kind, Client::trusting(base, authority), None, args)
     }
 
     /// `cloister up` on free ports, with a store of its own.
@@ -139,16 +156,18 @@ impl Service {
     }
 
     fn start(kind: &str, listen: &str, data: Option<&Path>, args: &[&str]) -> Self {
-        Self::launch(Command::new(cloister()), kind, listen, data, args)
+        let client = Client::new(format!("http://{listen}"));
+        Self::launch(Command::new(cloister()), kind, client, data, args)
     }
 
     fn launch(
         mut command: Command,
         kind: &str,
-        listen: &str,
+        client: Client,
         data: Option<&Path>,
         args: &[&str],
     ) -> Self {
+        let (_, listen) = client.base().split_once("://").expect("a scheme");
         let own = Scratch::new(kind);
         let data = data.map_or_else(|| own.join("data"), Path::to_owned);
         let log = own.join("log");
@@ -184,7 +203,6 @@ impl Service {
             .process_group(0)
             .spawn()
             .expect("cloister can be started");
-        let client = Client::new(format!("http://{listen}"));
         let mut service = Self { child, client, runner, data, log, _own: own };
         service.wait_until_it_answers();
         service
@@ -193,7 +211,7 @@ impl Service {
     fn wait_until_it_answers(&mut self) {
         // There is no event for "a port answers"; each try is one. Its connection is not kept, since
         // some count what the service has open.
-        let client = Client::new(self.client.base());
+        let client = self.client.anew();
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             if client.try_get("/health").is_ok_and(|r| r.status == 200) {

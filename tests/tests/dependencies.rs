@@ -18,10 +18,12 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Crates whose second version is known, with the reason.
-const TWICE: [(&str, &str); 4] = [
+const TWICE: [(&str, &str); 6] = [
     ("base64", "postgres-protocol is one release behind"),
     ("embedded-io", "postcard names both, and uses neither here"),
     ("fallible-iterator", "postgres-protocol is one release behind rusqlite"),
+    ("getrandom", "ring stays with the one that its supported compilers know"),
+    ("synstructure", "rcgen names a parser of certificates, and uses none here"),
     ("syn", "macros are on their way from 2 to 3; it runs at build time only"),
 ];
 

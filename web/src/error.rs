@@ -24,6 +24,30 @@ pub enum Error {
         /// The kernel's answer.
         cause: io::Error,
     },
+    /// A token's file holds no usable list of tokens.
+    #[error("the token file {} {reason}", path.display())]
+    TokenList {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it. Never a token.
+        reason: String,
+    },
+    /// A file of certificates or with a key can't be used.
+    #[error("cannot use the {what} {}: {reason}", path.display())]
+    TlsFile {
+        /// What it is for.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it. Never a key.
+        reason: String,
+    },
+    /// Nobody is trusted.
+    #[error(
+        "cannot tell which certificate authorities this system trusts: {0}; install the package \
+         ca-certificates, or name a file of them with --ca-file"
+    )]
+    Roots(String),
     /// A token that protects nothing, or that no header can carry.
     #[error("the token {origin} is not usable: it {reason}; make one with `openssl rand -hex 32`")]
     WeakToken {
@@ -35,7 +59,7 @@ pub enum Error {
     /// The socket can't be used by the runtime.
     #[error("cannot serve on the listening socket: {0}")]
     Listener(io::Error),
-    /// No handler for SIGTERM or SIGINT.
-    #[error("cannot listen for SIGTERM and SIGINT: {0}")]
+    /// No handler for a signal.
+    #[error("cannot listen for SIGTERM, SIGINT and SIGHUP: {0}")]
     Signals(io::Error),
 }

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use crate::{Error, Secret};
+use crate::{Error, Tokens};
 
 /// How a service tells friends from strangers.
 #[derive(Clone, Debug)]
 pub enum Access {
     /// By a token: any one of these.
-    Tokens(Vec<Secret>),
+    Tokens(Tokens),
     /// By the machine: whoever reaches its loopback, except a page in somebody's browser.
     Loopback {
         /// The address that it listens on, a name by which it may be called.
@@ -20,7 +20,7 @@ pub enum Access {
 
 impl Access {
     /// What follows from the address, the tokens and the operator's word.
-    pub fn decide(listen: SocketAddr, tokens: Vec<Secret>, insecure: bool) -> Result<Self, Error> {
+    pub fn decide(listen: SocketAddr, tokens: Tokens, insecure: bool) -> Result<Self, Error> {
         check_exposure(listen, !tokens.is_empty(), insecure)?;
         Ok(if !tokens.is_empty() {
             Self::Tokens(tokens)
@@ -42,7 +42,19 @@ pub fn check_exposure(listen: SocketAddr, has_token: bool, insecure: bool) -> Re
     }
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
+/// Warns, once at the start, of tokens that whoever sees the network can read.
+pub fn warn_of_clear_tokens(listen: SocketAddr, access: &Access, tls: bool) {
+    if matches!(access, Access::Tokens(_)) && !tls && !is_loopback(listen) {
+        tracing::warn!(
+            %listen,
+            "tokens travel to {listen} in clear: whoever sees the network can read and use them; \
+             --tls-cert and --tls-key encrypt, unless a proxy in front of it does"
+        );
+    }
+}
+
+/// Whether only this machine reaches it.
+pub fn is_loopback(address: SocketAddr) -> bool {
     // `::ffff:127.0.0.1` is the IPv4 loopback as a dual-stack socket shows it.
     address.ip().to_canonical().is_loopback()
 }
@@ -50,6 +62,7 @@ fn is_loopback(address: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Secret;
 
     fn at(address: &str) -> SocketAddr {
         address.parse().unwrap()
@@ -72,12 +85,12 @@ mod tests {
 
     #[test]
     fn a_token_guards_even_where_it_is_not_demanded() {
-        let token = || vec![Secret::new("a".repeat(32), "of the test").unwrap()];
+        let token = || Tokens::from(vec![Secret::new("a".repeat(32), "of the test").unwrap()]);
         let decide =
             |listen, tokens, insecure| Access::decide(at(listen), tokens, insecure).unwrap();
         assert!(matches!(decide("127.0.0.1:1", token(), false), Access::Tokens(_)));
         assert!(matches!(decide("0.0.0.0:1", token(), true), Access::Tokens(_)));
-        assert!(matches!(decide("127.0.0.1:1", vec![], true), Access::Loopback { .. }));
-        assert!(matches!(decide("0.0.0.0:1", vec![], true), Access::Open));
+        assert!(matches!(decide("127.0.0.1:1", Tokens::default(), true), Access::Loopback { .. }));
+        assert!(matches!(decide("0.0.0.0:1", Tokens::default(), true), Access::Open));
     }
 }

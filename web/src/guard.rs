@@ -9,11 +9,11 @@
 //!
 //! Where an operator chose neither, names cannot be known, and only a foreign `Origin` is refused.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Router,
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{
         HeaderValue, Version,
         header::{AUTHORIZATION, HOST, HeaderMap, HeaderName, ORIGIN, WWW_AUTHENTICATE},
@@ -24,20 +24,30 @@ use axum::{
 };
 use cloister_api::Kind;
 
-use crate::{Access, Rejection, Secret};
+use crate::{Access, Fingerprint, Rejection, Tokens, caller::Shown, refusals::Refusals};
 
 /// Who may come in, and where without a token.
 #[derive(Clone, Debug)]
 pub struct Guard {
     access: Access,
     open: Vec<String>,
+    tls: bool,
+    refusals: Refusals,
 }
 
 impl Guard {
     /// A guard that leaves `/health` and `/ready` open, and `/metrics` unless it is protected.
     pub fn new(access: Access, protect_metrics: bool) -> Self {
-        let guard = Self { access, open: Vec::new() }.open("/health").open("/ready");
+        let guard = Self { access, open: Vec::new(), tls: false, refusals: Refusals::default() };
+        let guard = guard.open("/health").open("/ready");
         if protect_metrics { guard } else { guard.open("/metrics") }
+    }
+
+    /// Whether the service speaks TLS itself: then its own pages are `https://`, and no others are.
+    #[must_use]
+    pub fn over_tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// Leaves one more path open to those without a token.
@@ -53,12 +63,19 @@ impl Guard {
         router.layer(middleware::from_fn_with_state(Arc::new(self), check))
     }
 
-    fn admit(&self, request: &Request) -> Result<(), Rejection> {
+    /// Says by which token a request may come in, where one was asked for.
+    fn admit(&self, request: &Request) -> Result<Option<Fingerprint>, Rejection> {
+        let schemes: &[&str] = match &self.access {
+            _ if self.tls => &["https"],
+            // Something in front of it may speak TLS.
+            Access::Open => &["http", "https"],
+            _ => &["http"],
+        };
         match &self.access {
             Access::Tokens(_) if self.open.iter().any(|path| path == request.uri().path()) => {
-                Ok(())
+                Ok(None)
             }
-            Access::Tokens(tokens) => bearer(request.headers(), tokens),
+            Access::Tokens(tokens) => bearer(request.headers(), tokens).map(Some),
             Access::Loopback { bound } => {
                 let called = called(request)?;
                 let known = called.as_ref().is_none_or(|name| {
@@ -75,11 +92,10 @@ impl Guard {
                         called.as_ref().map_or("", Authority::as_str),
                     )));
                 }
-                same_origin(request.headers(), called.as_ref(), &["http"])
+                same_origin(request.headers(), called.as_ref(), schemes).map(|()| None)
             }
-            // Something in front of it may speak TLS.
             Access::Open => {
-                same_origin(request.headers(), called(request)?.as_ref(), &["http", "https"])
+                same_origin(request.headers(), called(request)?.as_ref(), schemes).map(|()| None)
             }
         }
     }
@@ -87,14 +103,22 @@ impl Guard {
 
 async fn check(
     State(guard): State<Arc<Guard>>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Rejection> {
-    guard.admit(&request)?;
+    let token = guard.admit(&request).inspect_err(|rejection| {
+        if rejection.problem().status == 401 {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            guard.refusals.note(peer.map(|ConnectInfo(peer)| *peer));
+        }
+    })?;
+    if let Some(token) = token {
+        request.extensions_mut().insert(Shown(token));
+    }
     Ok(next.run(request).await)
 }
 
-fn bearer(headers: &HeaderMap, tokens: &[Secret]) -> Result<(), Rejection> {
+fn bearer(headers: &HeaderMap, tokens: &Tokens) -> Result<Fingerprint, Rejection> {
     let challenge = |detail: &str, challenge: &'static str| {
         Rejection::new(Kind::Unauthorized, detail)
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
@@ -109,18 +133,12 @@ fn bearer(headers: &HeaderMap, tokens: &[Secret]) -> Result<(), Rejection> {
         .as_bytes()
         .split_at_checked("bearer ".len())
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-    // Each one is compared, so that the time does not tell which one was nearly right.
-    let matches = presented.is_some_and(|(_, token)| {
-        tokens.iter().fold(false, |found, known| known.matches(token.trim_ascii()) | found)
-    });
-    if matches {
-        Ok(())
-    } else {
-        Err(challenge(
+    presented.and_then(|(_, token)| tokens.find(token.trim_ascii())).ok_or_else(|| {
+        challenge(
             "the token is not one that this service knows",
             "Bearer realm=\"cloister\", error=\"invalid_token\"",
-        ))
-    }
+        )
+    })
 }
 
 /// The name by which the service was called: of the request's target where that is absolute (it
@@ -191,15 +209,20 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::Secret;
 
     fn admit(access: &Access, path: &str, headers: &[(&str, &str)]) -> u16 {
+        admit_over(false, access, path, headers)
+    }
+
+    fn admit_over(tls: bool, access: &Access, path: &str, headers: &[(&str, &str)]) -> u16 {
         let mut request = Request::builder().uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let guard = Guard::new(access.clone(), false).open("/");
+        let guard = Guard::new(access.clone(), false).open("/").over_tls(tls);
         match guard.admit(&request.body(Body::empty()).unwrap()) {
-            Ok(()) => 200,
+            Ok(_) => 200,
             Err(rejection) => rejection.problem().status,
         }
     }
@@ -251,6 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn over_tls_only_https_is_its_own_page() {
+        let loopback = Access::Loopback { bound: "127.0.0.1:8000".parse().unwrap() };
+        for access in [loopback, Access::Open] {
+            let from = |origin| {
+                let headers = [("host", "localhost:8000"), ("origin", origin)];
+                admit_over(true, &access, "/jobs", &headers)
+            };
+            assert_eq!(from("https://localhost:8000"), 200);
+            assert_eq!(from("http://localhost:8000"), 403);
+            assert_eq!(from("https://evil.example"), 403);
+        }
+    }
+
+    #[test]
     fn open_means_to_machines_and_not_to_foreign_pages() {
         let from = |origin| {
             admit(&Access::Open, "/execute", &[("host", "runner:8080"), ("origin", origin)])
@@ -263,7 +300,8 @@ mod tests {
     #[test]
     fn a_token_opens_and_several_may() {
         let tokens = ["first-token-of-the-test", "second-token-of-the-test"];
-        let access = Access::Tokens(tokens.map(|t| Secret::new(t, "of the test").unwrap()).into());
+        let known = tokens.map(|token| Secret::new(token, "of the test").unwrap());
+        let access = Access::Tokens(Vec::from(known).into());
         let with = |value: &str| admit(&access, "/jobs", &[("authorization", value)]);
         for token in tokens {
             assert_eq!(with(&format!("Bearer {token}")), 200);

@@ -1,12 +1,6 @@
 //! A token: read once, never shown, compared in constant time.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    os::unix::fs::PermissionsExt,
-    path::Path,
-};
+use std::fmt;
 
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
@@ -14,10 +8,25 @@ use subtle::ConstantTimeEq;
 
 use crate::Error;
 
+/// Which token it was, for a log: too short to tell the token by, and not of the token's own digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 4]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.0))
+    }
+}
+
+/// What is compared in place of the token that was presented.
+pub(crate) fn digest(presented: &[u8]) -> [u8; 32] {
+    Sha256::digest(presented).into()
+}
+
 /// Below this a token can be guessed.
 const MIN_LENGTH: usize = 16;
-/// A file longer than this is not a token, whatever it is.
-const MAX_LENGTH: usize = 4096;
+/// Beyond this it is not a token, whatever it is.
+pub(crate) const MAX_LENGTH: usize = 4096;
 
 /// A bearer token.
 #[derive(Clone)]
@@ -42,37 +51,27 @@ impl Secret {
             "holds characters other than visible ASCII, which no Authorization header can carry"
                 .into()
         } else {
-            return Ok(Self { digest: Sha256::digest(text).into(), text: text.into() });
+            return Ok(Self { digest: digest(text.as_bytes()), text: text.into() });
         };
         Err(Error::WeakToken { origin: origin.into(), reason })
     }
 
-    /// Reads a token from a file that holds nothing else. A file that everybody on the machine can
-    /// read is a warning in the log: in a container that may be as intended.
-    pub fn from_file(path: &Path) -> Result<Self, Error> {
-        let failed = |cause| Error::TokenFile { path: path.into(), cause };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(failed(io::ErrorKind::IsADirectory.into()));
-        }
-        let mode = metadata.permissions().mode();
-        if mode & 0o004 != 0 {
-            tracing::warn!(
-                path = %path.display(),
-                "everybody on this machine can read the token file; `chmod 600` mends it"
-            );
-        }
-        let mut text = String::new();
-        // One byte more than allowed tells "too long" from "just fits".
-        file.take(MAX_LENGTH as u64 + 2).read_to_string(&mut text).map_err(failed)?;
-        Self::new(text, &format!("in {}", path.display()))
-    }
-
     /// Whether `presented` is this token. The time it takes tells nothing of either.
     pub fn matches(&self, presented: &[u8]) -> bool {
-        let presented: [u8; 32] = Sha256::digest(presented).into();
-        self.digest.ct_eq(&presented).into()
+        self.has_digest(&digest(presented))
+    }
+
+    /// The same for the [`digest`] of what was presented, where it is compared with many.
+    pub(crate) fn has_digest(&self, presented: &[u8; 32]) -> bool {
+        self.digest.ct_eq(presented).into()
+    }
+
+    /// By what this token is called in the log.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let hash = Sha256::new().chain_update(b"cloister-audit:").chain_update(&self.text);
+        let mut short = [0; 4];
+        short.copy_from_slice(&hash.finalize()[..4]);
+        Fingerprint(short)
     }
 
     /// The header that shows this token to another service, marked so that it is not logged.
@@ -92,8 +91,6 @@ impl fmt::Debug for Secret {
 
 #[cfg(test)]
 mod tests {
-    use std::{env, fs};
-
     use super::*;
 
     const TOKEN: &str = "correct-horse-battery-staple";
@@ -130,19 +127,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_read_up_to_a_bound() {
-        let folder = env::temp_dir().join(format!("cloister-secret-{}", uuid::Uuid::new_v4()));
-        fs::create_dir(&folder).unwrap();
-        let path = folder.join("token");
-        let missing = Secret::from_file(&path).unwrap_err().to_string();
-        assert!(missing.contains("token") && missing.contains("No such file"), "{missing}");
-        // Whoever prints the causes too does not say it twice.
-        assert!(std::error::Error::source(&Secret::from_file(&path).unwrap_err()).is_none());
-        assert!(matches!(Secret::from_file(&folder), Err(Error::TokenFile { .. })));
-        fs::write(&path, format!("{TOKEN}\n")).unwrap();
-        assert!(Secret::from_file(&path).unwrap().matches(TOKEN.as_bytes()));
-        fs::write(&path, "a".repeat(1 << 20)).unwrap();
-        assert!(Secret::from_file(&path).unwrap_err().to_string().contains("longer"));
-        fs::remove_dir_all(&folder).unwrap();
+    fn a_fingerprint_is_short_and_of_this_use_alone() {
+        let print = Secret::new(TOKEN, "of the test").unwrap().fingerprint().to_string();
+        // `printf cloister-audit:correct-horse-battery-staple | sha256sum | head -c 8`
+        assert_eq!(print, "bfdc3ad1");
+        let other = Secret::new(format!("{TOKEN}-2"), "of the test").unwrap();
+        assert_ne!(print, other.fingerprint().to_string());
     }
 }

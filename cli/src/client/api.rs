@@ -6,21 +6,19 @@
 use std::time::Duration;
 
 use cloister_api::{ByteSize, Job, Problem};
+use cloister_web::Connector;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use super::{
-    error::{Error, cause},
+    error::{Error, cause, distrust},
     server::{Connection, Server},
     text,
 };
@@ -35,7 +33,7 @@ const MAX_ANSWER: ByteSize = ByteSize::mib(512);
 pub(super) struct Api {
     server: Server,
     authorization: Option<HeaderValue>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    client: Client<Connector, Full<Bytes>>,
     max_answer: ByteSize,
 }
 
@@ -82,9 +80,7 @@ impl Call {
 
 impl Api {
     pub(super) fn new(connection: &Connection) -> Result<Self, cloister_web::Error> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
+        let connector = Connector::new(connection.tls()?, CONNECT_TIMEOUT);
         Ok(Self {
             server: connection.server.clone(),
             authorization: connection.token()?.map(|token| token.authorization()),
@@ -126,7 +122,9 @@ impl Api {
     async fn exchange(&self, call: &Call) -> Result<(StatusCode, HeaderMap, Bytes), Error> {
         let response = self.client.request(self.request(call)).await;
         let response = response.map_err(|error| {
-            if error.is_connect() {
+            if let Some(why) = distrust(&error) {
+                Error::Untrusted { server: self.server.clone(), why }
+            } else if error.is_connect() {
                 Error::Unreachable { server: self.server.clone(), why: cause(&error) }
             } else {
                 self.broken_off(call, &error)

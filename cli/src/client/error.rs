@@ -3,6 +3,7 @@
 use std::{error::Error as StdError, io, time::Duration};
 
 use cloister_api::Problem;
+use cloister_web::Untrusted;
 use hyper::StatusCode;
 
 use super::{problem, server::Server, text};
@@ -16,6 +17,9 @@ pub(super) enum Error {
          with --server"
     )]
     Unreachable { server: Server, why: String },
+    /// Somebody answers, who does not prove to be the one that was meant.
+    #[error("cannot trust who answers at {server}: {why}")]
+    Untrusted { server: Server, why: String },
     /// A connection ended in the middle.
     #[error("the coordinator at {server} broke off while it answered {call}: {why}; try again")]
     BrokenOff { server: Server, call: String, why: String },
@@ -63,6 +67,19 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// Why the other side is not trusted, if that is what went wrong.
+pub(super) fn distrust(error: &(dyn StdError + 'static)) -> Option<String> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(untrusted) = error.downcast_ref::<Untrusted>() {
+            // Names in a certificate are whatever its maker wrote.
+            return Some(text::plain(&untrusted.to_string()));
+        }
+        next = error.source();
+    }
+    None
 }
 
 /// The innermost cause, as a person would say it: what is around it only repeats that a request

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use clap::Args;
-use cloister_web::Secret;
+use cloister_web::{ClientTls, Secret, Tokens};
 use hyper::Uri;
 
 /// The options that every client command has.
@@ -18,7 +18,11 @@ pub(super) struct Connection {
         default_value = "http://127.0.0.1:8000"
     )]
     pub(super) server: Server,
-    /// A file with the token to show; CLOISTER_TOKEN may hold the token itself
+    /// A file with the authorities, in PEM, of which one must have signed the certificate of an https://
+    /// coordinator; no other is trusted then [default: those that the system trusts]
+    #[arg(long, value_name = "FILE", env = "CLOISTER_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// A file with the token to show, in its first line; CLOISTER_TOKEN may hold the token itself
     #[arg(long, value_name = "FILE", env = "CLOISTER_TOKEN_FILE")]
     token_file: Option<PathBuf>,
     /// The token itself; other users of the machine can read it on a command line
@@ -30,16 +34,22 @@ impl Connection {
     /// The token to show, if any. A file wins, as an option wins over the environment.
     pub(super) fn token(&self) -> Result<Option<Secret>, cloister_web::Error> {
         match (&self.token_file, &self.token) {
-            (Some(path), _) => Secret::from_file(path).map(Some),
+            (Some(path), _) => Tokens::read(Some(path), None).map(|tokens| tokens.first()),
             // An empty variable is how many tools say "none".
             (None, Some(token)) if token.is_empty() => Ok(None),
             (None, Some(token)) => Secret::new(token, "in CLOISTER_TOKEN").map(Some),
             (None, None) => Ok(None),
         }
     }
+
+    /// Who is trusted to be the coordinator, if it is reached by TLS.
+    pub(super) fn tls(&self) -> Result<Option<ClientTls>, cloister_web::Error> {
+        let https = self.server.0.starts_with("https://");
+        https.then(|| ClientTls::load(self.ca_file.as_deref())).transpose()
+    }
 }
 
-/// The address of a coordinator: `http://`, a host, and where it is behind a proxy a path.
+/// The address of a coordinator: `http://` or `https://`, a host, and where it is behind a proxy a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Server(String);
 
@@ -63,12 +73,7 @@ impl FromStr for Server {
         const EXAMPLE: &str = "write it as http://127.0.0.1:8000";
         let uri: Uri = text.parse().map_err(|error| format!("is not a URL: {error}; {EXAMPLE}"))?;
         match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
-                return Err("https comes with a later version; use http:// to a coordinator on \
-                            this machine, or through a tunnel that encrypts"
-                    .into());
-            }
+            Some("http" | "https") => {}
             Some(other) => return Err(format!("{other} is not a scheme known here; {EXAMPLE}")),
             None => return Err(format!("has no scheme; {EXAMPLE}")),
         }
@@ -95,6 +100,7 @@ mod tests {
             ("http://127.0.0.1:8000", "http://127.0.0.1:8000/jobs"),
             ("http://[::1]:8000/", "http://[::1]:8000/jobs"),
             ("http://example.org/cloister/", "http://example.org/cloister/jobs"),
+            ("https://example.org", "https://example.org/jobs"),
         ] {
             assert_eq!(text.parse::<Server>().unwrap().at("/jobs"), jobs);
         }
@@ -103,7 +109,7 @@ mod tests {
     #[test]
     fn what_is_no_address_of_a_coordinator_says_what_to_write() {
         for (text, reason) in [
-            ("https://example.org", "https comes with a later version"),
+            ("https://user@example.org", "CLOISTER_TOKEN"),
             ("127.0.0.1:8000", "http://127.0.0.1:8000"),
             ("localhost", "has no scheme"),
             ("unix:/run/cloister", "http://127.0.0.1:8000"),

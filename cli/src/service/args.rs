@@ -14,7 +14,7 @@ use clap::{
 };
 use cloister_api::{Bounds, ByteSize, MAX_LEASE, Seconds};
 use cloister_sandbox::SERVICE_UID;
-use cloister_web::{BodyLimits, Secret};
+use cloister_web::{BodyLimits, Secret, ServerTls, Tokens};
 
 /// More cells than this no machine runs; a slot is a place in a table.
 const MAX_SLOTS: u64 = 65_536;
@@ -73,12 +73,19 @@ impl Maxima {
 /// What both services share.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Common {
-    /// A file with the token that callers must show
+    /// A file with the tokens of which callers must show one, one a line; SIGHUP has it read again
     #[arg(long, value_name = "FILE", env = "CLOISTER_TOKEN_FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The token that callers must show; a file is the safer place
     #[arg(long, value_name = "TOKEN", env = "CLOISTER_TOKEN", hide = true, hide_env_values = true)]
     pub(crate) token: Option<String>,
+    /// A file with the certificate to show, and those between it and its authority, in PEM: then
+    /// clients speak TLS (https://); SIGHUP has it read again
+    #[arg(long, value_name = "FILE", env = "CLOISTER_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// A file with the key of that certificate, in PEM; SIGHUP has it read again
+    #[arg(long, value_name = "FILE", env = "CLOISTER_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
     /// Serve others than this machine without any token
     #[arg(long, env = "CLOISTER_INSECURE_NO_AUTH", value_parser = BoolishValueParser::new())]
     pub(crate) insecure_no_auth: bool,
@@ -100,10 +107,20 @@ pub(crate) struct Common {
 
 impl Common {
     /// The tokens that open this service; to be read while the process may still read them.
-    pub(crate) fn tokens(&self) -> Result<Vec<Secret>, cloister_web::Error> {
-        let file = self.token_file.as_deref().map(Secret::from_file);
+    pub(crate) fn tokens(&self) -> Result<Tokens, cloister_web::Error> {
         let given = self.token.as_ref().map(|token| Secret::new(token, "in CLOISTER_TOKEN"));
-        file.into_iter().chain(given).collect()
+        Tokens::read(self.token_file.as_deref(), given.transpose()?)
+    }
+
+    /// What this service shows; to be read while the process may still read it.
+    pub(crate) fn tls(&self) -> Result<Option<ServerTls>, cloister_web::Error> {
+        let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
+        files.map(|(certificate, key)| ServerTls::load(certificate, key)).transpose()
+    }
+
+    /// Whether this service is to speak TLS.
+    pub(crate) fn has_tls(&self) -> bool {
+        self.tls_cert.is_some()
     }
 
     /// Whether any token was named at all.
@@ -158,7 +175,7 @@ pub(crate) struct Up {
     /// Where clients reach the coordinator
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// Where the runner is reached
+    /// Where the runner is reached; in clear, so that with --tls-cert it must be on loopback
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -170,7 +187,7 @@ pub(crate) struct Up {
     /// Where jobs are kept
     #[arg(long, value_name = "DIR", env = "CLOISTER_DATA", default_value = "./cloister-data")]
     pub(crate) data: PathBuf,
-    /// A file with the token of the runner, if it is to have one
+    /// A file with the tokens of the runner, if it is to have any, one a line; SIGHUP has it read again
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
     pub(crate) runner_token_file: Option<PathBuf>,
     #[command(flatten)]
@@ -187,10 +204,12 @@ pub(crate) struct Coordinator {
     /// Where clients reach it
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// Where jobs are kept
+    /// Where jobs are kept. Several coordinators can share a PostgreSQL database: each takes jobs, one
+    /// of them schedules
     #[arg(
         long,
-        value_name = "sqlite:PATH",
+        hide_env_values = true,
+        value_name = "sqlite:PATH|postgres://…",
         env = "CLOISTER_STORE",
         default_value = "sqlite:./cloister-data/cloister.db"
     )]
@@ -199,9 +218,14 @@ pub(crate) struct Coordinator {
     /// [default: $RUNNER_URL]
     #[arg(long, value_name = "URL", env = "CLOISTER_RUNNER_URL", value_delimiter = ',')]
     pub(crate) runner_url: Vec<String>,
-    /// A file with the token that is shown to the runners
+    /// A file with the token that is shown to the runners, in its first line; SIGHUP has it read again
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
     pub(crate) runner_token_file: Option<PathBuf>,
+    /// A file with the authorities, in PEM, whose certificates prove that a runner at an https:// URL
+    /// is one; no other is trusted then [default: those that the system trusts]; SIGHUP has it read
+    /// again
+    #[arg(long, value_name = "FILE", env = "CLOISTER_CA_FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) queue: Queue,
     #[command(flatten)]

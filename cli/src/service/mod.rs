@@ -3,8 +3,10 @@
 //! 1. The sockets are bound, since a low port may need privileges, and a taken one should be known
 //!    at once.
 //! 2. The launcher is forked, before any thread and before any file with a secret is read.
-//! 3. Tokens are read and the data folder is handed over, while the process still may.
+//! 3. Tokens, certificates and keys are read and the data folder is handed over, while the process still may.
 //! 4. Every privilege is dropped. Only then is a thread started, and only then is anybody answered.
+//!
+//! SIGHUP, which has files read again, waits from the first line on until there is somebody to do it.
 
 mod args;
 
@@ -18,8 +20,14 @@ use std::{
 use anyhow::{Context, bail};
 use cloister_runner::Lost;
 use cloister_sandbox::{Engine, Launcher, drop_privileges, private_store};
-use cloister_web::{Secret, Shutdown, check_exposure};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use cloister_web::{ClientTls, Reload, Reloads, Shutdown, Tokens, check_exposure, is_loopback};
+use nix::{
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{SigSet, Signal},
+    },
+    unistd::Uid,
+};
 
 use crate::{allocator, log, trial::trial};
 
@@ -31,30 +39,36 @@ const RECORDING: Duration = Duration::from_secs(5);
 
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
-    prepare();
+    prepare()?;
+    check_runner_side(args)?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let has_runner_token = args.runner_token_file.is_some();
     let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)?;
     let runner_address = runner_listener.local_addr()?;
     let launcher = launcher(&args.cells)?;
 
-    let runner_token = args.runner_token_file.as_deref().map(Secret::from_file).transpose()?;
+    let runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
     let mut coordinator = args.queue.config(&args.common);
     coordinator.drain_grace += RECORDING;
     let mut runner = args.cells.config(&args.common);
     coordinator.tokens = args.common.tokens()?;
+    coordinator.tls = args.common.tls()?;
     coordinator.runner_urls = vec![format!("http://{}", reachable(runner_address))];
-    coordinator.runner_token.clone_from(&runner_token);
-    runner.tokens = runner_token.into_iter().collect();
+    coordinator.runner_tokens = runner_tokens.clone();
+    runner.tokens = runner_tokens;
     let database = private_store(&args.data.join("cloister.db"), args.common.service_uid)?;
     coordinator.store = format!("sqlite:{}", database.display());
+    let mut reloads = Reloads::default();
+    reloads.add(coordinator.tokens.clone());
+    reloads.add(coordinator.runner_tokens.clone());
+    reload_too(&mut reloads, coordinator.tls.clone());
     drop_privileges(args.common.service_uid)?;
+    reloads.warn_unreadable(Uid::effective().as_raw());
 
     let (engine, lost) = engine(launcher)?;
-    log::greet(listener.local_addr()?);
+    log::greet(listener.local_addr()?, coordinator.tls.is_some());
     runtime()?.block_on(async {
-        let front = Shutdown::new();
-        front.on_signals()?;
+        let front = on_signals(reloads)?;
         // Both drain at once: what outlasts the grace time is killed by the runner, and the
         // coordinator hears of that and records it.
         let back = front.clone();
@@ -78,18 +92,25 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
 
 /// `cloister coordinator`
 pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
-    prepare();
+    prepare()?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let mut config = args.queue.config(&args.common);
     config.tokens = args.common.tokens()?;
-    config.runner_token = args.runner_token_file.as_deref().map(Secret::from_file).transpose()?;
+    config.tls = args.common.tls()?;
+    config.runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
     config.runner_urls = runner_urls(&args.runner_url)?;
+    config.runner_tls = runner_tls(&config.runner_urls, args.ca_file.as_deref())?;
     config.store = store(&args.store, args.common.service_uid)?;
+    let mut reloads = Reloads::default();
+    reloads.add(config.tokens.clone());
+    reloads.add(config.runner_tokens.clone());
+    reload_too(&mut reloads, config.tls.clone());
+    reload_too(&mut reloads, config.runner_tls.clone());
     drop_privileges(args.common.service_uid)?;
+    reloads.warn_unreadable(Uid::effective().as_raw());
     raise_descriptor_limit()?;
     runtime()?.block_on(async {
-        let shutdown = Shutdown::new();
-        shutdown.on_signals()?;
+        let shutdown = on_signals(reloads)?;
         cloister_coordinator::serve(config, listener, shutdown)
             .await
             .context("the coordinator failed")
@@ -99,16 +120,20 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
 
 /// `cloister runner`
 pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
-    prepare();
+    prepare()?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let launcher = launcher(&args.cells)?;
     let mut config = args.cells.config(&args.common);
     config.tokens = args.common.tokens()?;
+    config.tls = args.common.tls()?;
+    let mut reloads = Reloads::default();
+    reloads.add(config.tokens.clone());
+    reload_too(&mut reloads, config.tls.clone());
     drop_privileges(args.common.service_uid)?;
+    reloads.warn_unreadable(Uid::effective().as_raw());
     let (engine, lost) = engine(launcher)?;
     runtime()?.block_on(async {
-        let shutdown = Shutdown::new();
-        shutdown.on_signals()?;
+        let shutdown = on_signals(reloads)?;
         cloister_runner::serve(config, engine, lost, listener, shutdown)
             .await
             .context("the runner failed")
@@ -117,9 +142,57 @@ pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
 }
 
 /// What every service does first, while it has one thread.
-fn prepare() {
+fn prepare() -> anyhow::Result<()> {
     allocator::keep_little();
     log::for_service();
+    // Before there is a handler it would end the process. The launcher inherits this, and ignores the
+    // signal anyway; commands of jobs start with a mask of their own.
+    hangup().thread_block().context("holding back SIGHUP")
+}
+
+fn hangup() -> SigSet {
+    SigSet::from(Signal::SIGHUP)
+}
+
+/// From here on SIGTERM and SIGINT end the service, and SIGHUP has it read files again: also one that
+/// came meanwhile.
+fn on_signals(reloads: Reloads) -> anyhow::Result<Shutdown> {
+    let shutdown = Shutdown::new();
+    shutdown.on_signals()?;
+    reloads.on_hangup(shutdown.clone())?;
+    hangup().thread_unblock().context("letting SIGHUP come")?;
+    Ok(shutdown)
+}
+
+fn reload_too(reloads: &mut Reloads, one: Option<impl Reload + 'static>) {
+    if let Some(one) = one {
+        reloads.add(one);
+    }
+}
+
+/// The runner of an `up` has no certificate: the way to it is this machine's loopback, which needs
+/// none. Refused is what would encrypt one door and leave the other open.
+fn check_runner_side(args: &Up) -> anyhow::Result<()> {
+    if args.common.has_tls() && !is_loopback(args.runner_listen) {
+        bail!(
+            "refusing to encrypt the way to the coordinator and not that to the runner at {}, which \
+             others can reach: leave --runner-listen on loopback, or start `cloister runner` and \
+             `cloister coordinator` apart, each with --tls-cert",
+            args.runner_listen
+        );
+    }
+    Ok(())
+}
+
+/// Who is trusted to be a runner, where any is to be reached by TLS.
+fn runner_tls(urls: &[String], ca_file: Option<&Path>) -> anyhow::Result<Option<ClientTls>> {
+    if urls.iter().any(|url| url.starts_with("https://")) {
+        return Ok(Some(ClientTls::load(ca_file)?));
+    }
+    if let Some(path) = ca_file {
+        tracing::warn!(path = %path.display(), "the --ca-file serves nothing: no runner's URL is https://");
+    }
+    Ok(None)
 }
 
 fn bind(listen: SocketAddr, has_token: bool, insecure: bool) -> anyhow::Result<TcpListener> {
@@ -151,10 +224,10 @@ fn launcher(cells: &args::Cells) -> anyhow::Result<Launcher> {
     Ok(launcher)
 }
 
-/// The path behind `sqlite:`, in a folder that the service's user can use.
+/// A store's URL: of a database, as it is; of a file, in a folder that the service's user can use.
 fn store(url: &str, user: u32) -> anyhow::Result<String> {
     let Some(path) = url.strip_prefix("sqlite:") else {
-        bail!("the store {url:?} is not known; write sqlite:PATH");
+        return Ok(url.into());
     };
     Ok(format!("sqlite:{}", private_store(Path::new(path), user)?.display()))
 }
@@ -168,7 +241,9 @@ fn runner_urls(given: &[String]) -> anyhow::Result<Vec<String>> {
     let given = named(&mut given.iter().map(String::as_str));
     let urls = if given.is_empty() { named(&mut plain.split(',')) } else { given };
     if urls.is_empty() {
-        bail!("no runner is named; give --runner-url http://HOST:8080, or set RUNNER_URL");
+        bail!(
+            "no runner is named; give --runner-url http://HOST:8080 or https://HOST:8080, or set RUNNER_URL"
+        );
     }
     Ok(urls)
 }

@@ -191,7 +191,7 @@ fn usage_errors_are_clap_s() {
         (&["submit", "--retry-on", "boredom", "--", "b"], "runner_lost"),
         (&["submit", "--label", "a", "--", "b"], "NAME=VALUE"),
         (&["submit", "--idempotency-key", "", "--", "b"], "255"),
-        (&["submit", "--server", "https://example.org", "--", "b"], "later version"),
+        (&["submit", "--server", "https://user@example.org", "--", "b"], "CLOISTER_TOKEN"),
         (&["get", "17"], "17"),
         (&["wait"], "<ID>"),
         (&["list", "--limit", "0"], "1.."),

@@ -4,15 +4,15 @@ use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
 use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, Problem, RunnerHealth};
-use cloister_web::Secret;
+use cloister_web::{Connector, Tokens};
 use http::{
-    HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, IF_MATCH},
+    HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, IF_MATCH},
 };
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
 use serde::Serialize;
@@ -23,7 +23,7 @@ use super::{
     link::{CallError, Deleted, Known, Renewed, Reply, RunnerLink, Taken},
     stream::BodyLines,
 };
-use crate::engine::Term;
+use crate::{Config, engine::Term};
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// For what a runner answers from memory.
@@ -40,21 +40,17 @@ const MAX_PROBLEM: usize = 64 << 10;
 /// A client for all runners.
 #[derive(Clone)]
 pub(crate) struct RunnerClient {
-    http: Client<HttpConnector, Full<Bytes>>,
-    authorization: Option<HeaderValue>,
+    http: Client<Connector, Full<Bytes>>,
+    tokens: Tokens,
 }
 
 impl RunnerClient {
-    pub(crate) fn new(token: Option<&Secret>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_nodelay(true);
-        connector.set_keepalive(Some(Duration::from_secs(15)));
+    pub(crate) fn new(config: &Config) -> Self {
         let http = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
-            .build(connector);
-        Self { http, authorization: token.map(Secret::authorization) }
+            .build(Connector::new(config.runner_tls.clone(), CONNECT));
+        Self { http, tokens: config.runner_tokens.clone() }
     }
 
     fn request(&self, method: Method, url: &str) -> Request<Full<Bytes>> {
@@ -62,8 +58,14 @@ impl RunnerClient {
         *request.method_mut() = method;
         // Names of runners were parsed as URLs when they were made; the rest is ASCII.
         *request.uri_mut() = url.parse().unwrap_or_default();
-        if let Some(value) = &self.authorization {
-            request.headers_mut().insert(AUTHORIZATION, value.clone());
+        let host = certified_host(request.uri());
+        let headers = request.headers_mut();
+        if let Some(host) = host {
+            headers.insert(HOST, host);
+        }
+        // Looked up each time: the file that it came from may have been read again.
+        if let Some(token) = self.tokens.first() {
+            headers.insert(AUTHORIZATION, token.authorization());
         }
         request
     }
@@ -237,6 +239,13 @@ impl RunnerLink for RunnerClient {
             }
         })
     }
+}
+
+/// The name and port of a runner at `https://NAME@ADDRESS:PORT`: what it is called, wherever it is.
+fn certified_host(url: &Uri) -> Option<HeaderValue> {
+    let (name, _) = url.authority()?.as_str().split_once('@')?;
+    let port = url.port_u16()?;
+    HeaderValue::try_from(format!("{name}:{port}")).ok()
 }
 
 /// The cause at the bottom, such as `Connection refused (os error 111)`: the layers above it only

@@ -1,7 +1,13 @@
 //! Which runners there are: the operator's URLs, and what the names in them resolve to.
+//!
+//! A runner at one of the addresses of a name is `http://ADDRESS:PORT`, and by TLS
+//! `https://NAME@ADDRESS:PORT`: its certificate is for the name (see [`cloister_web::Connector`]).
+//! That whole string is what attempts are recorded with, so that a coordinator that starts anew can
+//! ask such a runner before, and also without, finding it by its name again.
 
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc, time::Duration};
 
+use cloister_web::{Tokens, can_be_certified};
 use http::Uri;
 use tokio::{net::lookup_host, time::sleep};
 
@@ -26,6 +32,8 @@ pub(crate) enum Source {
         host: String,
         /// The port, the same at each address.
         port: u16,
+        /// Whether they speak TLS, and show a certificate for the name.
+        tls: bool,
     },
 }
 
@@ -34,11 +42,11 @@ impl Source {
     pub(crate) fn parse(url: &str) -> Result<Self, Error> {
         let wrong = |reason| Error::RunnerUrl { url: url.into(), reason };
         let uri: Uri = url.trim().parse().map_err(|_| wrong("is not a URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("asks for TLS, which runners do not speak")),
-            _ => return Err(wrong("does not start with http://")),
-        }
+        let (tls, scheme, usual_port) = match uri.scheme_str() {
+            Some("http") => (false, "http", 80),
+            Some("https") => (true, "https", 443),
+            _ => return Err(wrong("does not start with http:// or https://")),
+        };
         let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
         if authority.as_str().contains('@') {
             return Err(wrong("holds credentials; they come from the token's file"));
@@ -46,21 +54,54 @@ impl Source {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
             return Err(wrong("has a path, and runners have none"));
         }
-        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(80));
+        let (host, port) = (authority.host(), authority.port_u16().unwrap_or(usual_port));
         let bare = host.trim_matches(['[', ']']);
         if bare.is_empty() {
             return Err(wrong("names no host"));
         }
         // The addresses of `localhost` are one machine, and usually one runner on one of them.
         if bare.parse::<IpAddr>().is_ok() || host.eq_ignore_ascii_case("localhost") {
-            return Ok(Self::Fixed(format!("http://{host}:{port}").into()));
+            return Ok(Self::Fixed(format!("{scheme}://{host}:{port}").into()));
         }
         // An address in brackets may be within what is else no name.
         if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b)) {
             return Err(wrong("names a host that is neither a name nor an address"));
         }
+        if tls && !can_be_certified(host) {
+            return Err(wrong("names a host that no certificate can be for"));
+        }
         let host = host.into();
-        Ok(Self::Name { host, port })
+        Ok(Self::Name { host, port, tls })
+    }
+
+    /// Whether what is said to them can be read on the way.
+    fn in_clear(&self) -> bool {
+        match self {
+            Self::Fixed(runner) => {
+                let authority = runner.strip_prefix("http://").unwrap_or_default();
+                let host = authority.rsplit_once(':').map_or("", |(host, _)| host);
+                let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+                !host.is_empty()
+                    && !host.eq_ignore_ascii_case("localhost")
+                    && !address.is_ok_and(|address| address.to_canonical().is_loopback())
+            }
+            Self::Name { tls, .. } => !tls,
+        }
+    }
+}
+
+/// Warns, once at the start, of a token that whoever sees the network can read.
+pub(crate) fn warn_of_clear_tokens(sources: &[Source], tokens: &Tokens) {
+    for source in sources.iter().filter(|source| source.in_clear() && !tokens.is_empty()) {
+        let runner = match source {
+            Source::Fixed(runner) => runner.to_string(),
+            Source::Name { host, port, .. } => format!("http://{host}:{port}"),
+        };
+        tracing::warn!(
+            runner,
+            "the runners' token travels to {runner} in clear: whoever sees the network can read and \
+             use it; an https:// URL encrypts (--tls-cert and --tls-key at the runner)"
+        );
     }
 }
 
@@ -68,10 +109,10 @@ impl Source {
 pub(crate) async fn discover(engine: Arc<Engine>, source: Source) {
     match source {
         Source::Fixed(runner) => list(&engine, &runner),
-        Source::Name { host, port } => {
+        Source::Name { host, port, tls } => {
             let mut listed = BTreeSet::new();
             loop {
-                resolve(&engine, &host, port, &mut listed).await;
+                resolve(&engine, &host, port, tls, &mut listed).await;
                 sleep(AGAIN).await;
             }
         }
@@ -83,10 +124,17 @@ fn list(engine: &Arc<Engine>, runner: &RunnerName) {
     watch(engine, runner);
 }
 
-async fn resolve(engine: &Arc<Engine>, host: &str, port: u16, listed: &mut BTreeSet<RunnerName>) {
+async fn resolve(
+    engine: &Arc<Engine>,
+    host: &str,
+    port: u16,
+    tls: bool,
+    listed: &mut BTreeSet<RunnerName>,
+) {
+    let at = if tls { format!("https://{host}@") } else { "http://".to_owned() };
     let found: BTreeSet<RunnerName> = match lookup_host((host, port)).await {
         Ok(addresses) => {
-            addresses.map(|address| RunnerName::from(format!("http://{address}"))).collect()
+            addresses.map(|address| RunnerName::from(format!("{at}{address}"))).collect()
         }
         Err(error) => {
             // The name server's trouble is not the runners': those that are known stay.
@@ -118,12 +166,16 @@ mod tests {
         assert_eq!(read("http://127.0.0.1:8080"), fixed("http://127.0.0.1:8080"));
         assert_eq!(read("http://[::1]:8080/"), fixed("http://[::1]:8080"));
         assert_eq!(read(" http://localhost"), fixed("http://localhost:80"));
-        let (host, port) = ("runner".to_owned(), 8080);
-        assert_eq!(read("http://runner:8080"), Ok(Source::Name { host, port }));
+        assert_eq!(read("https://10.1.2.3"), fixed("https://10.1.2.3:443"));
+        for (url, tls) in [("http://runner:8080", false), ("https://runner:8080", true)] {
+            let (host, port) = ("runner".to_owned(), 8080);
+            assert_eq!(read(url), Ok(Source::Name { host, port, tls }));
+        }
         for wrong in [
             "",
             "runner:8080",
-            "https://a",
+            "https://a..b",
+            "https://name@a",
             "http://",
             "http://a/execute",
             "http://a?b",
@@ -135,6 +187,22 @@ mod tests {
         ] {
             let error = Source::parse(wrong).unwrap_err().to_string();
             assert!(error.contains("http://HOST:PORT"), "{wrong}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_token_in_clear_is_noticed_beyond_loopback_alone() {
+        for (url, clear) in [
+            ("http://runner:8080", true),
+            ("http://10.1.2.3:8080", true),
+            ("http://[2001:db8::1]:8080", true),
+            ("http://127.0.0.1:8080", false),
+            ("http://[::1]:8080", false),
+            ("http://localhost:8080", false),
+            ("https://runner:8080", false),
+            ("https://10.1.2.3:8080", false),
+        ] {
+            assert_eq!(Source::parse(url).unwrap().in_clear(), clear, "{url}");
         }
     }
 }

@@ -128,6 +128,7 @@ async fn ask_on(
         // Runners that were found together are not asked together for ever.
         let pause = pause.mul_f64(0.9 + 0.2 * engine.world.fraction());
         tokio::select! {
+            biased;
             () = sleep(pause) => {}
             () = soon.notified() => sleep(WHILE_FULL).await,
         }

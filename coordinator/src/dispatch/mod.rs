@@ -11,7 +11,7 @@ mod stream;
 
 pub(crate) use self::{
     client::RunnerClient,
-    discovery::{Source, discover},
+    discovery::{Source, discover, warn_of_clear_tokens},
     health::{Fleet, watch},
     link::RunnerLink,
 };

@@ -31,6 +31,7 @@ impl Engine {
             // Candidates that were started together should not ask together for ever.
             let pause = RENEW.mul_f64(0.9 + 0.2 * self.world.fraction());
             tokio::select! {
+                biased;
                 () = sleep(pause) => {}
                 () = self.elect.notified() => {}
             }

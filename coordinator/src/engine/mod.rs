@@ -6,6 +6,9 @@
 //! `201`, a claim before a runner is asked, an end before anybody is told of it (`storing`). Work
 //! that must not stop half-way when a client goes away runs in tasks of the engine's own, which end
 //! with it; work that only a leader may do ends with its term.
+//!
+//! Where several things are waited for at once the first one that is ready, in their order, is taken
+//! (`biased`): not by chance, so that a simulation repeats itself.
 
 mod election;
 mod jobs;
@@ -15,7 +18,7 @@ mod upkeep;
 mod watch;
 
 pub(crate) use self::{
-    jobs::{store_problem, unknown_job},
+    jobs::{Accepted, CalledOff, store_problem, unknown_job},
     term::{Hold, Term},
     watch::start,
 };

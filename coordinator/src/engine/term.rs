@@ -219,6 +219,7 @@ impl Engine {
         loop {
             self.empty_inbox(term).await;
             tokio::select! {
+                biased;
                 () = self.store.news(POLL) => {}
                 // What the store may have taken while it failed is not known here yet.
                 () = self.rescan.notified() => self.take_up_all(term).await,

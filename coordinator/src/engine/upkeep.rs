@@ -28,6 +28,7 @@ impl Engine {
             let due = self.read(Scheduler::next_due);
             let left = due.map(|due| due.since_ms(self.world.now()).max(0).unsigned_abs());
             tokio::select! {
+                biased;
                 () = self.due.notified() => {}
                 () = sleep(Duration::from_millis(left.unwrap_or_default())), if left.is_some() => {
                     self.apply(Event::Tick);

@@ -64,6 +64,7 @@ impl Engine {
         let mut closing = self.closing.subscribe();
         let either = async {
             tokio::select! {
+                biased;
                 _ = end.changed() => {}
                 _ = closing.wait_for(|closing| *closing) => {}
             }

@@ -1,5 +1,7 @@
 //! `/jobs`.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     body::Body,
@@ -7,12 +9,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use cloister_api::{Job, JobList, JobRequest, Kind, Problem, Reason, Status};
-use cloister_web::{Params, PathId, Rejection, Wait};
+use cloister_web::{Caller, Params, PathId, Rejection, Wait};
 use http::{HeaderMap, StatusCode, Uri, header::LOCATION};
 
-use super::{App, page};
+use super::{
+    App,
+    audit::{self, Subject},
+    page,
+};
 use crate::{
-    engine::{store_problem, unknown_job},
+    engine::{Accepted, CalledOff, store_problem, unknown_job},
     store::Query,
 };
 
@@ -22,16 +28,23 @@ const MAX_KEY: usize = 255;
 /// `POST /jobs`
 pub(super) async fn submit(
     State(app): State<App>,
+    caller: Caller,
     Wait(wait): Wait,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejection> {
-    let key = idempotency_key(&headers)?;
-    let body = app.bodies.read(&headers, body).await?;
-    let request = JobRequest::parse(&body, &app.bounds)?;
-    // Its memory is shared with other bodies, and a wait may be long.
-    drop(body);
-    let accepted = app.engine.submit(request, key).await?;
+    let (request, key) = submission(&app, &headers, body).await.inspect_err(|problem| {
+        audit::record(caller, audit::SUBMIT, &Subject::none(), problem.status);
+    })?;
+    let engine = Arc::clone(&app.engine);
+    let submitting = async move { engine.submit(request, key).await };
+    let status = |accepted: &Accepted| {
+        let status = if accepted.new { StatusCode::CREATED } else { StatusCode::OK };
+        (Some(accepted.job.job_id), status)
+    };
+    let none = Subject::none();
+    let accepted = audit::recorded(caller, audit::SUBMIT, none, submitting, status).await?;
+    let (_, status) = status(&accepted);
     let mut job = accepted.job;
     let id = job.job_id;
     if let Some(wait) = wait
@@ -39,9 +52,20 @@ pub(super) async fn submit(
     {
         job = found(app.engine.wait(id, wait).await, id)?;
     }
-    let status = if accepted.new { StatusCode::CREATED } else { StatusCode::OK };
     let location = format!("/jobs/{id}");
     Ok((status, [(LOCATION, location)], Json(job)).into_response())
+}
+
+/// What is handed in, and under which key.
+async fn submission(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<(JobRequest, Option<String>), Problem> {
+    let key = idempotency_key(headers)?;
+    // Dropped with its share of the memory for bodies before anything is waited for.
+    let body = app.bodies.read(headers, body).await?;
+    Ok((JobRequest::parse(&body, &app.bounds)?, key))
 }
 
 /// `GET /jobs/{id}`
@@ -60,18 +84,20 @@ pub(super) async fn show(
 /// `DELETE /jobs/{id}`
 pub(super) async fn cancel(
     State(app): State<App>,
+    caller: Caller,
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
-    let called_off = app.engine.cancel(id).await?;
-    let called_off = called_off.ok_or_else(|| unknown_job(id))?;
-    let status = if called_off.ran || !called_off.job.status.ended() {
-        StatusCode::ACCEPTED
-    } else {
-        StatusCode::OK
+    let cancelling = async move { app.engine.cancel(id).await?.ok_or_else(|| unknown_job(id)) };
+    let status = |called_off: &CalledOff| {
+        let goes_on = called_off.ran || !called_off.job.status.ended();
+        let status = if goes_on { StatusCode::ACCEPTED } else { StatusCode::OK };
+        (None, status)
     };
-    Ok((status, Json(called_off.job)).into_response())
+    let job = Subject::job(id);
+    let called_off = audit::recorded(caller, audit::CANCEL, job, cancelling, status).await?;
+    Ok((status(&called_off).1, Json(called_off.job)).into_response())
 }
 
 /// `GET /jobs`

@@ -6,10 +6,14 @@ use axum::{
     extract::State,
 };
 use cloister_api::{Kind, PauseOrder, PauseState, Problem, RunnerInfo, RunnerOrder};
-use cloister_web::{Params, Rejection};
-use http::{HeaderMap, Uri};
+use cloister_web::{Caller, Params, Rejection};
+use http::{HeaderMap, StatusCode, Uri};
 
-use super::{App, ops::info};
+use super::{
+    App,
+    audit::{self, Subject},
+    ops::info,
+};
 use crate::{scheduler::RunnerName, store::Order};
 
 /// Said of a pause that was ordered without a reason.
@@ -17,44 +21,59 @@ const NO_REASON: &str = "an operator paused it";
 
 /// `POST /runners/drain`
 pub(super) async fn drain(
-    state: State<App>,
+    State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RunnerInfo>, Rejection> {
-    set_drained(&state.0, &uri, &headers, body, true).await
+    set_drained(app, caller, &uri, &headers, body, true).await
 }
 
 /// `POST /runners/resume`
 pub(super) async fn resume_runner(
-    state: State<App>,
+    State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<RunnerInfo>, Rejection> {
-    set_drained(&state.0, &uri, &headers, body, false).await
+    set_drained(app, caller, &uri, &headers, body, false).await
 }
 
 async fn set_drained(
-    app: &App,
+    app: App,
+    caller: Caller,
     uri: &Uri,
     headers: &HeaderMap,
     body: Body,
     drained: bool,
 ) -> Result<Json<RunnerInfo>, Rejection> {
     Params::read(uri, &[])?;
-    let body = app.bodies.read(headers, body).await?;
-    let runner = RunnerOrder::parse(&body)?.runner;
-    drop(body);
-    let name = RunnerName::from(runner.as_str());
-    let before = view(app, &name).ok_or_else(|| {
-        let detail = format!("there is no runner {runner}; GET /runners tells their URLs");
-        Problem::new(Kind::NotFound, detail)
+    let action = if drained { audit::DRAIN_RUNNER } else { audit::RESUME_RUNNER };
+    let runner = named(&app, headers, body).await.inspect_err(|problem| {
+        audit::record(caller, action, &Subject::none(), problem.status);
     })?;
-    app.engine.order(Order::DrainRunner { runner, drained }).await?;
-    // One that is not listed, has nothing and is not to be remembered any more is as good as gone.
-    let gone = RunnerInfo { drained, trouble: None, ..before };
-    Ok(Json(view(app, &name).unwrap_or(gone)))
+    let subject = Subject::runner(&runner);
+    let ordering = async move {
+        let name = RunnerName::from(runner.as_str());
+        let before = view(&app, &name).ok_or_else(|| {
+            let detail = format!("there is no runner {runner}; GET /runners tells their URLs");
+            Problem::new(Kind::NotFound, detail)
+        })?;
+        app.engine.order(Order::DrainRunner { runner, drained }).await?;
+        // One that is not listed, has nothing and is not to be remembered any more is as good as gone.
+        let gone = RunnerInfo { drained, trouble: None, ..before };
+        Ok(view(&app, &name).unwrap_or(gone))
+    };
+    let done = |_: &RunnerInfo| (None, StatusCode::OK);
+    Ok(Json(audit::recorded(caller, action, subject, ordering, done).await?))
+}
+
+/// The runner that a body names.
+async fn named(app: &App, headers: &HeaderMap, body: Body) -> Result<String, Problem> {
+    let body = app.bodies.read(headers, body).await?;
+    Ok(RunnerOrder::parse(&body)?.runner)
 }
 
 /// A runner that is known, or that is drained already.
@@ -65,47 +84,59 @@ fn view(app: &App, name: &RunnerName) -> Option<RunnerInfo> {
 /// `POST /pause`
 pub(super) async fn pause(
     State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PauseState>, Rejection> {
-    let order = no_more_than_a_reason(&app, &uri, &headers, body).await?;
-    let reason = order.reason.unwrap_or_else(|| NO_REASON.into());
-    set_paused(&app, Some(reason)).await
+    Params::read(&uri, &[])?;
+    let order = no_more_than_a_reason(&app, &headers, body).await;
+    let why = order.map(|order| Some(order.reason.unwrap_or_else(|| NO_REASON.into())));
+    set_paused(app, caller, audit::PAUSE, why).await
 }
 
 /// `POST /resume`
 pub(super) async fn resume(
     State(app): State<App>,
+    caller: Caller,
     uri: Uri,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<PauseState>, Rejection> {
-    let order = no_more_than_a_reason(&app, &uri, &headers, body).await?;
-    if order.reason.is_some() {
-        let detail = "a reason is for a pause; leave it out";
-        return Err(Problem::new(Kind::Invalid, detail).into());
-    }
-    set_paused(&app, None).await
+    Params::read(&uri, &[])?;
+    let order = no_more_than_a_reason(&app, &headers, body).await;
+    let none = order.and_then(|order| match order.reason {
+        Some(_) => Err(Problem::new(Kind::Invalid, "a reason is for a pause; leave it out")),
+        None => Ok(None),
+    });
+    set_paused(app, caller, audit::RESUME, none).await
 }
 
-async fn set_paused(app: &App, why: Option<String>) -> Result<Json<PauseState>, Rejection> {
-    app.engine.order(Order::Pause(why)).await?;
-    let reason = app.engine.paused();
-    Ok(Json(PauseState { paused: reason.is_some(), reason }))
+/// Carries out and records what came of reading an order: why it is to be paused, or that it is not.
+async fn set_paused(
+    app: App,
+    caller: Caller,
+    action: &'static str,
+    why: Result<Option<String>, Problem>,
+) -> Result<Json<PauseState>, Rejection> {
+    let ordering = async move {
+        app.engine.order(Order::Pause(why?)).await?;
+        let reason = app.engine.paused();
+        Ok(PauseState { paused: reason.is_some(), reason })
+    };
+    let done = |_: &PauseState| (None, StatusCode::OK);
+    Ok(Json(audit::recorded(caller, action, Subject::none(), ordering, done).await?))
 }
 
 /// A body that may be left out, with its `Content-Type`.
 async fn no_more_than_a_reason(
     app: &App,
-    uri: &Uri,
     headers: &HeaderMap,
     body: Body,
-) -> Result<PauseOrder, Rejection> {
-    Params::read(uri, &[])?;
+) -> Result<PauseOrder, Problem> {
     if body.is_end_stream() {
         return Ok(PauseOrder::default());
     }
     let body = app.bodies.read(headers, body).await?;
-    Ok(PauseOrder::parse(&body)?)
+    PauseOrder::parse(&body)
 }

@@ -9,8 +9,9 @@
 //! command that may run once is executed twice, no two attempts of a job run at the same time, and a
 //! job only moves forward.
 //!
-//! `CLOISTER_SIM_SEEDS=10000 cargo test -p cloister-coordinator --lib sim::many` tries so many;
-//! `CLOISTER_SIM_SEED=7` just that one, and tells what happened.
+//! `tests/simulation` builds it so that the runtime's own chance follows from the seed too (in which
+//! order those are woken who wait for the same thing), and tries as many seeds as it is told. Built
+//! without that, as by `cargo test`, a seed is tried all the same, and may do something else next time.
 
 mod check;
 mod fleet;
@@ -28,7 +29,7 @@ const ONCE_BAD: [u64; 1] = [
     261,
 ];
 /// How many are tried where nobody says how many.
-const FEW: u64 = 300;
+const FEW: u64 = 100;
 
 fn try_seed(seed: u64, bug: Bug, plan: &Plan) -> Result<Summary, String> {
     simulate(seed, bug, plan).map_err(|violations| {
@@ -69,6 +70,7 @@ fn a_thousand_runners_break_no_promise() {
 }
 
 /// The same seed does the same, or what it finds could not be looked into.
+#[cfg(tokio_unstable)]
 #[test]
 fn a_seed_repeats_itself() {
     for seed in 1..=3 {

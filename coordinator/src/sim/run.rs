@@ -70,7 +70,7 @@ impl Plan {
 
     /// As large as a fleet gets.
     pub(super) fn large(seed: u64) -> Self {
-        Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 30, ..Self::of(seed) }
+        Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 20 + seed % 20 }
     }
 }
 
@@ -134,6 +134,8 @@ pub(super) struct Sim {
 /// Runs it; answers what happened, or what was broken.
 pub(super) fn simulate(seed: u64, bug: Bug, plan: &Plan) -> Result<Summary, Vec<String>> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
     let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
     runtime.block_on(async {
         let sim = Sim::new(seed, bug, plan);
@@ -172,7 +174,7 @@ impl Sim {
             (0..plan.jobs).map(|job| tokio::spawn(Arc::clone(self).client(job))).collect();
         for _ in 0..plan.faults {
             self.pause(6_000).await;
-            self.fault().await;
+            self.fault();
         }
         self.heal();
         for client in clients {
@@ -310,7 +312,7 @@ impl Sim {
         }
     }
 
-    async fn fault(self: &Arc<Self>) {
+    fn fault(self: &Arc<Self>) {
         let (node, runner) = (self.any(self.nodes.len()), self.any(self.runners.len()));
         let sim = Arc::clone(self);
         let of = Arc::clone(&self.runners[runner]);
@@ -318,9 +320,8 @@ impl Sim {
         let party = Party::Runner(runner);
         let kind = self.chance.below(12);
         let lasts = Duration::from_millis(200 + self.chance.below(20_000));
-        self.tell(|story| {
-            story.fault(format!("{kind} node {node} runner {runner} {lasts:?} {cut:?}"))
-        });
+        let what = format!("{kind} node {node} runner {runner} {lasts:?} {cut:?}");
+        self.tell(|story| story.fault(what));
         tokio::spawn(async move {
             match kind {
                 0 | 1 => {

@@ -64,6 +64,16 @@ pub enum StoreError {
         /// Why.
         cause: Arc<rusqlite::Error>,
     },
+    /// No copy could be made.
+    #[error("copying the store {store} to {file} failed: {cause}")]
+    Backup {
+        /// The database.
+        store: String,
+        /// Where the copy was to be.
+        file: PathBuf,
+        /// Why.
+        cause: String,
+    },
     /// The URL is one of PostgreSQL, but can't be used.
     #[error("the store {store} can't be used: {why}")]
     Unfit {

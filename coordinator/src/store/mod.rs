@@ -32,7 +32,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use cloister_api::{Job, Reason, Status, Timestamp};
 use futures_util::future::BoxFuture;
@@ -126,6 +126,22 @@ pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
         }
         Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
         _ => Err(StoreError::Url { url: error::without_secrets(url) }),
+    }
+}
+
+/// Copies a store that a coordinator may be using to a new file, as it was at one moment. Opened as a
+/// store the copy is another cluster's, and paused: what had not ended then may have ended since.
+/// Answers when that moment was. It takes as long as reading and writing all of it takes.
+pub fn backup(store: &str, file: &Path) -> Result<Timestamp, StoreError> {
+    match store.split_once(':') {
+        Some(("sqlite", path)) if !path.is_empty() => sqlite::backup(path.as_ref(), file),
+        Some(("postgres" | "postgresql", _)) => Err(StoreError::Unfit {
+            store: error::without_secrets(store),
+            why: "PostgreSQL copies its databases itself: use pg_dump; what pg_restore makes of that is \
+                  recognised as a copy, and starts paused"
+                .into(),
+        }),
+        _ => Err(StoreError::Url { url: error::without_secrets(store) }),
     }
 }
 

@@ -120,7 +120,7 @@ async fn strangers_stay_out() {
 
     let token = "correct-horse-battery-staple";
     let mut config = config(&[]);
-    config.tokens = vec![Secret::new(token, "of the test").unwrap()];
+    config.tokens = vec![Secret::new(token, "of the test").unwrap()].into();
     let coordinator = Coordinator::start(config).await;
     let client = &coordinator.client;
     client.post("/jobs", &body).await.expect(401);

@@ -207,7 +207,8 @@ async fn a_failed_cell_is_made_by_another_runner() {
 async fn a_runner_that_knows_no_token_gets_nothing_and_says_why() {
     let runner = FakeRunner::new(1).await;
     let mut config = config(&[&runner]);
-    config.runner_token = Some(Secret::new("the-runners-own-token", "of the test").unwrap());
+    config.runner_tokens =
+        vec![Secret::new("the-runners-own-token", "of the test").unwrap()].into();
     let coordinator = Coordinator::start(config).await;
     let client = &coordinator.client;
     runner.mood(Mood::Locked);

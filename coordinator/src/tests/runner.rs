@@ -147,7 +147,7 @@ impl FakeRunner {
         let until = shutdown.clone();
         let task = tokio::spawn(async move {
             let never = std::future::pending();
-            serve(listener, router, ServerLimits::default(), until, never).await.unwrap();
+            serve(listener, None, router, ServerLimits::default(), until, never).await.unwrap();
         });
         *self.server.lock().unwrap() = Some((shutdown, task));
     }

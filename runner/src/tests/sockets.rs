@@ -98,8 +98,10 @@ async fn only_a_token_opens_execute() {
     let client = Client::new(([127, 0, 0, 1], port).into());
     let (cells, mut jobs) = fake();
     let token = "token-of-this-very-test";
-    let config =
-        Config { tokens: vec![Secret::new(token, "of the test").unwrap()], ..Config::default() };
+    let config = Config {
+        tokens: vec![Secret::new(token, "of the test").unwrap()].into(),
+        ..Config::default()
+    };
     tokio::spawn(run(config, cells, Lost::new(), listener, Shutdown::new()));
     let refused = client.post(&task()).await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");

@@ -108,7 +108,7 @@ async fn connect_to(route: MethodRouter, limits: ServerLimits) -> TcpStream {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/", route);
-    tokio::spawn(serve(listener, router, limits, Shutdown::new(), pending()));
+    tokio::spawn(serve(listener, None, router, limits, Shutdown::new(), pending()));
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     stream

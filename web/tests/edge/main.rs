@@ -3,3 +3,4 @@
 mod connections;
 mod requests;
 mod service;
+mod tls;

@@ -11,11 +11,11 @@ use axum::{
 };
 use cloister_api::Problem;
 use cloister_web::{
-    Access, BodyLimits, BodyReader, Error, Guard, PathId, Rejection, ServerLimits, Shutdown, Wait,
-    metrics_text, serve, with_fallbacks,
+    Access, BodyLimits, BodyReader, Error, Guard, PathId, Rejection, ServerLimits, ServerTls,
+    Shutdown, Wait, metrics_text, serve, with_fallbacks,
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     sync::Notify,
     task::JoinHandle,
@@ -45,6 +45,15 @@ struct App {
 
 /// A service on a free port, with routes that show what the edge did.
 pub(crate) fn start(bodies: BodyLimits, limits: ServerLimits) -> Service {
+    start_over(None, bodies, limits)
+}
+
+/// The same over TLS.
+pub(crate) fn start_over(
+    tls: Option<ServerTls>,
+    bodies: BodyLimits,
+    limits: ServerLimits,
+) -> Service {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (held, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -61,11 +70,11 @@ pub(crate) fn start(bodies: BodyLimits, limits: ServerLimits) -> Service {
         .route("/wait", get(async |Wait(wait): Wait| format!("{wait:?}")))
         .route("/jobs/{id}", get(async |PathId(id): PathId| id.to_string()))
         .with_state(app);
-    let router =
-        Guard::new(Access::Loopback { bound: address }, false).protect(with_fallbacks(router));
+    let guard = Guard::new(Access::Loopback { bound: address }, false).over_tls(tls.is_some());
+    let router = guard.protect(with_fallbacks(router));
     let (shutdown, stop) = (Shutdown::new(), Arc::new(Notify::new()));
     let stopped = Arc::clone(&stop);
-    let task = tokio::spawn(serve(listener, router, limits, shutdown.clone(), async move {
+    let task = tokio::spawn(serve(listener, tls, router, limits, shutdown.clone(), async move {
         stopped.notified().await;
     }));
     Service { address, shutdown, stop, held, release, task }
@@ -135,7 +144,7 @@ impl Service {
 }
 
 /// Everything until the service closes. A reset fails: a client would have lost the answer.
-pub(crate) async fn read_answer(stream: &mut TcpStream) -> Answer {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> Answer {
     let mut bytes = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an answer in time").unwrap();
     parse(&bytes)

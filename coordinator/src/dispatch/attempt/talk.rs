@@ -211,12 +211,7 @@ impl Attempt {
         loop {
             let stop = *self.stop.borrow_and_update() && !told;
             tokio::select! {
-                line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
-                    Some(Line::Started(at)) => self.started(at),
-                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
-                    Some(Line::Other) => {}
-                    None => return Err(Trouble::silent("it ended without a result")),
-                },
+                biased;
                 () = sleep_until(next_try), if stop => {
                     self.engine.mandated(self.term).await;
                     let ended = delete(&self.engine, self.term, &self.runner, execution).await;
@@ -233,6 +228,12 @@ impl Attempt {
                     why: "its runner answers no more, or in another life".into(),
                     in_touch: false,
                 }),
+                line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
+                    Some(Line::Started(at)) => self.started(at),
+                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
+                    Some(Line::Other) => {}
+                    None => return Err(Trouble::silent("it ended without a result")),
+                },
             }
         }
     }

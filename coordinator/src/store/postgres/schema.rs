@@ -22,7 +22,7 @@ const OLDEST: i32 = 140_000;
 /// Each brings the schema from its index to the next version. What was released is never changed,
 /// only followed by another. Whatever users send is `bytea`: `text` takes no NUL, and only what the
 /// database's encoding has.
-const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 1] = ["
     CREATE TABLE jobs (
         job_id uuid PRIMARY KEY,
         status text NOT NULL,

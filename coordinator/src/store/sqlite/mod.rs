@@ -4,6 +4,7 @@
 //! waits for the disk share the next commit (`writer`). Reads have connections of their own and see
 //! the last commit (WAL). `synchronous=FULL`: a commit that was answered survives the loss of power.
 
+mod backup;
 mod inbox;
 mod lease;
 mod read;
@@ -21,7 +22,8 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    thread::sleep,
+    time::{Duration, Instant},
 };
 
 use cloister_api::{Job, Timestamp};
@@ -30,6 +32,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+pub(super) use self::backup::backup;
 use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
 use super::{
     Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
@@ -37,6 +40,10 @@ use super::{
     news::News,
     record::{Changed, New, Row},
 };
+
+/// How long the one before may still have the file locked: one that was killed while it waited for the
+/// disk, or that was just starting a program, which has the lock until it is executed.
+const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Sqlite {
@@ -62,6 +69,7 @@ impl Sqlite {
         };
         let mut connection = Connection::open(path).map_err(failed)?;
         schema::prepare(&mut connection, path)?;
+        backup::recognise(&mut connection).map_err(failed)?;
         let lease = Lease::new(&connection).map_err(failed)?;
         let shared: Arc<Path> = path.into();
         Ok(Self {
@@ -153,10 +161,14 @@ fn lock(path: &Path) -> Result<File, StoreError> {
     let mut beside = PathBuf::from(path).into_os_string();
     beside.push(".lock");
     let lock = options.open(beside).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path: path.into() }),
-        Err(TryLockError::Error(error)) => Err(failed(error)),
+    let until = Instant::now() + LETTING_GO;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => return Ok(lock),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LETTING_GO / 50),
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.into() }),
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn bound_cache(connection: &Connection, size: i64) -> rusqlite::Resul
 }
 
 /// "Cell", in a field of the file's header that SQLite leaves to applications.
-const APPLICATION_ID: i64 = 0x4365_6c6c;
+pub(super) const APPLICATION_ID: i64 = 0x4365_6c6c;
 
 /// Each brings the schema from its index to the next version, `user_version`. What was released is
 /// never changed, only followed by another.
@@ -33,7 +33,7 @@ const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
 /// The version that has terms, and an id of its own.
 const TERMS: i64 = 2;
 
-const FIRST: &str = "
+pub(super) const FIRST: &str = "
     CREATE TABLE jobs (
         job_id BLOB PRIMARY KEY,
         tenant TEXT NOT NULL DEFAULT '',
@@ -127,13 +127,20 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     };
     connection.busy_timeout(BUSY).map_err(failed)?;
     bound_cache(connection, WRITER_CACHE).map_err(failed)?;
+    let found = check(connection, path)?;
+    migrate(connection, found).map_err(failed)
+}
+
+/// Whether it is a database of ours, or an empty one, and not newer than what is known; answers its
+/// version.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
     let found = version(connection, path)?;
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     if found > known {
         let store = path.display().to_string();
         return Err(StoreError::Newer { store, found, known });
     }
-    migrate(connection, found).map_err(failed)
+    Ok(found)
 }
 
 /// The schema's version, of a database that is ours or empty.
