@@ -72,7 +72,7 @@ fn good(index: usize) -> (Record, Value) {
         "stdout": stdout, "stdout_truncated": truncated, "stderr": jobs.stderr(index),
         "finished_at": "1970-01-01T00:00:00.035Z",
     });
-    (Record { id: Some("a".into()), events, spans }, last)
+    (Record { id: Some("a".into()), events, spans, last: None }, last)
 }
 
 fn lost(index: usize) -> (Record, Value) {
