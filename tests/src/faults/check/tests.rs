@@ -242,6 +242,19 @@ fn a_reason_that_nothing_gives_is_found() {
 }
 
 #[test]
+fn a_wish_that_was_forgotten_is_found() {
+    let index = index(|kind| matches!(kind, Kind::Cancel(_)));
+    let (mut record, last) = good(index);
+    record.events.insert(2, (at(25), What::Cancelled { by: "coordinator-1".into(), status: 202 }));
+    // It was about to end.
+    assert_eq!(broken(index, &record, &last), Vec::<String>::new());
+    record.events[3].0 = at(9000);
+    assert_eq!(broken(index, &record, &last), ["what was cancelled does not complete"]);
+    let away = [fault(Fault::StopCoordinator, "coordinator-1", 20, 8000)];
+    assert_eq!(broken_with(index, &record, &Ok(last), &away), Vec::<String>::new());
+}
+
+#[test]
 fn an_attempt_too_many_is_found() {
     let (record, mut last) = good(quick());
     last["attempt"] = 2.into();
