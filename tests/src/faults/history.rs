@@ -97,6 +97,8 @@ pub(super) struct Record {
     pub(super) id: Option<String>,
     pub(super) events: Vec<(Duration, What)>,
     pub(super) spans: Vec<Span>,
+    /// As it was shown in the end, without what is long.
+    pub(super) last: Option<String>,
 }
 
 /// One fault, from what was done to when everything was as before.
@@ -256,6 +258,9 @@ impl History {
         let mut text = format!("job {index} ({id}):\n");
         for (at, line) in lines {
             let _ = writeln!(text, "  {:>9.3} {line}", at.as_secs_f64());
+        }
+        if let Some(last) = &record.last {
+            let _ = writeln!(text, "  in the end {last}");
         }
         text
     }

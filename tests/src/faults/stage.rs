@@ -163,6 +163,13 @@ fn last_look(world: &World) -> Vec<Option<Result<Value, String>>> {
                 break;
             }
         }
+        if let Ok(job) = &shown {
+            let mut job = job.clone();
+            for long in ["argv", "stdout", "stderr"] {
+                job[long].take();
+            }
+            world.history.job(index).last = Some(job.to_string());
+        }
         Some(shown)
     })
 }

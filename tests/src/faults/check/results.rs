@@ -17,6 +17,8 @@ use super::{
 
 /// A fault may show its effect so much later than it was over.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+/// A wish for an end has come true after so long, where nothing is in its way.
+const CALLED_OFF: Duration = Duration::from_secs(5);
 
 pub(super) fn check(case: &Case<'_>, report: &mut Report) {
     let index = case.index;
@@ -55,9 +57,28 @@ pub(super) fn check(case: &Case<'_>, report: &mut Report) {
 fn completed(case: &Case<'_>, job: &Value, report: &mut Report) {
     let index = case.index;
     witnessed(case, job, 0, report);
+    called_off(case, job, report);
     let code = job["exit_code"] == 0 && case.kind.code() == 0;
     report.must_of("completed: exit code 0", index, code, || short(index, job));
     output(case, job, report);
+}
+
+/// A wish for an end that was acknowledged comes true, also if its coordinator goes away.
+fn called_off(case: &Case<'_>, job: &Value, report: &mut Report) {
+    let wish = case.record.events.iter().find(|(_, what)| matches!(what, What::Cancelled { .. }));
+    let end = case.executions.iter().filter_map(|one| one.ended).map(|(at, _)| at).max();
+    let (Some((wish, _)), Some(end)) = (wish, end) else {
+        return;
+    };
+    // Before that it may have ended by itself, or nobody could tell its runner.
+    let faults = case.context.episodes.iter().filter(|one| one.within(*wish, end));
+    let late = end.saturating_sub(*wish) > outage(faults, end) + CALLED_OFF;
+    report.must_of("what was cancelled does not complete", case.index, !late, || {
+        format!(
+            "{}; cancelled at {wish:.3?}, and its end came at {end:.3?}",
+            short(case.index, job)
+        )
+    });
 }
 
 fn failed(case: &Case<'_>, job: &Value, report: &mut Report) {

@@ -72,7 +72,7 @@ fn good(index: usize) -> (Record, Value) {
         "stdout": stdout, "stdout_truncated": truncated, "stderr": jobs.stderr(index),
         "finished_at": "1970-01-01T00:00:00.035Z",
     });
-    (Record { id: Some("a".into()), events, spans }, last)
+    (Record { id: Some("a".into()), events, spans, last: None }, last)
 }
 
 fn lost(index: usize) -> (Record, Value) {
@@ -239,6 +239,19 @@ fn a_reason_that_nothing_gives_is_found() {
         "output is what the job wrote",
     ];
     assert_eq!(names, expected);
+}
+
+#[test]
+fn a_wish_that_was_forgotten_is_found() {
+    let index = index(|kind| matches!(kind, Kind::Cancel(_)));
+    let (mut record, last) = good(index);
+    record.events.insert(2, (at(25), What::Cancelled { by: "coordinator-1".into(), status: 202 }));
+    // It was about to end.
+    assert_eq!(broken(index, &record, &last), Vec::<String>::new());
+    record.events[3].0 = at(9000);
+    assert_eq!(broken(index, &record, &last), ["what was cancelled does not complete"]);
+    let away = [fault(Fault::StopCoordinator, "coordinator-1", 20, 8000)];
+    assert_eq!(broken_with(index, &record, &Ok(last), &away), Vec::<String>::new());
 }
 
 #[test]
