@@ -28,22 +28,26 @@ const RENEW: &str = "
         INSERT INTO candidates VALUES ($1, $2, clock_timestamp())
         ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_at = excluded.seen_at
     ), renewed AS (
-        UPDATE leadership SET expires_at = clock_timestamp() + make_interval(secs => $3), name = $2
+        UPDATE leadership SET expires_at = clock_timestamp() + make_interval(secs => $3), lasts = $3,
+            name = $2
         WHERE leader = $1 AND expires_at > clock_timestamp() RETURNING epoch
     )
     SELECT cluster, coalesce((SELECT epoch FROM renewed), epoch), leader, name,
         EXISTS (SELECT FROM renewed),
-        leader IS NOT NULL AND leader <> $1 AND expires_at > clock_timestamp(),
+        leader IS NOT NULL AND leader <> $1 AND expires_at > clock_timestamp()
+            AND expires_at <= clock_timestamp() + make_interval(secs => lasts + 1),
         (SELECT count(*) FROM candidates
-         WHERE id <> $1 AND seen_at > clock_timestamp() - interval '10 seconds')
+         WHERE id <> $1 AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < 10)
     FROM leadership";
 
 /// Begins a term, if nobody has one.
 pub(super) const TAKE: &str = "
     WITH taken AS (
         UPDATE leadership SET epoch = epoch + 1, leader = $1, name = $2,
-            expires_at = clock_timestamp() + make_interval(secs => $3)
-        WHERE leader IS NULL OR expires_at <= clock_timestamp() RETURNING cluster, epoch
+            expires_at = clock_timestamp() + make_interval(secs => $3), lasts = $3
+        WHERE leader IS NULL OR expires_at <= clock_timestamp()
+            OR expires_at > clock_timestamp() + make_interval(secs => lasts + 1)
+        RETURNING cluster, epoch
     ), forgotten AS (
         DELETE FROM candidates WHERE seen_at < clock_timestamp() - interval '1 minute'
             AND EXISTS (SELECT FROM taken)

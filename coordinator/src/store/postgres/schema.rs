@@ -77,6 +77,9 @@ pub(super) const MIGRATIONS: [&str; 1] = ["
         leader uuid,
         name bytea,
         expires_at timestamptz,
+        -- For how many seconds it was taken: one that ends later than in so many is of a clock that was
+        -- set back since.
+        lasts double precision NOT NULL DEFAULT 0,
         -- Which database this is: a copy stands in another one.
         system bigint,
         database oid NOT NULL

@@ -118,6 +118,17 @@ async fn a_copy_takes_nobodys_place() {
     assert!(refused.contains("not known") && !refused.contains("secret"), "{refused}");
 }
 
+/// None of them sees the file of another before it has its name.
+#[tokio::test]
+async fn of_copies_with_one_name_one_is_made() {
+    let folder = Folder::new();
+    let _store = open(&folder);
+    let to = folder.0.join("copy.db");
+    let path = folder.0.join("store.db");
+    let made = join_all((0..4).map(|_| copy(&path, &to))).await;
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1, "{made:?}");
+}
+
 #[tokio::test]
 async fn a_damaged_store_makes_no_copy() {
     let folder = Folder::new();
