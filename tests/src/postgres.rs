@@ -184,6 +184,14 @@ impl Postgres {
         }
     }
 
+    /// Stops those of its processes that serve connections to a database now; answers how many.
+    pub fn freeze_connections(&self, database: &str) -> usize {
+        let sql = format!("SELECT pid FROM pg_stat_activity WHERE datname = '{database}'");
+        let pids = self.admin("postgres", &sql);
+        let pids = pids.lines().map(|pid| pid.parse().expect("it is a number"));
+        pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGSTOP).is_ok()).count()
+    }
+
     /// Lets them go on.
     pub fn thaw(&self) {
         for process in self.processes() {

@@ -258,6 +258,9 @@ impl Engine {
         }
         self.apply_within(&mut state, Event::Recorded { job });
         if state.scheduler.live(job).is_none() {
+            if let Some(ended) = state.held.as_mut().and_then(|held| held.ended.as_mut()) {
+                ended.insert(job);
+            }
             state.ends.remove(&job);
         }
     }

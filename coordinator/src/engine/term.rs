@@ -2,7 +2,7 @@
 //! when another coordinator leads, with everything that it had begun.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::{Future, pending},
     sync::{
         Arc,
@@ -39,6 +39,8 @@ pub(super) struct Held {
     pub(super) valid_until: Instant,
     /// Everything that is being done in it. Dropping it ends that.
     pub(super) tasks: JoinSet<()>,
+    /// While what there is is being read: jobs that ended meanwhile, of which what was read is over.
+    pub(super) ended: Option<HashSet<Uuid>>,
     /// Every execution that a runner may have, as far as a leader knows: that is all there are.
     pub(super) claimed: HashMap<RunnerName, HashMap<Uuid, Arc<Claimed>>>,
 }
@@ -74,7 +76,7 @@ impl Engine {
             _ => {
                 self.depose(&mut state);
                 let (tasks, claimed) = (JoinSet::new(), HashMap::new());
-                state.held = Some(Held { term, valid_until, tasks, claimed });
+                state.held = Some(Held { term, valid_until, tasks, ended: None, claimed });
                 drop(state);
                 tracing::info!(epoch = term.epoch.0, "this coordinator leads");
                 self.terms.fetch_add(1, Relaxed);
@@ -256,6 +258,7 @@ impl Engine {
     /// Takes up every job that has not ended: those that waited are queued; for those that a runner
     /// was given, the runner is asked. What is known already stays as it is.
     async fn take_up_all(self: &Arc<Self>, term: Term) {
+        self.note_ends(term, true);
         let mut after = None;
         let (mut waiting, mut out, mut known) = (0_usize, 0_usize, 0_usize);
         loop {
@@ -273,6 +276,7 @@ impl Engine {
                 self.take_up(term, found);
             }
         }
+        self.note_ends(term, false);
         if waiting + out > 0 {
             tracing::info!(
                 epoch = term.epoch.0,
@@ -284,11 +288,20 @@ impl Engine {
         }
     }
 
+    /// Begins to keep in mind which jobs end, or stops.
+    fn note_ends(&self, term: Term, note: bool) {
+        if let Some(held) = self.state().held.as_mut().filter(|held| held.term == term) {
+            held.ended = note.then(HashSet::new);
+        }
+    }
+
     fn take_up(self: &Arc<Self>, term: Term, found: Unfinished) {
         let id = found.job.job_id;
         let facts = Facts::of(&found.job, found.not_before);
         let mut state = self.state();
-        if !state.is_in(term) {
+        let held = state.held.as_ref().filter(|held| held.term == term);
+        let over = |held: &Held| held.ended.as_ref().is_some_and(|ended| ended.contains(&id));
+        if held.is_none_or(over) {
             return;
         }
         if state.scheduler.live(id).is_some() {

@@ -92,11 +92,11 @@ pub(crate) async fn recorded<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{sync::Arc, time::Duration};
 
     use cloister_tests::Lines;
     use futures_util::FutureExt;
-    use tokio::sync::Notify;
+    use tokio::{sync::Notify, time::timeout};
 
     use super::*;
 
@@ -117,7 +117,7 @@ mod tests {
         // The connection is gone, and its handler with it.
         drop(request);
         go_on.notify_one();
-        done.notified().await;
+        timeout(Duration::from_secs(20), done.notified()).await.expect("it goes on");
         let line = lines.line("audit");
         assert_eq!((&*line["job_id"], &*line["status"]), (&*id.to_string(), "201"), "{line:?}");
         assert_eq!((&*line["action"], &*line["token"]), (SUBMIT, "none"));

@@ -102,7 +102,8 @@ pub(super) struct ToStore {
 
 impl ToStore {
     async fn way(&self, cut: impl Fn(Cut) -> bool) -> Result<(), StoreError> {
-        let moved = self.net.moving(self.node).await;
+        // What it had just decided to write when it was stopped it writes when it goes on.
+        let moved = self.net.moving(self.node).await || self.net.chance.percent(30);
         self.net.leg().await;
         if cut(self.net.between(self.node, Party::Store)) {
             sleep(NOTHING).await;

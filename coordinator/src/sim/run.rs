@@ -70,7 +70,7 @@ impl Plan {
 
     /// As large as a fleet gets.
     pub(super) fn large(seed: u64) -> Self {
-        Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 30, ..Self::of(seed) }
+        Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 20 + seed % 20 }
     }
 }
 
@@ -174,7 +174,7 @@ impl Sim {
             (0..plan.jobs).map(|job| tokio::spawn(Arc::clone(self).client(job))).collect();
         for _ in 0..plan.faults {
             self.pause(6_000).await;
-            self.fault().await;
+            self.fault();
         }
         self.heal();
         for client in clients {
@@ -312,7 +312,7 @@ impl Sim {
         }
     }
 
-    async fn fault(self: &Arc<Self>) {
+    fn fault(self: &Arc<Self>) {
         let (node, runner) = (self.any(self.nodes.len()), self.any(self.runners.len()));
         let sim = Arc::clone(self);
         let of = Arc::clone(&self.runners[runner]);
@@ -320,9 +320,8 @@ impl Sim {
         let party = Party::Runner(runner);
         let kind = self.chance.below(12);
         let lasts = Duration::from_millis(200 + self.chance.below(20_000));
-        self.tell(|story| {
-            story.fault(format!("{kind} node {node} runner {runner} {lasts:?} {cut:?}"))
-        });
+        let what = format!("{kind} node {node} runner {runner} {lasts:?} {cut:?}");
+        self.tell(|story| story.fault(what));
         tokio::spawn(async move {
             match kind {
                 0 | 1 => {

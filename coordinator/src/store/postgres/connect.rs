@@ -15,7 +15,10 @@ use std::{
 
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
 use futures_util::future::BoxFuture;
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{
+    task::AbortHandle,
+    time::{sleep, timeout},
+};
 use tokio_postgres::{Client, Config, Connection, NoTls, Socket, Statement, error::SqlState};
 
 use super::{super::StoreError, url::Address};
@@ -26,6 +29,17 @@ pub(super) const CALL: Duration = Duration::from_secs(5);
 const CONNECTIONS: usize = 12;
 /// Statements that a connection keeps prepared; those of lists are as many as there are filters.
 const STATEMENTS: usize = 100;
+
+/// How long it is waited between looks whether processes of the server have ended.
+const ENDING: Duration = Duration::from_millis(20);
+
+/// Those of the processes `$1`, by the times of their start `$2`, that there are.
+macro_rules! of {
+    () => {
+        " FROM unnest($1::int[], $2::timestamptz[]) AS b (pid, start)
+          JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.start"
+    };
+}
 
 /// What a session is set to, beyond what the database's owner chose. A statement ends before its caller
 /// gives up on it. Nobody holds a lock for longer who does nothing with it.
@@ -305,14 +319,13 @@ impl Link {
         let (pids, starts): (Vec<_>, Vec<_>) = backends.iter().copied().unzip();
         self.call("settling calls without an answer at", move |session| {
             Box::pin(async move {
-                let sql = "SELECT pg_terminate_backend(a.pid, 3000)
-                     FROM unnest($1::int[], $2::timestamptz[]) AS b (pid, start)
-                     JOIN pg_stat_activity a ON a.pid = b.pid AND a.backend_start = b.start";
-                let statement = session.prepared(sql).await?;
-                for row in session.query(&statement, &[&pids, &starts]).await? {
-                    if !row.try_get::<_, bool>(0)? {
-                        return Err(Failure::Other("a process of the server does not end".into()));
-                    }
+                let end =
+                    session.prepared(concat!("SELECT pg_terminate_backend(a.pid)", of!())).await?;
+                let left = session.prepared(concat!("SELECT", of!())).await?;
+                // It ends with the call's time.
+                while !session.query(&left, &[&pids, &starts]).await?.is_empty() {
+                    session.query(&end, &[&pids, &starts]).await?;
+                    sleep(ENDING).await;
                 }
                 Ok(())
             })

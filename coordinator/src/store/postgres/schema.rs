@@ -16,7 +16,7 @@ use super::{
 const LOCK: i64 = 0x436c_6f69_7374_6572;
 /// How long the schema may take to be brought up to date, with waiting for others that do so.
 const MIGRATING: Duration = Duration::from_secs(600);
-/// PostgreSQL 14: the first that can wait for the end of a connection's process.
+/// PostgreSQL 14: whoever made the ones before maintains them no more.
 const OLDEST: i32 = 140_000;
 
 /// Each brings the schema from its index to the next version. What was released is never changed,
