@@ -299,9 +299,9 @@ impl Engine {
         let id = found.job.job_id;
         let facts = Facts::of(&found.job, found.not_before);
         let mut state = self.state();
-        let held = state.held.as_ref().filter(|held| held.term == term);
+        let present = state.held.as_ref().filter(|held| held.term == term);
         let over = |held: &Held| held.ended.as_ref().is_some_and(|ended| ended.contains(&id));
-        if held.is_none_or(over) {
+        if present.is_none_or(over) {
             return;
         }
         if state.scheduler.live(id).is_some() {
@@ -326,7 +326,9 @@ impl Engine {
         self.apply_within(&mut state, resumed);
         drop(state);
         dispatch::watch(self, &runner);
-        self.spawn_in(term, attempt::resumed(Arc::clone(self), term, id, claim, stopped));
+        // From now on, and not only from when the attempt is looked into: what nobody holds is ended.
+        let hold = self.hold(term, &runner, claim.execution_id);
+        self.spawn_in(term, attempt::resumed(Arc::clone(self), term, id, claim, hold, stopped));
     }
 
     /// Whether this process schedules what it takes in, and in which term.

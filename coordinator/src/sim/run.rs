@@ -36,8 +36,6 @@ const SETTLED: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bug {
     None,
-    /// Neither store nor runners compare terms.
-    NoEpochs,
     /// A job is acknowledged before it is written.
     AcknowledgeFirst,
     /// Runners go on with what nobody renews.
@@ -69,6 +67,7 @@ impl Plan {
     }
 
     /// As large as a fleet gets.
+    #[cfg(tokio_unstable)]
     pub(super) fn large(seed: u64) -> Self {
         Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 20 + seed % 20 }
     }
@@ -156,7 +155,7 @@ impl Sim {
             began: Instant::now(),
             nodes: (0..plan.nodes).map(node).collect(),
             net: Arc::new(Net::new(chance.clone(), plan.nodes)),
-            store: Arc::new(Memory::new(chance.id(), bug != Bug::NoEpochs)),
+            store: Arc::new(Memory::new(chance.id())),
             names: Arc::new(names.collect()),
             runners: Arc::new(runners),
             chance,

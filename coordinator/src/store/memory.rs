@@ -52,12 +52,10 @@ struct State {
 pub(crate) struct Memory {
     state: Mutex<State>,
     news: Notify,
-    /// Whether terms are compared: a simulation takes that away to see whether it notices.
-    fenced: bool,
 }
 
 impl Memory {
-    pub(crate) fn new(cluster: Uuid, fenced: bool) -> Self {
+    pub(crate) fn new(cluster: Uuid) -> Self {
         let state = State {
             cluster,
             epoch: Epoch(0),
@@ -69,7 +67,7 @@ impl Memory {
             drained: BTreeSet::new(),
             paused: None,
         };
-        Self { state: Mutex::new(state), news: Notify::new(), fenced }
+        Self { state: Mutex::new(state), news: Notify::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -84,10 +82,10 @@ impl Memory {
     ) -> Answer<'_, T> {
         let mut state = self.lock();
         let newest = state.epoch;
-        let done = if self.fenced && epoch != newest {
-            Err(StoreError::Stale { doing: "writing", epoch: epoch.0, newest: newest.0 })
-        } else {
+        let done = if epoch == newest {
             Ok(doing(&mut state))
+        } else {
+            Err(StoreError::Stale { doing: "writing", epoch: epoch.0, newest: newest.0 })
         };
         Box::pin(async { done })
     }

@@ -2,11 +2,11 @@
 //! seed decides, and a checker that knows what every job did. The parts of the program `faults`; see
 //! docs/faults.md.
 //!
-//! - [`net`], [`disk`], [`process`]: what faults are made on.
-//! - [`jobs`], [`load`], [`recorder`], [`watch`]: who does and sees what; all of it is in the
-//!   [`history`].
-//! - [`plan`], [`inject`]: the faults.
-//! - [`check`]: what must hold.
+//! - `net`, `disk`, `process`: what faults are made on.
+//! - `jobs`, `load`, `recorder`, `watch`: who does and sees what; all of it is in the
+//!   `history`.
+//! - `plan`, `inject`: the faults.
+//! - `check`: what must hold.
 
 mod check;
 mod cleanup;

@@ -118,6 +118,7 @@ pub(crate) async fn resumed(
     term: Term,
     job: Uuid,
     claim: Claim,
+    hold: Hold,
     stop: channel::Receiver<bool>,
 ) {
     let Some(job) = engine.fetch(term, job).await else {
@@ -125,7 +126,6 @@ pub(crate) async fn resumed(
     };
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
-    let hold = engine.hold(term, &runner, claim.execution_id);
     // The leader before may have sent it until it was one no more.
     let (taken, sent) = (job.started_at.is_some(), Instant::now());
     let mut attempt = Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };

@@ -22,6 +22,9 @@ use super::{
 
 pub(super) use self::{metrics::metrics, results::finished_in_time};
 
+/// Services tell whole milliseconds, rounded down: it may have been so much later.
+const ROUNDED: Duration = Duration::from_millis(5);
+
 /// What all jobs have in common.
 struct Context<'a> {
     jobs: &'a Jobs,
@@ -55,7 +58,7 @@ impl Context<'_> {
     /// A time that a service told, by the harness's clock: both are of one machine.
     fn time(&self, told: &Value) -> Option<Duration> {
         let at: Timestamp = serde_json::from_value(told.clone()).ok()?;
-        Some(Duration::from_millis(at.since_ms(self.began).max(0).unsigned_abs()))
+        Some(Duration::from_millis(at.since_ms(self.began).max(0).unsigned_abs()) + ROUNDED)
     }
 }
 
