@@ -1,9 +1,9 @@
 //! The durable record: what was acknowledged is here, and survives whatever happens to the process.
 //!
 //! [`Store`] is the whole interface: an embedded database stands behind it (`sqlite`), one that
-//! several coordinators share (`postgres`), and in simulations one in memory. All of them pass the
-//! same tests. Every call that writes returns after the commit. Reads see what was committed before
-//! they began.
+//! several coordinators share (`postgres`), and in simulations one in memory. Both databases pass the
+//! same tests (`tests`); the one in memory does what a simulation needs. Every call that writes returns
+//! after the commit. Reads see what was committed before they began.
 //!
 //! Several coordinators may use one store. Each takes jobs in and answers for them; one of them holds
 //! the *leader's lease*, a row with an expiry in the database's own time, and schedules. Each term has
@@ -65,10 +65,13 @@ pub(crate) trait Store: Send + Sync {
     /// leader finds that in the inbox. Answers whether the caller leads.
     fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool>;
 
-    /// Takes messages out of the inbox, the oldest first. Only for a leader.
+    /// Takes messages out of the inbox, the oldest first; fewer than `limit` are all that there were.
+    /// What a call that failed or was given up would have answered, the next one answers: the rows are
+    /// removed when the leader asks again, and so has them. Only for a leader.
     fn inbox(&self, epoch: Epoch, limit: usize) -> Answer<'_, Vec<Message>>;
 
-    /// Returns when something may have come to the inbox since the last call, or after `at_most`.
+    /// Returns when something may have come to the inbox, or an order, since the last call, or after
+    /// `at_most`.
     fn news(&self, at_most: Duration) -> BoxFuture<'_, ()>;
 
     /// Records that a runner is about to be given the present attempt, and answers the job with its
