@@ -21,7 +21,6 @@ use uuid::Uuid;
 use super::{
     nature::Chance,
     net::{Net, Party},
-    run::Bug,
 };
 use crate::{
     dispatch::link::{CallError, Deleted, Known, Line, Lines, Renewed, Reply, RunnerLink, Taken},
@@ -79,13 +78,12 @@ pub(super) struct SimRunner {
     pub(super) stopped: watch::Sender<bool>,
     chance: Chance,
     runs: Runs,
-    bug: Bug,
     /// How often of a hundred times it can't make a cell.
     pub(super) clumsy: u64,
 }
 
 impl SimRunner {
-    pub(super) fn new(at: usize, slots: usize, chance: Chance, runs: Runs, bug: Bug) -> Arc<Self> {
+    pub(super) fn new(at: usize, slots: usize, chance: Chance, runs: Runs) -> Arc<Self> {
         let boot = chance.id();
         let clumsy = if chance.percent(10) { 30 } else { 0 };
         Arc::new(Self {
@@ -95,7 +93,6 @@ impl SimRunner {
             stopped: watch::Sender::new(false),
             chance,
             runs,
-            bug,
             clumsy,
         })
     }
@@ -228,7 +225,6 @@ impl SimRunner {
             // While the machine stands still nothing happens on it.
             let still = *stopped.borrow_and_update();
             let over = *lease.borrow_and_update();
-            let over = over.filter(|_| self.bug != Bug::NoLeases);
             let from = Instant::now();
             let never = from + Duration::from_secs(1 << 20);
             tokio::select! {

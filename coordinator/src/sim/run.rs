@@ -38,8 +38,6 @@ pub(super) enum Bug {
     None,
     /// A job is acknowledged before it is written.
     AcknowledgeFirst,
-    /// Runners go on with what nobody renews.
-    NoLeases,
 }
 
 /// How large, and how bad.
@@ -146,7 +144,7 @@ impl Sim {
     fn new(seed: u64, bug: Bug, plan: &Plan) -> Arc<Self> {
         let chance = Chance::new(seed);
         let runs = Runs::default();
-        let runner = |at| SimRunner::new(at, plan.slots, chance.clone(), runs.clone(), bug);
+        let runner = |at| SimRunner::new(at, plan.slots, chance.clone(), runs.clone());
         let runners: Vec<_> = (0..plan.runners).map(runner).collect();
         let names = runners.iter().enumerate().map(|(at, runner)| (runner.name.clone(), at));
         let node = |_| Node { engine: Mutex::new(None), skew: Arc::default() };
