@@ -53,10 +53,11 @@ pub fn runner_url(data: &[u8]) {
             let again = Source::parse(&url);
             assert_eq!(again.ok(), Some(Source::Fixed(runner)), "{text:?} became {url:?}");
         }
-        Ok(Source::Name { host, port }) => {
+        Ok(Source::Name { host, port, tls }) => {
             assert!(!host.is_empty());
-            let again = Source::parse(&format!("http://{host}:{port}"));
-            assert_eq!(again.ok(), Some(Source::Name { host, port }), "{text:?}");
+            let scheme = if tls { "https" } else { "http" };
+            let again = Source::parse(&format!("{scheme}://{host}:{port}"));
+            assert_eq!(again.ok(), Some(Source::Name { host, port, tls }), "{text:?}");
         }
         Err(error) => assert!(error.to_string().contains("http://HOST:PORT")),
     }
