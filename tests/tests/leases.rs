@@ -1,7 +1,7 @@
 //! Leases with real cells and a real clock.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
@@ -28,6 +28,15 @@ fn known(runner: &Service, is: impl Fn(&Value) -> bool) -> Value {
 
 /// A stopped runner can kill nothing. When it goes on, renewals that were sent meanwhile lie in its
 /// sockets, and revive nothing: its coordinator counts on the job being over.
+/// Whether every thread is stopped (the state `T` of proc_pid_stat(5)).
+fn stands_still(runner: &Service) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", runner.pid())).expect("it lives");
+    tasks.flatten().all(|task| {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 #[test]
 fn a_runner_that_was_stopped_beyond_a_lease_ends_the_job_as_it_goes_on() {
     let runner = Service::runner(&["--slots", "1"]);
@@ -41,6 +50,10 @@ fn a_runner_that_was_stopped_beyond_a_lease_ends_the_job_as_it_goes_on() {
         let result = scope.spawn(|| client.post("/execute", &task).json());
         known(&runner, |known| known["started_at"].is_string());
         runner.signal(Signal::SIGSTOP);
+        // The signal was sent, and each thread stops when it gets there.
+        while !stands_still(&runner) {
+            thread::sleep(Duration::from_millis(1));
+        }
         let renewals = [(); 8].map(|()| scope.spawn(|| client.post("/leases", &renewal)));
         // Time has to pass: nothing else ends a lease.
         thread::sleep(LEASE + Duration::from_millis(500));
