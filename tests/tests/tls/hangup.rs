@@ -93,8 +93,11 @@ fn a_terminal_that_is_gone_drains() {
         pid.display(),
         status.display()
     );
-    let terminal = Command::new("/usr/bin/script")
-        .args(["--quiet", "--command", &line, "/dev/null"])
+    // Whoever runs the tests may ignore SIGHUP, as nohup(1) does, and a shell traps nothing that it was
+    // born to ignore.
+    let terminal = Command::new("/usr/bin/env")
+        .args(["--default-signal=HUP", "/usr/bin/script", "--quiet", "--command", &line])
+        .arg("/dev/null")
         .env("SHELL", "/bin/bash")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
