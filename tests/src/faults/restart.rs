@@ -148,7 +148,7 @@ pub fn drain(options: &Drain) -> Result<Report> {
     });
     let last = conclude(&world, &mut report);
     end_all(&world, &mut report);
-    check::finished_in_time(&world, 0..jobs, &last, &mut report);
+    check::finished_in_time(&world.jobs, 0..jobs, &last, &mut report);
     tables::lives(&world, &mut report);
     tables::jobs(&world, &last, &mut report);
     report.put("store", json!(store.name()));

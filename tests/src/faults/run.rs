@@ -106,7 +106,7 @@ pub fn run(options: &Run) -> Result<Report> {
         "jobs wait or run for minutes".into()
     });
     let last = conclude(&world, &mut report);
-    check::finished_in_time(&world, options.jobs..options.jobs + EXTRA, &last, &mut report);
+    check::finished_in_time(&world.jobs, options.jobs..options.jobs + EXTRA, &last, &mut report);
     end_all(&world, &mut report);
 
     recovered(&world, &complaints, &mut report);

@@ -7,13 +7,12 @@ use serde_json::Value;
 use super::{
     super::{
         history::{Episode, What},
-        jobs::Kind,
+        jobs::{Jobs, Kind},
         plan::Kind as Fault,
         report::Report,
-        world::World,
     },
     Case,
-    executions::{self, Execution},
+    executions::Execution,
 };
 
 /// A fault may show its effect so much later than it was over.
@@ -207,19 +206,15 @@ fn attempts(case: &Case<'_>, job: &Value, report: &mut Report) {
     });
 }
 
-/// After all were asked to end, with a grace time that is longer than these jobs: none of them that had
-/// begun was given up, unless it sleeps for longer.
+/// After all were asked to end, with a grace time that is longer than these jobs: none of them was given
+/// up, unless it sleeps for longer.
 pub(in super::super) fn finished_in_time(
-    world: &World,
+    jobs: &Jobs,
     which: std::ops::Range<usize>,
     last: &[Option<Result<Value, String>>],
     report: &mut Report,
 ) {
-    let short_ones = which.filter(|index| !matches!(world.jobs.kind(*index), Kind::Cancel(_)));
-    for index in short_ones {
-        if executions::of(&world.history.job(index)).is_empty() {
-            continue;
-        }
+    for index in which.filter(|index| !matches!(jobs.kind(*index), Kind::Cancel(_))) {
         let Some(Some(Ok(job))) = last.get(index) else {
             continue;
         };
