@@ -7,12 +7,14 @@
 //! - [`Postgres`]: a PostgreSQL server.
 //! - [`Lines`]: what is logged; for the services' own tests, which run in the same process.
 //! - [`census`]: what is on the machine that a cell could leave behind.
+//! - [`cleanup`]: that harnesses leave nothing, whatever happens to them.
 //! - [`attack`]: the attack suite's harness.
 //! - [`endurance`]: many jobs, and what they leave; also as a program.
 //! - [`faults`]: faults made on purpose while jobs run, and what must hold after them; also as a program.
 
 pub mod attack;
 pub mod census;
+pub mod cleanup;
 mod client;
 pub mod endurance;
 pub mod faults;

@@ -289,7 +289,7 @@ fn user() -> Option<User> {
 }
 
 /// The newest server's programs.
-fn programs() -> PathBuf {
+pub(crate) fn programs() -> PathBuf {
     let versions = fs::read_dir(VERSIONS).into_iter().flatten().flatten();
     let number = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
     let installed = versions.map(|version| version.path());

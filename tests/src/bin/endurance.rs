@@ -4,7 +4,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use cloister_tests::endurance::{self, Descriptors, Jobs, Neighbours};
+use cloister_tests::{
+    cleanup::clean_up_whatever_happens,
+    endurance::{self, Descriptors, Jobs, Neighbours},
+};
+use nix::sys::signal::{Signal, kill};
 
 /// Tries Cloister with many jobs, and fails when anything is not as it should be. Run it as root.
 #[derive(Parser)]
@@ -26,7 +30,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    endurance::clean_up_whatever_happens();
+    clean_up_whatever_happens("endurance", |services| {
+        for service in services {
+            // As an operator would: the second one says not to wait for jobs.
+            for signal in [Signal::SIGTERM, Signal::SIGTERM] {
+                let _ = kill(*service, signal);
+            }
+        }
+    });
     let report = match &cli.command {
         Command::Descriptors(options) => endurance::descriptors(options),
         Command::Jobs(options) => endurance::jobs(options),

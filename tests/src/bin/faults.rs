@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use cloister_tests::faults::{self, Drain, Failover, Report, Restart, Run};
+use cloister_tests::{
+    cleanup::clean_up_whatever_happens,
+    faults::{self, Drain, Failover, Report, Restart, Run},
+};
 
 /// Makes faults while jobs run, and fails when anything does not hold that was promised. Run it as root.
 #[derive(Parser)]
@@ -32,7 +35,7 @@ enum Command {
 
 fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    faults::clean_up_whatever_happens();
+    clean_up_whatever_happens("faults", faults::ask);
     faults::sweep();
     let report: Report = match &cli.command {
         Command::Run(options) => faults::run(options)?,

@@ -1,7 +1,6 @@
 //! Many jobs, and what they leave and do to each other: the parts of the program `endurance`. Each
 //! function is one of its commands, and starts and ends the services that it needs.
 
-mod cleanup;
 mod crew;
 mod descriptors;
 mod hostile;
@@ -12,7 +11,6 @@ mod program;
 mod report;
 
 pub use self::{
-    cleanup::clean_up_whatever_happens,
     descriptors::{Descriptors, descriptors},
     jobs::{Jobs, Target, jobs},
     neighbours::{Neighbours, neighbours},

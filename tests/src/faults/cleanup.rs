@@ -1,83 +1,36 @@
-//! Leaving nothing: when this program is interrupted or panics, and what a run left that was killed.
+//! Leaving nothing: how services are asked to end when this program is interrupted, and what a run left
+//! that was killed.
 
 use std::{
-    fs, panic,
+    fs,
     path::Path,
-    process,
-    sync::Once,
-    thread,
+    process, thread,
     time::{Duration, Instant},
 };
 
 use nix::{
-    sys::{
-        signal::{SigSet, Signal, kill},
-        wait::{WaitPidFlag, waitpid},
-    },
+    sys::signal::{Signal, kill},
     unistd::{Pid, getpid},
 };
 
-use super::{disk::thaw_all, process::children};
-use crate::Scratch;
+use super::disk::thaw_all;
+use crate::cleanup::children;
 
-/// Services end, and remove the cgroups of their cells, within this.
+/// What was killed is gone within this.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// From now on SIGINT, SIGTERM, SIGHUP and panics end all that this process started. To be called
-/// before there are further threads, which inherit the blocked signals.
-pub fn clean_up_whatever_happens() {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block().expect("signals can be blocked");
-    thread::spawn(move || {
-        let signal = signals.wait().expect("signals can be waited for");
-        eprintln!("faults: {signal}: cleaning up");
-        // Others lose their services now, and panic: not worth a word.
-        panic::set_hook(Box::new(|_| {
-            loop {
-                thread::park();
-            }
-        }));
-        clean_up();
-        process::exit(128 + signal as i32);
-    });
-    let say = panic::take_hook();
-    panic::set_hook(Box::new(move |what| {
-        say(what);
-        clean_up();
-        process::exit(101);
-    }));
-}
-
-fn clean_up() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        thaw_all();
-        let own = children(getpid());
-        for pid in own.iter().flat_map(|pid| [vec![*pid], children(*pid)].concat()) {
-            let _ = kill(pid, Signal::SIGCONT);
+/// Asks all services to end, and at once: the second signal says not to wait for jobs. Whatever stands
+/// still hears of it only when it goes on.
+pub fn ask(services: &[Pid]) {
+    thaw_all();
+    for pid in services.iter().flat_map(|pid| [vec![*pid], children(*pid)].concat()) {
+        let _ = kill(pid, Signal::SIGCONT);
+    }
+    for signal in [Signal::SIGINT, Signal::SIGINT] {
+        for pid in services {
+            let _ = kill(*pid, signal);
         }
-        for signal in [Signal::SIGINT, Signal::SIGINT] {
-            for pid in &own {
-                let _ = kill(*pid, signal);
-            }
-        }
-        let until = Instant::now() + PATIENCE;
-        // A thread that waits for one of them may be the one that reaps it.
-        while !children(getpid()).is_empty() {
-            let _ = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG));
-            if Instant::now() > until {
-                for pid in children(getpid()) {
-                    let _ = kill(pid, Signal::SIGKILL);
-                }
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        for folder in folders() {
-            if folder.to_string_lossy().starts_with(&Scratch::prefix()) {
-                let _ = fs::remove_dir_all(folder);
-            }
-        }
-    });
+    }
 }
 
 /// Ends what a run left whose program was killed: processes that have its folder on their command line

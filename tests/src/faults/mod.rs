@@ -32,7 +32,7 @@ mod watch;
 mod world;
 
 pub use self::{
-    cleanup::{clean_up_whatever_happens, sweep},
+    cleanup::{ask, sweep},
     failover::{Failover, failover},
     plan::Kind,
     report::Report,

@@ -11,9 +11,8 @@ use anyhow::{Context, Result, ensure};
 use nix::unistd::User;
 
 use super::disk::Disk;
+use crate::postgres::programs;
 
-/// Where Debian puts each version's programs.
-const VERSIONS: &str = "/usr/lib/postgresql";
 /// PostgreSQL will not run as root: this user is there where the package is.
 const USER: &str = "postgres";
 /// What coordinators log in as, to the database of the same name.
@@ -30,7 +29,7 @@ pub(super) struct Postgres {
 impl Postgres {
     /// Makes one on this disk, that this network may log in to with this password.
     pub(super) fn new(disk: &Disk, folder: &Path, password: &str) -> Result<Self> {
-        let programs = programs()?;
+        let programs = programs();
         let user = User::from_name(USER).context("looking for the user postgres")?;
         let user = user.context("there is no user postgres: install Debian's postgresql")?;
         let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
@@ -101,14 +100,4 @@ impl Postgres {
     pub(super) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
     }
-}
-
-/// The newest version's programs.
-fn programs() -> Result<PathBuf> {
-    let versions = fs::read_dir(VERSIONS);
-    let versions = versions.context("there is no PostgreSQL: install Debian's postgresql")?;
-    let mut all: Vec<_> = versions.flatten().map(|entry| entry.path().join("bin")).collect();
-    all.retain(|folder| folder.join("initdb").is_file());
-    all.sort();
-    all.pop().context("there is no PostgreSQL: install Debian's postgresql")
 }

@@ -19,6 +19,7 @@ use nix::{
 };
 
 use super::{disk::Disk, net::Node};
+use crate::cleanup::children;
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -334,14 +335,6 @@ impl Process {
     pub(super) fn cgroups_left(&self) -> Vec<PathBuf> {
         self.state().cgroups.iter().filter(|path| path.exists()).cloned().collect()
     }
-}
-
-/// The children of a process, of all its threads.
-pub(super) fn children(pid: Pid) -> Vec<Pid> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = tasks.map(|task| fs::read_to_string(task.path().join("children")));
-    let text: String = lists.map(Result::unwrap_or_default).collect();
-    text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).map(Pid::from_raw).collect()
 }
 
 impl Drop for Process {
