@@ -91,9 +91,12 @@ async fn run(
 /// grace time is over.
 async fn drained(engine: &Arc<Engine>, shutdown: &Shutdown, grace: Duration) {
     shutdown.draining().await;
-    engine.drain().await;
+    let drained = async {
+        engine.drain().await;
+        engine.idle().await;
+    };
     tracing::info!("draining: running jobs finish, what waits stays in the store");
-    if timeout(grace, engine.idle()).await.is_err() {
+    if timeout(grace, drained).await.is_err() {
         tracing::warn!("jobs still run; they are taken up again at the next start");
     }
     engine.close_waits();

@@ -75,25 +75,17 @@ impl Metrics {
                 "From the execution of a job's command to its end.",
                 exponential_buckets(0.001, 4.0, 12)?,
             )?,
-            ends: put(
+            ends: counters(
                 of,
-                IntCounterVec::new(
-                    Opts::new(
-                        "cloister_job_ends_total",
-                        "Ends of jobs: completed, cancelled, or why they failed.",
-                    ),
-                    &["end"],
-                )?,
+                "cloister_job_ends_total",
+                "Ends of jobs: completed, cancelled, or why they failed.",
+                "end",
             )?,
-            attempts: put(
+            attempts: counters(
                 of,
-                IntCounterVec::new(
-                    Opts::new(
-                        "cloister_attempts_repeated_total",
-                        "Attempts that were followed by another, by reason.",
-                    ),
-                    &["reason"],
-                )?,
+                "cloister_attempts_repeated_total",
+                "Attempts that were followed by another, by reason.",
+                "reason",
             )?,
             queue_wait: histogram(
                 of,
@@ -125,15 +117,11 @@ impl Metrics {
                 "cloister_runner_drained",
                 "Whether an operator drains a runner.",
             )?,
-            runner_failed_cells: put(
+            runner_failed_cells: counters(
                 of,
-                IntCounterVec::new(
-                    Opts::new(
-                        "cloister_runner_failed_cells_total",
-                        "Cells that a runner could not make, since this process knows it.",
-                    ),
-                    &["runner"],
-                )?,
+                "cloister_runner_failed_cells_total",
+                "Cells that a runner could not make, since this process knows it.",
+                "runner",
             )?,
             registry,
             scrape: Mutex::new(()),
@@ -176,6 +164,16 @@ impl Metrics {
         }
         let end = job.reason.map_or(job.status.as_str(), Reason::as_str);
         self.ends.with_label_values(&[end]).inc();
+    }
+
+    /// Ends of jobs that were counted.
+    #[cfg(test)]
+    pub(crate) fn ends(&self) -> u64 {
+        let families = self.ends.collect();
+        let counters = families.iter().flat_map(|family| family.get_metric());
+        // A count of events, exact far beyond what a test counts.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        counters.map(|counter| counter.get_counter().get_value() as u64).sum()
     }
 
     /// Everything as a scraper reads it, the gauges set to how things stand now.
@@ -230,6 +228,15 @@ fn put<C: Collector + Clone + 'static>(to: &Registry, metric: C) -> Result<C, pr
 
 fn counter(to: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
     put(to, IntCounter::new(name, help)?)
+}
+
+fn counters(
+    to: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+) -> Result<IntCounterVec, prometheus::Error> {
+    put(to, IntCounterVec::new(Opts::new(name, help), &[label])?)
 }
 
 fn gauge(to: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

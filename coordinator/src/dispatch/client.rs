@@ -210,9 +210,10 @@ impl RunnerLink for RunnerClient {
         })
     }
 
-    fn known<'a>(&'a self, runner: &'a str) -> Reply<'a, KnownExecutions> {
+    fn known<'a>(&'a self, runner: &'a str, cluster: Uuid) -> Reply<'a, KnownExecutions> {
         Box::pin(async move {
-            let request = self.request(Method::GET, &format!("{runner}/executions"));
+            let request =
+                self.request(Method::GET, &format!("{runner}/executions?cluster={cluster}"));
             let (status, body) = self.answer(request, MAX_KNOWN).await?;
             serde_json::from_slice(&body)
                 .map_err(|error| CallError::Nonsense(format!("{status} at /executions: {error}")))

@@ -211,7 +211,7 @@ async fn sweep(engine: &Arc<Engine>, runner: &RunnerName, swept: &mut Option<(Te
     if !due || engine.read(|scheduler| !scheduler.leads()) {
         return;
     }
-    let Ok(known) = engine.runners.known(runner).await else { return };
+    let Ok(known) = engine.runners.known(runner, term.cluster).await else { return };
     *swept = Some((term, Instant::now()));
     for execution in engine.orphans(term, &known.executions) {
         let deleted = engine.runners.delete(runner, execution, Some(term)).await;

@@ -36,8 +36,8 @@ pub(crate) trait RunnerLink: Send + Sync {
     /// Renews leases, and asks what it knows of those executions.
     fn renew<'a>(&'a self, runner: &'a str, request: &'a LeaseRequest) -> Reply<'a, Renewed>;
 
-    /// All executions with an id that it knows.
-    fn known<'a>(&'a self, runner: &'a str) -> Reply<'a, KnownExecutions>;
+    /// All executions with an id that it knows of a cluster.
+    fn known<'a>(&'a self, runner: &'a str, cluster: Uuid) -> Reply<'a, KnownExecutions>;
 
     /// Ends an execution that runs, or lets it forget one that has ended; in a term, where it knows
     /// of terms.

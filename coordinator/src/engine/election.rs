@@ -10,7 +10,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Engine, Term};
-use crate::store::{Leadership, StoreError};
+use crate::{
+    scheduler::Scheduler,
+    store::{Leadership, StoreError},
+};
 
 /// How long the leader's lease lasts, and so about the longest time without a leader.
 pub(crate) const LEADER_LEASE: Duration = Duration::from_secs(5);
@@ -18,6 +21,8 @@ pub(crate) const LEADER_LEASE: Duration = Duration::from_secs(5);
 const RENEW: Duration = Duration::from_secs(1);
 /// What a store may take to answer; beyond it the next question is asked.
 const ANSWER: Duration = Duration::from_secs(3);
+/// How long one that drains gives others to take the lease: each asks about once a second.
+const YIELD: Duration = Duration::from_millis(2_500);
 /// What giving it back may take.
 const RESIGN: Duration = Duration::from_secs(1);
 
@@ -67,13 +72,26 @@ impl Engine {
         self.leader.borrow().clone()
     }
 
-    /// Leads no more, so that another one can at once, and does not stand again.
-    pub(super) async fn retire(self: &Arc<Self>) {
+    /// Lets another one lead, if there is one that does. Returns when one does, or when this one leads
+    /// again and has taken up what there is.
+    pub(super) async fn hand_over(self: &Arc<Self>) {
         self.retired.send_replace(true);
-        let term = self.state().term();
+        let Some(term) = self.state().term() else {
+            // It had nothing to hand over, and takes nothing over.
+            return;
+        };
         self.not_led(None);
-        if let Some(term) = term {
-            self.resign(term).await;
+        self.resign(term).await;
+        sleep(YIELD).await;
+        self.retired.send_replace(false);
+        self.ask_who_leads().await;
+        let mut changes = self.validity.subscribe();
+        while self.state().term().is_some() && !self.read(Scheduler::leads) {
+            // The sender is the engine's own, and lives as long.
+            let _ = changes.changed().await;
+        }
+        if self.state().term().is_none() {
+            self.retired.send_replace(true);
         }
     }
 

@@ -10,6 +10,7 @@
 //! Where several things are waited for at once the first one that is ready, in their order, is taken
 //! (`biased`): not by chance, so that a simulation repeats itself.
 
+mod claims;
 mod election;
 mod jobs;
 mod storing;
@@ -18,8 +19,9 @@ mod upkeep;
 mod watch;
 
 pub(crate) use self::{
+    claims::Hold,
     jobs::{Accepted, CalledOff, store_problem, unknown_job},
-    term::{Hold, Term},
+    term::Term,
     watch::start,
 };
 
@@ -78,7 +80,7 @@ pub(crate) struct Engine {
     leader: channel::Sender<Option<Leadership>>,
     /// Told when it should be asked at once who leads.
     elect: Notify,
-    /// Changes with each confirmation of the leader's lease.
+    /// Changes with each confirmation of the leader's lease, and when a term has taken up what there is.
     validity: channel::Sender<()>,
     /// Does not stand as a leader any more.
     retired: channel::Sender<bool>,
@@ -175,6 +177,8 @@ impl Engine {
 
     /// Ends all tasks, and with them every use of the store.
     pub(crate) async fn close(self: &Arc<Self>) {
+        // No further term may begin.
+        self.retired.send_replace(true);
         let term = self.state().held.take();
         if let Some(mut held) = term {
             held.tasks.shutdown().await;
@@ -310,7 +314,8 @@ impl Engine {
         if runners.is_empty() {
             problems.push("no runner is known".into());
         }
-        for runner in runners.into_iter().filter(|runner| !runner.twin) {
+        // What an operator ordered is nothing that is wrong.
+        for runner in runners.into_iter().filter(|runner| !runner.twin && !runner.drained) {
             let health = runner.health.filter(|_| runner.up);
             if let Some(health) = health
                 && health.status == RunnerState::Degraded
@@ -338,11 +343,12 @@ impl Engine {
     }
 
     /// Nothing more is dispatched and submissions are refused from now on. Where another coordinator
-    /// could lead it is let, at once: it goes on with all that runs.
+    /// could lead it is let: it goes on with all that runs. Where none then does (they were all asked to
+    /// end), this one leads once more, to the end of what runs.
     pub(crate) async fn drain(self: &Arc<Self>) {
         self.apply(Event::Drain);
         if self.leader().is_some_and(|found| found.others > 0) {
-            self.retire().await;
+            self.hand_over().await;
         }
     }
 

@@ -4,17 +4,13 @@
 use std::{
     collections::{HashMap, HashSet},
     future::{Future, pending},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use cloister_api::KnownExecution;
-use tokio::{sync::Notify, task::JoinSet, time::Instant};
+use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
-use super::{Engine, POLL, State};
+use super::{Engine, POLL, State, claims::Claims};
 use crate::{
     dispatch::{self, attempt},
     scheduler::{Action, Event, Facts, RunnerName},
@@ -39,19 +35,10 @@ pub(super) struct Held {
     pub(super) valid_until: Instant,
     /// Everything that is being done in it. Dropping it ends that.
     pub(super) tasks: JoinSet<()>,
-    /// While what there is is being read: jobs that ended meanwhile, of which what was read is over.
+    /// While the store is being read: jobs that ended meanwhile, of which what was read is over.
     pub(super) ended: Option<HashSet<Uuid>>,
     /// Every execution that a runner may have, as far as a leader knows: that is all there are.
-    pub(super) claimed: HashMap<RunnerName, HashMap<Uuid, Arc<Claimed>>>,
-}
-
-/// An execution that a runner may have.
-#[derive(Debug, Default)]
-pub(crate) struct Claimed {
-    /// The runner said so: its lease is to be renewed.
-    taken: AtomicBool,
-    /// Told when the runner said that it knows nothing of it.
-    unknown: Notify,
+    pub(super) claims: Claims,
 }
 
 impl State {
@@ -75,8 +62,8 @@ impl Engine {
             Some(held) if held.term == term => held.valid_until = valid_until,
             _ => {
                 self.depose(&mut state);
-                let (tasks, claimed) = (JoinSet::new(), HashMap::new());
-                state.held = Some(Held { term, valid_until, tasks, ended: None, claimed });
+                let (tasks, claims) = (JoinSet::new(), HashMap::new());
+                state.held = Some(Held { term, valid_until, tasks, ended: None, claims });
                 drop(state);
                 tracing::info!(epoch = term.epoch.0, "this coordinator leads");
                 self.terms.fetch_add(1, Relaxed);
@@ -158,66 +145,11 @@ impl Engine {
         }
     }
 
-    /// A runner is about to be given an execution, or may have it already. To be kept for as long as
-    /// that may be so.
-    pub(crate) fn hold(self: &Arc<Self>, term: Term, runner: &RunnerName, execution: Uuid) -> Hold {
-        let claimed = Arc::new(Claimed::default());
-        if let Some(held) = self.state().held.as_mut().filter(|held| held.term == term) {
-            let of = held.claimed.entry(runner.clone()).or_default();
-            of.insert(execution, Arc::clone(&claimed));
-        }
-        let (engine, runner) = (Arc::clone(self), runner.clone());
-        Hold { engine, term, runner, execution, claimed }
-    }
-
-    fn claimed<T>(
-        &self,
-        term: Term,
-        look: impl FnOnce(&HashMap<RunnerName, HashMap<Uuid, Arc<Claimed>>>) -> T,
-    ) -> Option<T> {
-        let state = self.state();
-        let held = state.held.as_ref().filter(|held| held.term == term);
-        held.map(|held| look(&held.claimed))
-    }
-
-    /// The executions of a runner whose leases are to be renewed.
-    pub(crate) fn to_renew(&self, term: Term, runner: &RunnerName) -> Vec<Uuid> {
-        let taken = |of: &HashMap<Uuid, Arc<Claimed>>| {
-            let taken = of.iter().filter(|(_, claimed)| claimed.taken.load(Relaxed));
-            taken.map(|(execution, _)| *execution).collect()
-        };
-        let of = self.claimed(term, |claimed| claimed.get(runner).map(taken));
-        of.flatten().unwrap_or_default()
-    }
-
-    /// A runner knows nothing of these: whoever follows them should ask it.
-    pub(crate) fn unknown_at(&self, term: Term, runner: &RunnerName, executions: &[Uuid]) {
-        self.claimed(term, |claimed| {
-            let of = claimed.get(runner);
-            for found in executions.iter().filter_map(|execution| of?.get(execution)) {
-                found.unknown.notify_one();
-            }
-        });
-    }
-
-    /// Those of these executions that are nobody's any more: of attempts that were given up, or whose
-    /// end was recorded by a leader that could not say so to the runner. To be asked of executions
-    /// that a runner told of *before*; none while a leader still reads what there is.
-    pub(crate) fn orphans(&self, term: Term, executions: &[KnownExecution]) -> Vec<Uuid> {
-        if self.read(|scheduler| !scheduler.leads()) {
-            return Vec::new();
-        }
-        let orphans = self.claimed(term, |claimed| {
-            let ids = executions.iter().map(|execution| execution.execution_id);
-            ids.filter(|id| !claimed.values().any(|of| of.contains_key(id))).collect()
-        });
-        orphans.unwrap_or_default()
-    }
-
     /// Takes up what the store has, then leads, then listens for what others take in.
     async fn begin(self: Arc<Self>, term: Term) {
         self.take_up_all(term).await;
         self.apply_in(term, Event::Lead);
+        self.validity.send_replace(());
         loop {
             self.empty_inbox(term).await;
             tokio::select! {
@@ -230,6 +162,12 @@ impl Engine {
     }
 
     async fn empty_inbox(self: &Arc<Self>, term: Term) {
+        self.note_ends(term, true);
+        self.take_out(term).await;
+        self.note_ends(term, false);
+    }
+
+    async fn take_out(self: &Arc<Self>, term: Term) {
         loop {
             let messages = match self.store.inbox(term.epoch, PAGE).await {
                 Ok(messages) => messages,
@@ -334,40 +272,5 @@ impl Engine {
     /// Whether this process schedules what it takes in, and in which term.
     pub(super) fn leading(state: &State) -> Option<Term> {
         state.term().filter(|_| state.scheduler.leads())
-    }
-}
-
-/// Keeps an execution known as one that its runner may have.
-pub(crate) struct Hold {
-    engine: Arc<Engine>,
-    term: Term,
-    runner: RunnerName,
-    execution: Uuid,
-    claimed: Arc<Claimed>,
-}
-
-impl Hold {
-    /// The runner said that it has it: its lease is renewed from now on.
-    pub(crate) fn taken(&self) {
-        self.claimed.taken.store(true, Relaxed);
-    }
-
-    /// Returns when the runner has said that it knows nothing of it.
-    pub(crate) async fn unknown(&self) {
-        self.claimed.unknown.notified().await;
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        let mut state = self.engine.state();
-        let held = state.held.as_mut().filter(|held| held.term == self.term);
-        let Some(held) = held else { return };
-        if let Some(of) = held.claimed.get_mut(&self.runner) {
-            of.remove(&self.execution);
-            if of.is_empty() {
-                held.claimed.remove(&self.runner);
-            }
-        }
     }
 }

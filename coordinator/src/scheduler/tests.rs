@@ -38,7 +38,8 @@ pub(super) fn facts(id: u128) -> Facts {
     }
 }
 
-pub(super) fn health(boot: u128, slots: usize) -> RunnerHealth {
+/// A runner that is well.
+pub(crate) fn health(boot: u128, slots: usize) -> RunnerHealth {
     RunnerHealth {
         status: RunnerState::Ok,
         boot_id: Uuid::from_u128(boot),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    sync::atomic::Ordering::Relaxed,
     time::Duration,
 };
 
@@ -9,8 +10,8 @@ use cloister_api::{Reason, Status};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{fleet::Run, run::Summary};
-use crate::store::Store;
+use super::{fleet::Run, plan::Summary};
+use crate::{engine::Engine, store::Store};
 
 /// A job that was acknowledged.
 struct Promise {
@@ -51,7 +52,9 @@ pub(super) struct Story {
     seen: HashMap<Uuid, Seen>,
     faults: Vec<String>,
     looks: u64,
-    pub(super) terms: u64,
+    terms: u64,
+    /// Ends of jobs that coordinators counted.
+    ends: u64,
     pub(super) broken: Vec<String>,
 }
 
@@ -92,6 +95,12 @@ impl Story {
         }
     }
 
+    /// A coordinator's life is over, or all of it is.
+    pub(super) fn life(&mut self, engine: &Engine) {
+        self.terms += engine.terms.load(Relaxed);
+        self.ends += engine.metrics.ends();
+    }
+
     /// What happened, or everything that was broken.
     pub(super) async fn judge(
         mut self,
@@ -111,6 +120,9 @@ impl Story {
             ..Summary::default()
         };
         let mut broken = std::mem::take(&mut self.broken);
+        if self.ends > sum.jobs {
+            broken.push(format!("{} ends were counted of {} jobs", self.ends, sum.jobs));
+        }
         for (key, promise) in &self.promises {
             let none = Vec::new();
             let runs = by_key.get(key.as_str()).unwrap_or(&none);
@@ -138,8 +150,7 @@ impl Story {
                 broken.push(tell(format!("was executed {} times", runs.len())));
             }
             for (one, next) in runs.iter().zip(runs.iter().skip(1)) {
-                // One that was killed may have stood still with its machine until then.
-                if one.finished && one.ended.is_some_and(|end| end > next.began) {
+                if one.ended.is_none_or(|end| end > next.began) {
                     broken.push(tell("two attempts ran at once".into()));
                 }
             }

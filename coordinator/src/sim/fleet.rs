@@ -8,26 +8,23 @@ use std::{
 };
 
 use cloister_api::{
-    ByteSize, ExecuteRequest, KnownExecution, KnownExecutions, LEASES, LeaseRequest, Outcome,
-    Output, Program, Reason, RunnerHealth, RunnerState, Slots, Status, Timestamp,
+    ExecuteRequest, KnownExecution, KnownExecutions, LEASES, LeaseRequest, Outcome, Output,
+    Program, Reason, RunnerHealth, Slots, Status, Timestamp,
 };
 use tokio::{
-    sync::{oneshot, watch},
+    sync::watch,
     task::AbortHandle,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
 
-use super::{
-    nature::Chance,
-    net::{Net, Party},
-};
+use super::nature::Chance;
 use crate::{
-    dispatch::link::{CallError, Deleted, Known, Line, Lines, Renewed, Reply, RunnerLink, Taken},
+    dispatch::link::{Deleted, Known, Renewed, Taken},
     engine::Term,
+    scheduler::tests::health,
 };
 
-const ANSWER: Duration = Duration::from_secs(3);
 /// How long making a cell takes.
 const CELL: Duration = Duration::from_millis(5);
 
@@ -45,8 +42,9 @@ pub(super) struct Run {
 /// Every execution that there was.
 pub(super) type Runs = Arc<Mutex<Vec<Run>>>;
 
+/// How far an execution is.
 #[derive(Clone, Debug)]
-enum Stage {
+pub(super) enum Stage {
     Making,
     Runs(Timestamp),
     Over(Option<Timestamp>, Box<Outcome>),
@@ -74,8 +72,10 @@ pub(super) struct SimRunner {
     pub(super) name: String,
     slots: usize,
     life: Mutex<Life>,
-    /// The machine stands still, and what it runs with it.
+    /// Whether the machine stands still, and what it runs with it.
     pub(super) stopped: watch::Sender<bool>,
+    /// When it last began to stand still, and when it went on.
+    stood: Mutex<Option<(Instant, Option<Instant>)>>,
     chance: Chance,
     runs: Runs,
     /// How often of a hundred times it can't make a cell.
@@ -91,10 +91,16 @@ impl SimRunner {
             slots,
             life: Mutex::new(Life { up: true, boot, epoch: 0, executions: BTreeMap::new() }),
             stopped: watch::Sender::new(false),
+            stood: Mutex::new(None),
             chance,
             runs,
             clumsy,
         })
+    }
+
+    /// Whether its service runs.
+    pub(super) fn is_up(&self) -> bool {
+        self.life().up
     }
 
     fn life(&self) -> MutexGuard<'_, Life> {
@@ -120,6 +126,29 @@ impl SimRunner {
         }
     }
 
+    /// The machine stands still from now on, or goes on.
+    pub(super) fn stand(&self, still: bool) {
+        let now = Instant::now();
+        let mut stood = self.stood.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *stood {
+            Some((_, on @ None)) if !still => *on = Some(now),
+            _ if still && !*self.stopped.borrow() => *stood = Some((now, None)),
+            _ => {}
+        }
+        drop(stood);
+        self.stopped.send_replace(still);
+    }
+
+    /// The last moment at which anything happened on it: what is killed as it goes on ran until it
+    /// began to stand still.
+    fn last_moved(&self) -> Instant {
+        let now = Instant::now();
+        match *self.stood.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((since, on)) if on.is_none_or(|on| on == now) => since,
+            _ => now,
+        }
+    }
+
     /// Executions that nobody acknowledged.
     pub(super) fn kept(&self) -> usize {
         self.life().executions.len()
@@ -131,29 +160,22 @@ impl SimRunner {
         if let Some(run) = at.and_then(|at| runs.get_mut(at))
             && run.ended.is_none()
         {
-            (run.ended, run.finished) = (Some(Instant::now()), finished);
+            let at = if finished { Instant::now() } else { self.last_moved().max(run.began) };
+            (run.ended, run.finished) = (Some(at), finished);
         }
     }
 
-    fn health(&self) -> RunnerHealth {
+    pub(super) fn health(&self) -> RunnerHealth {
         let life = self.life();
         RunnerHealth {
-            status: RunnerState::Ok,
             boot_id: life.boot,
-            version: "simulated".into(),
             features: vec![LEASES.into()],
             slots: Slots { total: self.slots, used: life.running() },
-            load: None,
-            cpus: 4.0,
-            memory: ByteSize::mib(4096),
-            open_files: 4096,
-            network_host: false,
-            problems: Vec::new(),
-            enforcement: Vec::new(),
+            ..health(0, self.slots)
         }
     }
 
-    fn execute(
+    pub(super) fn execute(
         self: &Arc<Self>,
         request: &ExecuteRequest,
         boot: Option<Uuid>,
@@ -256,7 +278,7 @@ impl SimRunner {
         stage.send_replace(Stage::Over(Some(at), Box::new(outcome)));
     }
 
-    fn renew(&self, request: &LeaseRequest) -> Renewed {
+    pub(super) fn renew(&self, request: &LeaseRequest) -> Renewed {
         let mut life = self.life();
         if let Err(why) = life.hear(Some(request.epoch)) {
             return Renewed::Stale(why);
@@ -275,7 +297,7 @@ impl SimRunner {
         Renewed::Yes(KnownExecutions { boot_id: life.boot, executions, unknown })
     }
 
-    fn known(&self) -> KnownExecutions {
+    pub(super) fn known(&self) -> KnownExecutions {
         let life = self.life();
         let executions = life.executions.iter().map(|(id, execution)| execution.known(*id));
         KnownExecutions {
@@ -285,7 +307,7 @@ impl SimRunner {
         }
     }
 
-    fn look(&self, id: Uuid) -> Known {
+    pub(super) fn look(&self, id: Uuid) -> Known {
         match self.life().executions.get(&id).map(|e| e.stage.borrow().clone()) {
             None => Known::Nothing,
             Some(Stage::Over(_, outcome)) => Known::Ended(outcome),
@@ -293,7 +315,7 @@ impl SimRunner {
         }
     }
 
-    fn delete(&self, id: Uuid, term: Option<Term>) -> Deleted {
+    pub(super) fn delete(&self, id: Uuid, term: Option<Term>) -> Deleted {
         let mut life = self.life();
         if life.hear(term.map(|term| term.epoch.0)).is_err() {
             return Deleted::Stale;
@@ -345,163 +367,5 @@ impl Execution {
             Stage::Over(at, outcome) => (outcome.status, *at),
         };
         KnownExecution { execution_id, attempt: self.attempt, status, started_at }
-    }
-}
-
-/// All runners, as one coordinator reaches them.
-#[derive(Clone)]
-pub(super) struct Link {
-    pub(super) node: usize,
-    pub(super) net: Arc<Net>,
-    pub(super) runners: Arc<Vec<Arc<SimRunner>>>,
-    pub(super) at: Arc<BTreeMap<String, usize>>,
-    pub(super) chance: Chance,
-}
-
-impl Link {
-    /// Has a runner do something. What was sent is done also where nobody waits for the answer.
-    async fn call<T: Send + 'static>(
-        &self,
-        runner: &str,
-        doing: impl FnOnce(&Arc<SimRunner>) -> T + Send + 'static,
-    ) -> Result<T, CallError> {
-        let at = self.at[runner];
-        if !self.net.moving(self.node).await {
-            return Err(CallError::Connect("it stood still".into()));
-        }
-        let (reply, answer) = oneshot::channel();
-        let link = self.clone();
-        tokio::spawn(async move {
-            let runner = &link.runners[at];
-            link.net.leg().await;
-            let party = Party::Runner(at);
-            if link.net.between(link.node, party).there {
-                // New connections fail, and what goes over an old one never comes.
-                sleep(ANSWER).await;
-                let error = if link.chance.percent(50) {
-                    CallError::Connect("no route".into())
-                } else {
-                    CallError::Broken("no acknowledgement".into())
-                };
-                return drop(reply.send(Err(error)));
-            }
-            let stood = *runner.stopped.borrow();
-            let _ = runner.stopped.subscribe().wait_for(|stopped| !stopped).await;
-            // What it would find of a connection that was given up is left out: a request that lies in
-            // a machine for longer than a lease can't be told from one that was just sent.
-            if stood && reply.is_closed() {
-                return;
-            }
-            if !runner.life().up {
-                return drop(reply.send(Err(CallError::Connect("refused".into()))));
-            }
-            let done = doing(runner);
-            link.net.leg().await;
-            if link.net.between(link.node, party).back {
-                sleep(ANSWER).await;
-                return drop(reply.send(Err(CallError::Broken("reset".into()))));
-            }
-            let _ = reply.send(Ok(done));
-        });
-        let answer = timeout(ANSWER, answer).await;
-        self.net.moving(self.node).await;
-        answer.map_or(Err(CallError::Late(ANSWER)), |answer| {
-            answer.unwrap_or_else(|_| Err(CallError::Broken("nobody answered".into())))
-        })
-    }
-}
-
-impl RunnerLink for Link {
-    fn health<'a>(&'a self, runner: &'a str) -> Reply<'a, RunnerHealth> {
-        Box::pin(self.call(runner, |runner| runner.health()))
-    }
-
-    fn execute<'a>(
-        &'a self,
-        runner: &'a str,
-        request: &'a ExecuteRequest,
-        boot: Option<Uuid>,
-        _max_line: usize,
-    ) -> Reply<'a, Taken> {
-        let sent = request.clone();
-        Box::pin(async move {
-            let answer = self.call(runner, move |runner| runner.execute(&sent, boot)).await?;
-            Ok(match answer {
-                Err(taken) => taken,
-                Ok(stages) => {
-                    let at = self.at[runner];
-                    Taken::Yes(Box::new(SimLines { link: self.clone(), at, stages, told: 0 }))
-                }
-            })
-        })
-    }
-
-    fn look<'a>(&'a self, runner: &'a str, execution: Uuid, _max: usize) -> Reply<'a, Known> {
-        Box::pin(self.call(runner, move |runner| runner.look(execution)))
-    }
-
-    fn renew<'a>(&'a self, runner: &'a str, request: &'a LeaseRequest) -> Reply<'a, Renewed> {
-        let request = request.clone();
-        Box::pin(self.call(runner, move |runner| runner.renew(&request)))
-    }
-
-    fn known<'a>(&'a self, runner: &'a str) -> Reply<'a, KnownExecutions> {
-        Box::pin(self.call(runner, |runner| runner.known()))
-    }
-
-    fn delete<'a>(
-        &'a self,
-        runner: &'a str,
-        execution: Uuid,
-        term: Option<Term>,
-    ) -> Reply<'a, Deleted> {
-        Box::pin(self.call(runner, move |runner| runner.delete(execution, term)))
-    }
-}
-
-/// What happens at an execution, as it comes over the network.
-struct SimLines {
-    link: Link,
-    at: usize,
-    stages: watch::Receiver<Stage>,
-    /// Lines that were read.
-    told: usize,
-}
-
-impl SimLines {
-    async fn line(&mut self) -> Result<Option<Line>, CallError> {
-        let told = self.told;
-        let due = move |stage: &Stage| match (told, stage) {
-            (0, Stage::Runs(at) | Stage::Over(Some(at), _)) => Some(Line::Started(*at)),
-            (_, Stage::Over(_, outcome)) => Some(Line::Result(outcome.clone())),
-            (_, _) => None,
-        };
-        let line = match self.stages.wait_for(|stage| due(stage).is_some()).await {
-            Ok(stage) => due(&stage),
-            Err(_) => None,
-        };
-        self.link.net.leg().await;
-        let mut mended = self.link.net.mended.subscribe();
-        let (node, party) = (self.link.node, Party::Runner(self.at));
-        while self.link.net.between(node, party) != super::net::Cut::default() {
-            if self.link.chance.percent(30) {
-                return Err(CallError::Broken("reset".into()));
-            }
-            let _ = mended.changed().await;
-        }
-        self.link.net.moving(node).await;
-        match line {
-            Some(line) => {
-                self.told = if matches!(line, Line::Started(_)) { 1 } else { 2 };
-                Ok(Some(line))
-            }
-            None => Err(CallError::Broken("the runner is gone".into())),
-        }
-    }
-}
-
-impl Lines for SimLines {
-    fn next(&mut self) -> Reply<'_, Option<Line>> {
-        Box::pin(self.line())
     }
 }

@@ -4,30 +4,39 @@
 //! seed goes wrong again with it.
 //!
 //! What is simulated are the store (`store::memory`), the runners as the coordinator sees them
-//! ([`fleet`]: leases, epochs, lives, results that are kept), and everything in between ([`net`]).
+//! ([`fleet`]: leases, epochs, lives, results that are kept), and everything in between ([`link`],
+//! [`net`]). What goes wrong is in [`faults`].
 //! What is checked is what is promised, see [`check`]: nothing that was acknowledged is lost, no
 //! command that may run once is executed twice, no two attempts of a job run at the same time, and a
-//! job only moves forward.
+//! job only moves forward, and no end is counted twice.
 //!
 //! `tests/simulation` builds it so that the runtime's own chance follows from the seed too (in which
 //! order those are woken who wait for the same thing), and tries as many seeds as it is told. Built
 //! without that, as by `cargo test`, a seed is tried all the same, and may do something else next time.
 
 mod check;
+mod faults;
 mod fleet;
+mod link;
 mod nature;
 mod net;
+mod plan;
 mod run;
 
 use std::env;
 
-use self::run::{Bug, Plan, Summary, simulate};
+use self::{
+    plan::{Bug, Plan, Summary},
+    run::simulate,
+};
 
 /// Seeds that showed an error once, and which.
-const ONCE_BAD: [u64; 2] = [
+const ONCE_BAD: [u64; 3] = [
     // A request was late, sent again, and refused for want of a slot; then it came.
     261, // A new leader had what it had just taken up ended, as if it were nobody's.
     706,
+    // What a new leader had read of its inbox ended before it was looked at, and was ended again.
+    271,
 ];
 /// How many are tried where nobody says how many.
 const FEW: u64 = 100;

@@ -2,11 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    ops::AddAssign,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicI64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicI64},
     time::Duration,
 };
 
@@ -16,9 +12,11 @@ use uuid::Uuid;
 
 use super::{
     check::{Seen, Story},
-    fleet::{Link, Runs, SimRunner},
+    fleet::{Runs, SimRunner},
+    link::Link,
     nature::{Chance, Nature},
-    net::{Cut, Net, Party, ToStore},
+    net::{Net, ToStore},
+    plan::{Bug, Plan, Summary},
 };
 use crate::{
     Config,
@@ -32,97 +30,21 @@ const LEASE: Duration = Duration::from_secs(10);
 /// By when everything must have ended after the last fault.
 const SETTLED: Duration = Duration::from_secs(600);
 
-/// An error that is put in, to see whether it is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bug {
-    None,
-    /// A job is acknowledged before it is written.
-    AcknowledgeFirst,
-}
-
-/// How large, and how bad.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    nodes: usize,
-    runners: usize,
-    slots: usize,
-    jobs: u64,
-    faults: u64,
-}
-
-impl Plan {
-    /// Small, so that there can be many.
-    pub(super) fn of(seed: u64) -> Self {
-        let chance = Chance::new(seed ^ 0x9e37_79b9);
-        let pick = |from: u64, to: u64| from + chance.below(to - from + 1);
-        Self {
-            nodes: usize::try_from(pick(1, 3)).unwrap_or(1),
-            runners: usize::try_from(pick(1, 5)).unwrap_or(1),
-            slots: usize::try_from(pick(1, 4)).unwrap_or(1),
-            jobs: pick(10, 40),
-            faults: pick(3, 20),
-        }
-    }
-
-    /// As large as a fleet gets.
-    #[cfg(tokio_unstable)]
-    pub(super) fn large(seed: u64) -> Self {
-        Self { nodes: 3, runners: 1000, slots: 2, jobs: 3000, faults: 20 + seed % 20 }
-    }
-}
-
-/// What happened in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Summary {
-    pub(super) runners: u64,
-    pub(super) jobs: u64,
-    pub(super) executions: u64,
-    /// Jobs by how they ended.
-    pub(super) completed: u64,
-    pub(super) failed: u64,
-    pub(super) cancelled: u64,
-    pub(super) lost_runners: u64,
-    /// Attempts that followed others.
-    pub(super) repeated: u64,
-    pub(super) faults: u64,
-    pub(super) terms: u64,
-    pub(super) looks: u64,
-    /// Simulated.
-    pub(super) seconds: u64,
-}
-
-impl AddAssign for Summary {
-    fn add_assign(&mut self, other: Self) {
-        self.runners += other.runners;
-        self.jobs += other.jobs;
-        self.executions += other.executions;
-        self.completed += other.completed;
-        self.failed += other.failed;
-        self.cancelled += other.cancelled;
-        self.lost_runners += other.lost_runners;
-        self.repeated += other.repeated;
-        self.faults += other.faults;
-        self.terms += other.terms;
-        self.looks += other.looks;
-        self.seconds += other.seconds;
-    }
-}
-
 /// A coordinator, which may have crashed.
-struct Node {
+pub(super) struct Node {
     engine: Mutex<Option<Arc<Engine>>>,
-    skew: Arc<AtomicI64>,
+    pub(super) skew: Arc<AtomicI64>,
 }
 
 /// Everything there is.
 pub(super) struct Sim {
     bug: Bug,
-    chance: Chance,
+    pub(super) chance: Chance,
     began: Instant,
-    nodes: Vec<Node>,
-    net: Arc<Net>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) net: Arc<Net>,
     store: Arc<dyn Store>,
-    runners: Arc<Vec<Arc<SimRunner>>>,
+    pub(super) runners: Arc<Vec<Arc<SimRunner>>>,
     names: Arc<BTreeMap<String, usize>>,
     pub(super) runs: Runs,
     pub(super) story: Mutex<Story>,
@@ -190,16 +112,16 @@ impl Sim {
         sleep(Duration::from_millis(self.chance.below(at_most))).await;
     }
 
-    fn engine(&self, at: usize) -> Option<Arc<Engine>> {
+    pub(super) fn engine(&self, at: usize) -> Option<Arc<Engine>> {
         let engine = self.nodes[at].engine.lock();
         engine.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn any(&self, count: usize) -> usize {
+    pub(super) fn any(&self, count: usize) -> usize {
         usize::try_from(self.chance.below(count as u64)).unwrap_or(0)
     }
 
-    fn start(&self, at: usize) {
+    pub(super) fn start(&self, at: usize) {
         let node = &self.nodes[at];
         let mut engine = node.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if engine.is_some() {
@@ -230,11 +152,10 @@ impl Sim {
         *engine = Some(new);
     }
 
-    fn crash(&self, at: usize) {
+    pub(super) fn crash(&self, at: usize) {
         let engine = self.nodes[at].engine.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(engine) = engine {
-            let mut story = self.story.lock().unwrap_or_else(PoisonError::into_inner);
-            story.terms += engine.terms.load(Relaxed);
+            self.tell(|story| story.life(&engine));
             engine.crash();
         }
     }
@@ -286,7 +207,7 @@ impl Sim {
         }
     }
 
-    fn tell(&self, what: impl FnOnce(&mut Story)) {
+    pub(super) fn tell(&self, what: impl FnOnce(&mut Story)) {
         what(&mut self.story.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
@@ -306,83 +227,6 @@ impl Sim {
                 let when = self.began.elapsed();
                 self.tell(|story| story.saw(id, seen, when));
             }
-        }
-    }
-
-    fn fault(self: &Arc<Self>) {
-        let (node, runner) = (self.any(self.nodes.len()), self.any(self.runners.len()));
-        let sim = Arc::clone(self);
-        let of = Arc::clone(&self.runners[runner]);
-        let cut = Cut { there: self.chance.percent(70), back: self.chance.percent(70) };
-        let party = Party::Runner(runner);
-        let kind = self.chance.below(12);
-        let lasts = Duration::from_millis(200 + self.chance.below(20_000));
-        let what = format!("{kind} node {node} runner {runner} {lasts:?} {cut:?}");
-        self.tell(|story| story.fault(what));
-        tokio::spawn(async move {
-            match kind {
-                0 | 1 => {
-                    sim.crash(node);
-                    sleep(lasts / 8).await;
-                    sim.start(node);
-                }
-                2 | 3 => {
-                    of.crash();
-                    sleep(lasts / 4).await;
-                    of.restart();
-                }
-                4 => {
-                    sim.net.stopped[node].send_replace(true);
-                    sleep(lasts).await;
-                    sim.net.stopped[node].send_replace(false);
-                }
-                5 => {
-                    of.stopped.send_replace(true);
-                    sleep(lasts).await;
-                    of.stopped.send_replace(false);
-                }
-                6 | 7 => {
-                    sim.net.cut(node, party, cut);
-                    sleep(lasts).await;
-                    sim.net.cut(node, party, Cut::default());
-                }
-                8 => {
-                    sim.net.cut(node, Party::Store, cut);
-                    sleep(lasts).await;
-                    sim.net.cut(node, Party::Store, Cut::default());
-                }
-                9 => {
-                    sim.net.slowest.store(800, Relaxed);
-                    sleep(lasts).await;
-                    sim.net.slowest.store(5, Relaxed);
-                }
-                10 => {
-                    let hour = 3_600_000;
-                    let by = i64::try_from(sim.chance.below(2 * hour)).unwrap_or(0) - 3_600_000;
-                    sim.nodes[node].skew.store(by, Relaxed);
-                }
-                _ => {
-                    let engine = sim.engine(node);
-                    if let Some(engine) = engine {
-                        engine.drain().await;
-                        let _ = timeout(lasts / 4, engine.idle()).await;
-                        sim.crash(node);
-                    }
-                    sim.start(node);
-                }
-            }
-        });
-    }
-
-    fn heal(&self) {
-        self.net.mend();
-        for node in 0..self.nodes.len() {
-            self.net.stopped[node].send_replace(false);
-            self.start(node);
-        }
-        for runner in self.runners.iter() {
-            runner.stopped.send_replace(false);
-            runner.restart();
         }
     }
 
@@ -411,7 +255,7 @@ impl Sim {
         }
         for at in 0..self.nodes.len() {
             if let Some(engine) = self.engine(at) {
-                story.terms += engine.terms.load(Relaxed);
+                story.life(&engine);
             }
         }
         let summary = story.judge(&*self.store, &runs, self.began).await;

@@ -20,7 +20,7 @@ use axum::{
 };
 use cloister_api::{
     Bounds, ByteSize, Event, ExecuteRequest, Kind, Outcome, Output, Program, Reason, RunnerHealth,
-    RunnerState, Slots, Status, Timestamp, Usage,
+    Status, Timestamp, Usage,
 };
 use cloister_web::{Rejection, ServerLimits, Shutdown, serve};
 use futures_util::stream;
@@ -33,6 +33,7 @@ use tokio::{
 use uuid::Uuid;
 
 use super::SOON;
+use crate::scheduler::tests::health as well;
 
 /// How it answers `POST /execute`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -100,18 +101,11 @@ impl FakeRunner {
     pub(super) fn down(slots: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let health = RunnerHealth {
-            status: RunnerState::Ok,
             boot_id: Uuid::new_v4(),
-            version: "0".into(),
-            features: Vec::new(),
-            slots: Slots { total: slots, used: 0 },
-            load: None,
             cpus: 4.0,
             memory: ByteSize::mib(4096),
             open_files: 4096,
-            network_host: false,
-            problems: Vec::new(),
-            enforcement: Vec::new(),
+            ..well(0, slots)
         };
         let inner = Inner {
             mood: Mood::Good,

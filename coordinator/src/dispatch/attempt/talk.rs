@@ -82,10 +82,11 @@ impl Attempt {
         self.hold.taken();
     }
 
-    /// How long a runner may be silent: after that it has ended the attempt.
+    /// How long a runner may be silent: after that it has ended the attempt. It may have heard what was
+    /// sent to it last as late as the lease's end, and counts the next one from then.
     fn patience(&self) -> Duration {
         let lease = self.engine.lease;
-        lease + MARGIN.min(lease / 4)
+        2 * lease + MARGIN.min(lease / 4)
     }
 
     /// When the lease that was sent last has run out at the latest.
