@@ -65,6 +65,10 @@ pub struct RunnerHealth {
     /// uses nothing that is not named here.
     #[serde(default)]
     pub features: Vec<String>,
+    /// Its clock: milliseconds since its machine was booted, those for which it slept with them. What
+    /// is sent to it with `as_of` is counted from there; absent where it is too old to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ms: Option<u64>,
     /// How many jobs at once.
     pub slots: Slots,
     /// The machine's load average of the last minute; absent where it can't be told.

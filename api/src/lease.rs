@@ -35,6 +35,9 @@ pub struct LeaseRequest {
     pub epoch: u64,
     /// How long the runner may go on with each without hearing of it again.
     pub lease: Seconds,
+    /// The runner's clock, as in [`ExecuteRequest`](crate::ExecuteRequest).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
     /// Which.
     pub executions: Vec<Uuid>,
 }
@@ -47,6 +50,7 @@ impl LeaseRequest {
             epoch: needed(fields, "epoch", epoch).unwrap_or_default(),
             lease: needed(fields, "lease", |v| positive_duration(v, MAX_LEASE, ""))
                 .unwrap_or(MAX_LEASE),
+            as_of: fields.read("as_of", clock),
             executions: needed(fields, "executions", uuids).unwrap_or_default(),
         })
     }
@@ -60,6 +64,11 @@ pub(crate) fn uuid(value: &Value) -> Result<Uuid, String> {
 /// The number of a term.
 pub(crate) fn epoch(value: &Value) -> Result<u64, String> {
     integer(value, 0..=MAX_EPOCH.cast_signed()).map(i64::unsigned_abs)
+}
+
+/// A runner's clock.
+pub(crate) fn clock(value: &Value) -> Result<u64, String> {
+    integer(value, 0..=i64::MAX).map(i64::unsigned_abs)
 }
 
 fn uuids(value: &Value) -> Result<Vec<Uuid>, String> {
@@ -109,6 +118,7 @@ mod tests {
             cluster: Uuid::from_u128(1),
             epoch: 3,
             lease: Seconds::new(60),
+            as_of: Some(7),
             executions: vec![id],
         };
         let body = serde_json::to_vec(&request).unwrap();
@@ -116,8 +126,8 @@ mod tests {
         for (body, pointers) in [
             ("{}", vec!["/cluster", "/epoch", "/lease", "/executions"]),
             (
-                r#"{"cluster": 1, "epoch": -1, "lease": 0, "executions": [1]}"#,
-                vec!["/cluster", "/epoch", "/lease", "/executions"],
+                r#"{"cluster": 1, "epoch": -1, "lease": 0, "as_of": -1, "executions": [1]}"#,
+                vec!["/cluster", "/epoch", "/lease", "/as_of", "/executions"],
             ),
         ] {
             let problem = LeaseRequest::parse(body.as_bytes()).unwrap_err();

@@ -88,6 +88,10 @@ pub struct ExecuteRequest {
     /// How long the runner may go on without hearing of it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<Seconds>,
+    /// The runner's clock (its health's `clock_ms`) when it was heard of last: the lease counts from
+    /// then, however long this is on its way; without it, from when the runner reads this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
 }
 
 impl ExecuteRequest {
@@ -102,6 +106,7 @@ impl ExecuteRequest {
             epoch: fields.read("epoch", lease::epoch),
             cluster: fields.read("cluster", lease::uuid),
             lease: fields.read("lease", |v| positive_duration(v, MAX_LEASE, "")),
+            as_of: fields.read("as_of", lease::clock),
         })
     }
 }

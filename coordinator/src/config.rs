@@ -38,7 +38,7 @@ pub struct Config {
     /// How many bytes of ended jobs are kept: of what they were asked, read and printed.
     pub keep_size: ByteSize,
     /// How long a runner goes on with a job without hearing of a coordinator. What a silent runner had
-    /// is `runner_lost` when twice that and a moment more is over: then it has killed it.
+    /// is `runner_lost` when that and a moment more is over: then it has killed it.
     pub lease: Duration,
     /// How long running jobs may go on after the first signal. What still runs then goes on at its
     /// runner, and is taken up again at the next start.

@@ -170,7 +170,7 @@ impl Metrics {
     #[cfg(test)]
     pub(crate) fn ends(&self) -> u64 {
         let families = self.ends.collect();
-        let counters = families.iter().flat_map(|family| family.get_metric());
+        let counters = families.iter().flat_map(prometheus::proto::MetricFamily::get_metric);
         // A count of events, exact far beyond what a test counts.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         counters.map(|counter| counter.get_counter().get_value() as u64).sum()

@@ -1,6 +1,6 @@
 //! One execution with an id: what it was asked for, whose it is, and how long it may go on.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cloister_api::{ExecuteRequest, KnownExecution, Seconds, Status};
 use sha2::{Digest, Sha256};
@@ -16,12 +16,31 @@ use crate::{
 /// The SHA-256 of what was asked under an id, so that the id cannot come to mean something else.
 type Fingerprint = [u8; 32];
 
+/// For how long an execution may go on, as its owner says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant {
+    pub(crate) lease: Seconds,
+    /// This runner's clock when its owner heard of it last, in milliseconds.
+    pub(crate) as_of: Option<u64>,
+}
+
+impl Grant {
+    /// When that is over. What lay for long in the buffers of a network, or of this machine while it
+    /// stood still, counts from when its sender knew of this runner: else it could begin something
+    /// that its sender has long given up.
+    pub(crate) fn until(self, now: Moment) -> Moment {
+        let from = self.as_of.map_or(now, |ms| Moment(Duration::from_millis(ms)));
+        // Of a clock that this machine never had nothing longer follows.
+        from.min(now) + self.lease.0
+    }
+}
+
 /// On what terms an execution with an id is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) id: Uuid,
     pub(crate) attempt: Option<u32>,
-    pub(crate) lease: Option<Seconds>,
+    pub(crate) lease: Option<Grant>,
     caller: Caller,
     fingerprint: Fingerprint,
 }
@@ -37,7 +56,7 @@ impl Terms {
         Some(Self {
             id,
             attempt: request.attempt,
-            lease: request.lease,
+            lease: request.lease.map(|lease| Grant { lease, as_of: request.as_of }),
             caller: Caller::of(request),
             fingerprint: Sha256::digest(text).into(),
         })
@@ -136,13 +155,17 @@ impl Entry {
     }
 
     /// Its owner was heard of, and may be silent for so long again; answers until when. One whose
-    /// lease has run out is not revived by that, and nor is one that has ended.
-    pub(crate) fn renew(&mut self, lease: Seconds, now: Moment) -> Option<Moment> {
+    /// lease has run out is not revived by that, and nor is one that has ended. What was said earlier
+    /// and is heard later takes nothing back.
+    pub(crate) fn renew(&mut self, grant: Grant, now: Moment) -> Option<Moment> {
         self.run_out(now);
         if self.lease == Lease::Over || self.known.execution.outcome().is_some() {
             return None;
         }
-        let until = now + lease.0;
+        let until = match self.lease {
+            Lease::Until(before) if grant.as_of.is_some() => grant.until(now).max(before),
+            _ => grant.until(now),
+        };
         self.lease = Lease::Until(until);
         Some(until)
     }

@@ -50,6 +50,7 @@ impl Runner {
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
             features: vec![LEASES.into()],
+            clock_ms: u64::try_from(self.kept.now().0.as_millis()).ok(),
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
             load: load(),
             cpus: self.bounds.cpus,

@@ -24,14 +24,14 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use cloister_api::{KnownExecution, Outcome, Reason, Seconds};
+use cloister_api::{KnownExecution, Outcome, Reason};
 use tokio::{sync::watch, time::sleep};
 use uuid::Uuid;
 
 use crate::{
     clock::{Clock, Moment},
     config::ResultLimits,
-    entry::{Entry, Known, Terms},
+    entry::{Entry, Grant, Known, Terms},
     epochs::{Caller, Epochs, Unheard},
     execution::{Execution, Why},
     gone::Gone,
@@ -78,6 +78,11 @@ impl Kept {
         // Nothing panics while it is held.
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         Locked { kept: self, table }
+    }
+
+    /// The time by which leases run out.
+    pub(crate) fn now(&self) -> Moment {
+        self.clock.now()
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -150,8 +155,8 @@ impl Locked<'_> {
         };
         entry.join(terms)?;
         let execution = Arc::clone(&entry.known.execution);
-        if let Some(lease) = terms.lease {
-            self.renew_one(terms.id, lease);
+        if let Some(grant) = terms.lease {
+            self.renew_one(terms.id, grant);
         }
         self.recount();
         Ok(Some(execution))
@@ -171,8 +176,8 @@ impl Locked<'_> {
         let keep = keep(Arc::clone(self.kept), known.clone());
         let entry = Entry::new(known, terms, tokio::spawn(keep).abort_handle());
         self.table.entries.insert(terms.id, entry);
-        if let Some(lease) = terms.lease {
-            self.renew_one(terms.id, lease);
+        if let Some(grant) = terms.lease {
+            self.renew_one(terms.id, grant);
         }
         self.recount();
     }
@@ -181,7 +186,7 @@ impl Locked<'_> {
     pub(crate) fn renew(
         &mut self,
         cluster: Uuid,
-        lease: Seconds,
+        grant: Grant,
         ids: Vec<Uuid>,
     ) -> (Vec<KnownExecution>, Vec<Uuid>) {
         let (mut known, mut unknown) = (Vec::new(), Vec::new());
@@ -190,7 +195,7 @@ impl Locked<'_> {
                 Some(entry) if entry.can_be_of(cluster) => {
                     entry.belong(cluster);
                     known.push(entry.known.told());
-                    self.renew_one(id, lease);
+                    self.renew_one(id, grant);
                 }
                 _ => unknown.push(id),
             }
@@ -227,10 +232,10 @@ impl Locked<'_> {
     }
 
     /// Its owner may be silent for so long again, unless it was for too long already.
-    fn renew_one(&mut self, id: Uuid, lease: Seconds) {
+    fn renew_one(&mut self, id: Uuid, grant: Grant) {
         let now = self.kept.clock.now();
         let Table { entries, alarm, .. } = &mut *self.table;
-        let Some(until) = entries.get_mut(&id).and_then(|entry| entry.renew(lease, now)) else {
+        let Some(until) = entries.get_mut(&id).and_then(|entry| entry.renew(grant, now)) else {
             return;
         };
         // Later ones are seen when the alarm has rung for an earlier one.

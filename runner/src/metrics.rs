@@ -37,6 +37,8 @@ pub(crate) enum Refusal {
     Results,
     /// Its coordinator is of a cluster too many.
     Clusters,
+    /// It came when its lease was over.
+    Late,
     /// The runner drains.
     Draining,
     /// Its launcher is gone.
@@ -44,14 +46,15 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::Slots, Self::Results, Self::Clusters, Self::Draining, Self::Failed];
+    const ALL: [Self; 6] =
+        [Self::Slots, Self::Results, Self::Clusters, Self::Late, Self::Draining, Self::Failed];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Slots => "slots",
             Self::Results => "results",
             Self::Clusters => "clusters",
+            Self::Late => "late",
             Self::Draining => "draining",
             Self::Failed => "failed",
         }

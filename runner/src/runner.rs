@@ -14,7 +14,7 @@ use crate::{
     Config, Error, Lost,
     cells::Cells,
     clock::Clock,
-    entry::Terms,
+    entry::{Grant, Terms},
     epochs::{Caller, Unheard},
     execution::{Execution, Why, Witness},
     kept::{Ended, Kept},
@@ -25,6 +25,8 @@ use crate::{
 /// Why a runner without room for results takes nothing with an id.
 pub(crate) const RESULTS: &str =
     "too many results wait to be acknowledged; DELETE /executions/{id} does that";
+/// Why a runner does not begin what comes when the lease that it came with is over.
+const LATE: &str = "the request was so long on its way that its lease is over";
 /// After how many seconds a cluster too many may try again: nothing but a day's silence makes room.
 const STRANGER: u64 = 60;
 
@@ -119,8 +121,12 @@ impl Runner {
                 format!("the execution_id {} stands for {what}; choose a new one", terms.id);
             Problem::new(Kind::KeyReused, detail)
         })?;
+        let now = self.kept.now();
         let execution = match known {
             Some(execution) => execution,
+            None if terms.lease.is_some_and(|grant| grant.until(now) <= now) => {
+                return Err(self.refuse(Refusal::Late, LATE));
+            }
             None if kept.has_room() => {
                 // Whoever joins may want the stream, however the first one asked.
                 let execution = self.start(request.task, true)?;
@@ -134,11 +140,11 @@ impl Runner {
 
     /// Renews leases together, and tells how each execution stands.
     pub(crate) fn renew(&self, request: LeaseRequest) -> Result<KnownExecutions, Problem> {
-        let LeaseRequest { cluster, epoch, lease, executions } = request;
+        let LeaseRequest { cluster, epoch, lease, as_of, executions } = request;
         let mut kept = self.kept.lock();
         let caller = Caller { cluster: Some(cluster), epoch: Some(epoch) };
         kept.hear(caller).map_err(|unheard| self.unheard(caller, unheard))?;
-        let (executions, unknown) = kept.renew(cluster, lease, executions);
+        let (executions, unknown) = kept.renew(cluster, Grant { lease, as_of }, executions);
         Ok(KnownExecutions { boot_id: self.boot_id, executions, unknown })
     }
 

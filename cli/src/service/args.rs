@@ -164,7 +164,7 @@ pub(crate) struct Queue {
     #[arg(long, value_name = "SIZE", env = "CLOISTER_KEEP_SIZE", default_value = "10GiB")]
     pub(crate) keep_size: ByteSize,
     /// How long a runner goes on with a job without hearing of a coordinator; what a silent runner
-    /// had is told as runner_lost when twice that, and a few seconds more, are over
+    /// had is told as runner_lost when that, and a few seconds more, are over
     #[arg(long, value_name = "TIME", env = "CLOISTER_LEASE", default_value = "30s", value_parser = lease)]
     pub(crate) lease: Seconds,
 }

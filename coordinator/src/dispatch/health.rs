@@ -37,6 +37,8 @@ pub(crate) struct Contact {
     pub(crate) silent_since: Option<Instant>,
     /// Whether it knows of leases and terms.
     pub(crate) leases: bool,
+    /// Its own clock by its last answer, in milliseconds, if it tells it.
+    pub(crate) clock: Option<u64>,
 }
 
 /// A runner that is asked.
@@ -94,7 +96,7 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
         return post.clone();
     }
     let (sender, contact) =
-        channel::channel(Contact { boot_id: None, silent_since: None, leases: false });
+        channel::channel(Contact { boot_id: None, silent_since: None, leases: false, clock: None });
     let ask = Arc::new(Notify::new());
     let post = Post { contact, ask };
     posts.insert(runner.clone(), post.clone());
@@ -158,11 +160,13 @@ async fn ask_once(
                 now.boot_id = Some(health.boot_id);
                 now.silent_since = None;
                 now.leases = leases;
+                now.clock = health.clock_ms;
             });
+            let as_of = health.clock_ms;
             let health = Box::new(health);
             engine.apply(Event::Up { runner: runner.clone(), health });
             if leases {
-                renew(engine, runner).await;
+                renew(engine, runner, as_of).await;
             }
             Ok(())
         }
@@ -179,7 +183,7 @@ async fn ask_once(
 
 /// Renews the leases of what a runner has: only after it has just answered, so that what was sent to
 /// a silent one is older than its silence; and only while nobody else can lead.
-async fn renew(engine: &Arc<Engine>, runner: &RunnerName) {
+async fn renew(engine: &Arc<Engine>, runner: &RunnerName, as_of: Option<u64>) {
     let Some(term) = engine.mandate() else { return };
     let executions = engine.to_renew(term, runner);
     if executions.is_empty() {
@@ -189,6 +193,7 @@ async fn renew(engine: &Arc<Engine>, runner: &RunnerName) {
         cluster: term.cluster,
         epoch: term.epoch.0,
         lease: Seconds(engine.lease),
+        as_of,
         executions,
     };
     match engine.runners.renew(runner, &request).await {
@@ -221,11 +226,12 @@ async fn sweep(engine: &Arc<Engine>, runner: &RunnerName, swept: &mut Option<(Te
     }
 }
 
-/// Changes what is known, and wakes those who wait only if it is something new.
+/// Changes what is known, and wakes those who wait only if it is something new: that a clock goes on
+/// is not.
 fn tell(contact: &channel::Sender<Contact>, change: impl FnOnce(&mut Contact)) {
     contact.send_if_modified(|now| {
         let before = *now;
         change(now);
-        *now != before
+        *now != Contact { clock: now.clock, ..before }
     });
 }

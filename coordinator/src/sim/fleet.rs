@@ -9,7 +9,7 @@ use std::{
 
 use cloister_api::{
     ExecuteRequest, KnownExecution, KnownExecutions, LEASES, LeaseRequest, Outcome, Output,
-    Program, Reason, RunnerHealth, Slots, Status, Timestamp,
+    Program, Reason, RunnerHealth, Seconds, Slots, Status, Timestamp,
 };
 use tokio::{
     sync::watch,
@@ -71,6 +71,7 @@ struct Life {
 pub(super) struct SimRunner {
     pub(super) name: String,
     slots: usize,
+    born: Instant,
     life: Mutex<Life>,
     /// Whether the machine stands still, and what it runs with it.
     pub(super) stopped: watch::Sender<bool>,
@@ -89,6 +90,7 @@ impl SimRunner {
         Arc::new(Self {
             name: format!("http://10.0.{}.{}:8080", at / 256, at % 256),
             slots,
+            born: Instant::now(),
             life: Mutex::new(Life { up: true, boot, epoch: 0, executions: BTreeMap::new() }),
             stopped: watch::Sender::new(false),
             stood: Mutex::new(None),
@@ -165,11 +167,22 @@ impl SimRunner {
         }
     }
 
+    /// Its own time: milliseconds.
+    fn clock(&self) -> u64 {
+        u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// When a lease is over that counts from then.
+    fn until(&self, lease: Seconds, as_of: Option<u64>) -> Instant {
+        as_of.map_or_else(Instant::now, |ms| self.born + Duration::from_millis(ms)) + lease.0
+    }
+
     pub(super) fn health(&self) -> RunnerHealth {
         let life = self.life();
         RunnerHealth {
             boot_id: life.boot,
             features: vec![LEASES.into()],
+            clock_ms: Some(self.clock()),
             slots: Slots { total: self.slots, used: life.running() },
             ..health(0, self.slots)
         }
@@ -186,10 +199,13 @@ impl SimRunner {
         }
         life.hear(request.epoch).map_err(Taken::Stale)?;
         let id = request.execution_id.expect("the coordinator names its executions");
-        let lease = request.lease.map(|lease| Instant::now() + lease.0);
+        let lease = request.lease.map(|lease| self.until(lease, request.as_of));
         if let Some(known) = life.executions.get(&id) {
             known.renew(lease);
             return Ok(known.stage.subscribe());
+        }
+        if lease.is_some_and(|until| until <= Instant::now()) {
+            return Err(Taken::Busy("its lease is over".into()));
         }
         if life.running() >= self.slots {
             return Err(Taken::Busy("all slots are taken".into()));
@@ -283,7 +299,7 @@ impl SimRunner {
         if let Err(why) = life.hear(Some(request.epoch)) {
             return Renewed::Stale(why);
         }
-        let lease = Some(Instant::now() + request.lease.0);
+        let lease = Some(self.until(request.lease, request.as_of));
         let (mut executions, mut unknown) = (Vec::new(), Vec::new());
         for id in &request.executions {
             match life.executions.get(id) {
@@ -354,9 +370,9 @@ impl Execution {
 
     /// A lease that has run out is not renewed.
     fn renew(&self, lease: Option<Instant>) {
-        let over = self.lease.borrow().is_some_and(|until| until <= Instant::now());
-        if !over {
-            self.lease.send_replace(lease);
+        let before = *self.lease.borrow();
+        if before.is_none_or(|until| until > Instant::now()) {
+            self.lease.send_replace(lease.max(before));
         }
     }
 

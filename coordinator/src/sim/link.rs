@@ -59,13 +59,7 @@ impl Link {
                 };
                 return drop(reply.send(Err(error)));
             }
-            let stood = *runner.stopped.borrow();
             let _ = runner.stopped.subscribe().wait_for(|stopped| !stopped).await;
-            // What it would find of a connection that was given up is left out: a request that lies in
-            // a machine for longer than a lease can't be told from one that was just sent.
-            if stood && reply.is_closed() {
-                return;
-            }
             if !runner.is_up() {
                 return drop(reply.send(Err(CallError::Connect("refused".into()))));
             }

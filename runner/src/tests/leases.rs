@@ -110,6 +110,53 @@ async fn a_renewal_that_comes_too_late_revives_nothing() {
     }
 }
 
+/// A coordinator that heard of a runner at some time and not since gives the execution up a lease
+/// later. What it sent may lie in the buffers of a machine that stands still, and be read after that.
+#[tokio::test(start_paused = true)]
+async fn what_is_read_when_its_lease_is_over_begins_nothing() {
+    let mut bench = Bench::new(1);
+    let heard = bench.get("/health").await.json()["clock_ms"].as_u64().unwrap();
+    let mut body = leased(Uuid::new_v4());
+    body["as_of"] = json!(heard);
+    bench.clock.sleep(Duration::from_secs(10));
+    let late = bench.answered(&body).await;
+    assert_eq!((late.status, late.retry_after), (503, true));
+    assert!(late.text.contains("so long on its way"), "{}", late.text);
+    let refusals = "\ncloister_executions_refused_total{reason=\"late\"} 1\n";
+    let metrics = bench.get("/metrics").await.text;
+    assert!(metrics.contains(refusals), "{metrics}");
+    assert_eq!(bench.get("/executions").await.json()["executions"], json!([]));
+    // What is left of it is what it gets, also by a clock that was never this machine's.
+    for (as_of, left) in [(heard + 1, 1), (u64::MAX >> 1, 10_000)] {
+        let mut body = leased(Uuid::new_v4());
+        body["as_of"] = json!(as_of);
+        let start = Instant::now();
+        let _call = bench.execute(&body);
+        let job = bench.job().await;
+        job.cancelled().await;
+        assert_eq!(start.elapsed().as_millis(), left);
+        job.be_killed();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_was_long_on_its_way_takes_nothing_back_and_gives_no_more() {
+    let mut bench = Bench::new(1);
+    let id = Uuid::new_v4();
+    let sent = bench.get("/health").await.json()["clock_ms"].as_u64().unwrap();
+    let (_call, job) = started(&mut bench, id).await;
+    let start = Instant::now();
+    sleep(Duration::from_secs(6)).await;
+    renew(&bench, 10, &[id]).await;
+    for lease in [1, 10, 12] {
+        let body = json!({"cluster": CLUSTER, "epoch": 1, "lease": lease, "as_of": sent, "executions": [id]});
+        assert_eq!(bench.call("POST", "/leases", &body.to_string()).await.status, 200);
+        assert!(!job.is_cancelled());
+    }
+    job.cancelled().await;
+    assert_eq!(start.elapsed().as_secs(), 16);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_renewal_in_the_last_moment_counts() {
     let mut bench = Bench::new(1);

@@ -7,9 +7,9 @@
 //! before the runner is told to forget it.
 //!
 //! An attempt is `runner_lost` when its runner answers in another life and knows nothing of it, or
-//! answers nothing until the attempt's lease must have run out there, two leases and a margin after it
-//! fell silent: then it runs no more, wherever it was. When it answers in the same life and knows
-//! nothing, the request never arrived, and is sent again under the same id.
+//! answers nothing until the attempt's lease must have run out there, by the runner's own clock: then
+//! it runs no more, wherever it was. When it answers in the same life and knows nothing, the request
+//! never arrived, and is sent again under the same id.
 //!
 //! An attempt belongs to a term. When another coordinator leads it ends here, without a word to its
 //! runner, and the next leader takes it up.
@@ -47,7 +47,7 @@ enum Untaken {
     Strange(String),
 }
 
-/// How much longer than twice the lease a silent runner is waited for: for killing, and for clocks that do
+/// How much longer than the lease a silent runner is waited for: for killing, and for clocks that do
 /// not run alike.
 const MARGIN: Duration = Duration::from_secs(5);
 

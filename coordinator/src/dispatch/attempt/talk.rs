@@ -82,11 +82,13 @@ impl Attempt {
         self.hold.taken();
     }
 
-    /// How long a runner may be silent: after that it has ended the attempt. It may have heard what was
-    /// sent to it last as late as the lease's end, and counts the next one from then.
+    /// How long a runner may be silent: after that it has ended the attempt. The last lease counts from
+    /// before its silence; where it does not tell its clock, from when it heard of it, which may be as
+    /// late as the end of the lease before.
     fn patience(&self) -> Duration {
         let lease = self.engine.lease;
-        2 * lease + MARGIN.min(lease / 4)
+        let leases = if self.post.contact().clock.is_some() { 1 } else { 2 };
+        leases * lease + MARGIN.min(lease / 4)
     }
 
     /// When the lease that was sent last has run out at the latest.
@@ -189,7 +191,8 @@ impl Attempt {
     }
 
     fn request(&self) -> ExecuteRequest {
-        let term = self.post.contact().leases.then_some(self.term);
+        let contact = self.post.contact();
+        let term = contact.leases.then_some(self.term);
         ExecuteRequest {
             task: self.job.request.task.clone(),
             execution_id: Some(self.claim.execution_id),
@@ -197,6 +200,7 @@ impl Attempt {
             epoch: term.map(|term| term.epoch.0),
             cluster: term.map(|term| term.cluster),
             lease: term.map(|_| Seconds(self.engine.lease)),
+            as_of: term.and(contact.clock),
         }
     }
 
