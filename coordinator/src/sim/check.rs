@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::atomic::Ordering::Relaxed,
+    sync::{PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -53,8 +53,8 @@ pub(super) struct Story {
     faults: Vec<String>,
     looks: u64,
     terms: u64,
-    /// Ends of jobs that coordinators counted.
-    ends: u64,
+    /// How often coordinators counted a job's end.
+    ends: HashMap<Uuid, usize>,
     pub(super) broken: Vec<String>,
 }
 
@@ -98,7 +98,9 @@ impl Story {
     /// A coordinator's life is over, or all of it is.
     pub(super) fn life(&mut self, engine: &Engine) {
         self.terms += engine.terms.load(Relaxed);
-        self.ends += engine.metrics.ends();
+        for id in engine.metrics.counted.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            *self.ends.entry(*id).or_default() += 1;
+        }
     }
 
     /// What happened, or everything that was broken.
@@ -120,8 +122,8 @@ impl Story {
             ..Summary::default()
         };
         let mut broken = std::mem::take(&mut self.broken);
-        if self.ends > sum.jobs {
-            broken.push(format!("{} ends were counted of {} jobs", self.ends, sum.jobs));
+        for (id, count) in self.ends.iter().filter(|(_, count)| **count > 1) {
+            broken.push(format!("the end of {id} was counted {count} times"));
         }
         for (key, promise) in &self.promises {
             let none = Vec::new();

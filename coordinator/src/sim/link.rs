@@ -40,7 +40,8 @@ impl Link {
         doing: impl FnOnce(&Arc<SimRunner>) -> T + Send + 'static,
     ) -> Result<T, CallError> {
         let at = self.at[runner];
-        if !self.net.moving(self.node).await {
+        // What it had just decided to send when it was stopped it sends when it goes on.
+        if !self.net.moving(self.node).await && !self.chance.percent(30) {
             return Err(CallError::Connect("it stood still".into()));
         }
         let (reply, answer) = oneshot::channel();

@@ -91,11 +91,17 @@ fn a_seed_repeats_itself() {
     }
 }
 
-/// What it is for: a bug that is put in is found.
+/// What it is for: bugs that are put in are found.
 #[test]
 fn a_job_that_is_acknowledged_before_it_is_written_is_missed() {
     let bug = Bug::AcknowledgeFirst;
     let found = (1..=50).find_map(|seed| try_seed(seed, bug, &Plan::of(seed)).err());
     let found = found.expect("it is found");
     assert!(found.contains("was acknowledged and is lost"), "{found}");
+}
+
+#[test]
+fn a_store_that_takes_anything_from_a_leader_that_was_replaced_is_noticed() {
+    let found = (1..=1000).find_map(|seed| try_seed(seed, Bug::NoEpochs, &Plan::of(seed)).err());
+    println!("{}", found.expect("it is noticed"));
 }

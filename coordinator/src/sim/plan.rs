@@ -10,6 +10,8 @@ pub(super) enum Bug {
     None,
     /// A job is acknowledged before it is written.
     AcknowledgeFirst,
+    /// The store takes what a leader writes whose term is over.
+    NoEpochs,
 }
 
 /// How large, and how bad.

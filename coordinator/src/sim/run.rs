@@ -75,7 +75,7 @@ impl Sim {
             began: Instant::now(),
             nodes: (0..plan.nodes).map(node).collect(),
             net: Arc::new(Net::new(chance.clone(), plan.nodes)),
-            store: Arc::new(Memory::new(chance.id())),
+            store: Arc::new(Memory::new(chance.id(), bug != Bug::NoEpochs)),
             names: Arc::new(names.collect()),
             runners: Arc::new(runners),
             chance,
