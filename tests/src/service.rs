@@ -115,6 +115,12 @@ impl Service {
     /// such as setpriv(1). `data` is for the store, where there is one.
     pub fn by(mut command: Command, kind: &str, data: &Path, args: &[&str]) -> Self {
         command.arg(cloister());
+        Self::of(command, kind, data, args)
+    }
+
+    /// `cloister KIND` on a free port, by this command, which runs some build of the program. `data` is
+    /// for the store, where there is one.
+    pub fn of(command: Command, kind: &str, data: &Path, args: &[&str]) -> Self {
         let client = Client::new(format!("http://{}", free_port()));
         Self::launch(command, kind, client, Some(data), args)
     }
