@@ -33,6 +33,10 @@ impl Sim {
                     sim.start(node);
                 }
                 2 | 3 => {
+                    if kind == 3 {
+                        of.drain();
+                        sleep(lasts / 4).await;
+                    }
                     of.crash();
                     sleep(lasts / 4).await;
                     of.restart();

@@ -9,7 +9,7 @@ use std::{
 
 use cloister_api::{
     ExecuteRequest, KnownExecution, KnownExecutions, LEASES, LeaseRequest, Outcome, Output,
-    Program, Reason, RunnerHealth, Seconds, Slots, Status, Timestamp,
+    Program, Reason, RunnerHealth, RunnerState, Seconds, Slots, Status, Timestamp,
 };
 use tokio::{
     sync::watch,
@@ -62,6 +62,8 @@ struct Execution {
 
 struct Life {
     up: bool,
+    /// It takes nothing more.
+    drains: bool,
     boot: Uuid,
     epoch: u64,
     executions: BTreeMap<Uuid, Execution>,
@@ -91,7 +93,13 @@ impl SimRunner {
             name: format!("http://10.0.{}.{}:8080", at / 256, at % 256),
             slots,
             born: Instant::now(),
-            life: Mutex::new(Life { up: true, boot, epoch: 0, executions: BTreeMap::new() }),
+            life: Mutex::new(Life {
+                up: true,
+                drains: false,
+                boot,
+                epoch: 0,
+                executions: BTreeMap::new(),
+            }),
             stopped: watch::Sender::new(false),
             stood: Mutex::new(None),
             chance,
@@ -124,8 +132,14 @@ impl SimRunner {
     pub(super) fn restart(&self) {
         let mut life = self.life();
         if !life.up {
-            (life.up, life.boot, life.epoch) = (true, self.chance.id(), 0);
+            (life.up, life.drains) = (true, false);
+            (life.boot, life.epoch) = (self.chance.id(), 0);
         }
+    }
+
+    /// Takes nothing more until it is started anew.
+    pub(super) fn drain(&self) {
+        self.life().drains = true;
     }
 
     /// The machine stands still from now on, or goes on.
@@ -180,6 +194,7 @@ impl SimRunner {
     pub(super) fn health(&self) -> RunnerHealth {
         let life = self.life();
         RunnerHealth {
+            status: if life.drains { RunnerState::Draining } else { RunnerState::Ok },
             boot_id: life.boot,
             features: vec![LEASES.into()],
             clock_ms: Some(self.clock()),
@@ -206,6 +221,9 @@ impl SimRunner {
         }
         if lease.is_some_and(|until| until <= Instant::now()) {
             return Err(Taken::Busy("its lease is over".into()));
+        }
+        if life.drains {
+            return Err(Taken::Busy("it drains".into()));
         }
         if life.running() >= self.slots {
             return Err(Taken::Busy("all slots are taken".into()));

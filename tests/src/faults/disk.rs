@@ -98,9 +98,13 @@ impl Disk {
         })
     }
 
-    /// Gives back what [`fill`](Self::fill) took.
+    /// Gives back what [`fill`](Self::fill) took, for good: after the next break-down as well.
     pub(super) fn free(&self) -> Result<()> {
-        self.within(|| fs::remove_file(self.filler()).context("removing what fills the disk"))
+        self.within(|| {
+            fs::remove_file(self.filler()).context("removing what fills the disk")?;
+            let folder = File::open(&self.at).context("opening the disk")?;
+            folder.sync_all().context("writing down that the disk has room")
+        })
     }
 
     fn filler(&self) -> PathBuf {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloister_api::{ExecuteRequest, Outcome, Reason, Seconds, Status, Timestamp};
+use cloister_api::{ExecuteRequest, Outcome, Reason, RunnerState, Seconds, Status, Timestamp};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -166,17 +166,26 @@ impl Attempt {
 
     /// A runner knows nothing of the attempt: has it forgotten, or did it never know?
     async fn forgotten(&self) -> Result<Option<End>, Trouble> {
-        let now = self.engine.runners.health(&self.runner).await?.boot_id;
-        if self.claim.boot_id != Some(now) {
+        let health = self.engine.runners.health(&self.runner).await?;
+        if self.claim.boot_id != Some(health.boot_id) {
             return Ok(Some(self.restarted()));
         }
-        // It had it, so that to send it again would be to run it twice.
-        Ok(self.taken.then(|| {
-            End::Lost(format!(
+        if self.taken {
+            // It had it, so that to send it again would be to run it twice.
+            return Ok(Some(End::Lost(format!(
                 "runner {} does not know the job any more; what became of the command is not known",
                 self.runner
-            ))
-        }))
+            ))));
+        }
+        // In this life it takes nothing more: what it does not know by now it never will.
+        let closed = matches!(health.status, RunnerState::Draining | RunnerState::Failed);
+        let max = max_line(&self.job.request.task.limits);
+        let never = closed
+            && matches!(
+                self.engine.runners.look(&self.runner, self.claim.execution_id, max).await?,
+                Known::Nothing
+            );
+        Ok(never.then(|| End::NotTaken(Untaken::Full("takes no more work".into()))))
     }
 
     fn restarted(&self) -> End {
