@@ -15,8 +15,9 @@ pub struct Config {
     pub runner_urls: Vec<String>,
     /// What is shown to the runners: the first of these.
     pub runner_tokens: Tokens,
-    /// Who is trusted to be a runner at an `https://` URL.
-    pub runner_tls: Option<ClientTls>,
+    /// Who is trusted to tell which server is a runner at an `https://` URL, or the database where its
+    /// URL asks for encryption.
+    pub authorities: Option<ClientTls>,
     /// What clients must show, any one of these.
     pub tokens: Tokens,
     /// What it shows to those who come by TLS; without it, it speaks in clear.
@@ -51,7 +52,7 @@ impl Default for Config {
             store: "sqlite:cloister-data/cloister.db".into(),
             runner_urls: Vec::new(),
             runner_tokens: Tokens::default(),
-            runner_tls: None,
+            authorities: None,
             tokens: Tokens::default(),
             tls: None,
             insecure_no_auth: false,

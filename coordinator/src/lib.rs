@@ -35,7 +35,7 @@ use tokio::time::timeout;
 pub use self::{
     config::Config,
     error::Error,
-    store::{StoreError, backup},
+    store::{StoreError, backup, is_encrypted},
 };
 use self::{
     dispatch::{RunnerClient, Source, discover},
@@ -54,7 +54,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     warn_of_clear_tokens(address, &access, config.tls.is_some());
     dispatch::warn_of_clear_tokens(&sources, &config.runner_tokens);
-    let store = store::open(&config.store).await?;
+    let store = store::open(&config.store, config.authorities.as_ref()).await?;
     run(&config, store, sources, access, listener, shutdown).await
 }
 

@@ -256,6 +256,27 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).trim().into()
     }
 
+    /// From now on it also speaks TLS, with this certificate and key, in PEM.
+    pub fn encrypt(&self, certificate: &str, key: &str) {
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let file = self.data().join(name);
+            fs::write(&file, text).expect("the folder can be written");
+            // It refuses a key that others can read.
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("it is ours");
+            if let Some(user) = user() {
+                let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+                chown(&file, Some(uid), Some(gid)).expect("root may give a file away");
+            }
+        }
+        self.admin("postgres", "ALTER SYSTEM SET ssl = on");
+        self.admin("postgres", "SELECT pg_reload_conf()");
+        let until = Instant::now() + PATIENCE;
+        while self.admin("postgres", "SHOW ssl") != "on" {
+            assert!(Instant::now() < until, "it speaks no TLS: {}", self.log());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// A folder that it may write, and that goes with it.
     pub fn folder(&self) -> &Path {
         &self.folder

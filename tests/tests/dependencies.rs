@@ -18,8 +18,9 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Crates whose second version is known, with the reason.
-const TWICE: [(&str, &str); 6] = [
+const TWICE: [(&str, &str); 7] = [
     ("base64", "postgres-protocol is one release behind"),
+    ("const-oid", "x509-cert, for the channel binding to PostgreSQL, is one release behind sha2"),
     ("embedded-io", "postcard names both, and uses neither here"),
     ("fallible-iterator", "postgres-protocol is one release behind rusqlite"),
     ("getrandom", "ring stays with the one that its supported compilers know"),

@@ -222,8 +222,8 @@ pub(crate) struct Coordinator {
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
     pub(crate) runner_token_file: Option<PathBuf>,
     /// A file with the authorities, in PEM, whose certificates prove that a runner at an https:// URL
-    /// is one; no other is trusted then [default: those that the system trusts]; SIGHUP has it read
-    /// again
+    /// is one, and a database whose URL has sslmode=verify-full; no other is trusted then [default:
+    /// those that the system trusts]; SIGHUP has it read again
     #[arg(long, value_name = "FILE", env = "CLOISTER_CA_FILE")]
     pub(crate) ca_file: Option<PathBuf>,
     #[command(flatten)]

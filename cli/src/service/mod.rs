@@ -18,6 +18,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use cloister_coordinator::{Config, is_encrypted};
 use cloister_runner::Lost;
 use cloister_sandbox::{Engine, Launcher, drop_privileges, private_store};
 use cloister_web::{ClientTls, Reload, Reloads, Shutdown, Tokens, check_exposure, is_loopback};
@@ -99,13 +100,13 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
     config.tls = args.common.tls()?;
     config.runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
     config.runner_urls = runner_urls(&args.runner_url)?;
-    config.runner_tls = runner_tls(&config.runner_urls, args.ca_file.as_deref())?;
     config.store = store(&args.store, args.common.service_uid)?;
+    config.authorities = authorities(&config, args.ca_file.as_deref())?;
     let mut reloads = Reloads::default();
     reloads.add(config.tokens.clone());
     reloads.add(config.runner_tokens.clone());
     reload_too(&mut reloads, config.tls.clone());
-    reload_too(&mut reloads, config.runner_tls.clone());
+    reload_too(&mut reloads, config.authorities.clone());
     drop_privileges(args.common.service_uid)?;
     reloads.warn_unreadable(Uid::effective().as_raw());
     raise_descriptor_limit()?;
@@ -184,13 +185,18 @@ fn check_runner_side(args: &Up) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Who is trusted to be a runner, where any is to be reached by TLS.
-fn runner_tls(urls: &[String], ca_file: Option<&Path>) -> anyhow::Result<Option<ClientTls>> {
-    if urls.iter().any(|url| url.starts_with("https://")) {
+/// Who is trusted to tell runners and the database from others, where any is to be reached by TLS.
+fn authorities(config: &Config, ca_file: Option<&Path>) -> anyhow::Result<Option<ClientTls>> {
+    let https = |url: &String| url.starts_with("https://");
+    if config.runner_urls.iter().any(https) || is_encrypted(&config.store) {
         return Ok(Some(ClientTls::load(ca_file)?));
     }
     if let Some(path) = ca_file {
-        tracing::warn!(path = %path.display(), "the --ca-file serves nothing: no runner's URL is https://");
+        tracing::warn!(
+            path = %path.display(),
+            "the --ca-file serves nothing: no runner's URL is https://, and the store's asks for no \
+             encryption (sslmode=verify-full)"
+        );
     }
     Ok(None)
 }

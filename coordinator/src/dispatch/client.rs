@@ -49,7 +49,7 @@ impl RunnerClient {
         let http = Client::builder(TokioExecutor::new())
             .pool_idle_timeout(IDLE)
             .pool_timer(TokioTimer::new())
-            .build(Connector::new(config.runner_tls.clone(), CONNECT));
+            .build(Connector::new(config.authorities.clone(), CONNECT));
         Self { http, tokens: config.runner_tokens.clone() }
     }
 

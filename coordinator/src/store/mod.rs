@@ -35,6 +35,7 @@ pub(crate) mod tests;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use cloister_api::{Job, Reason, Status, Timestamp};
+use cloister_web::ClientTls;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
@@ -121,15 +122,23 @@ pub(crate) trait Store: Send + Sync {
     fn probe(&self) -> Answer<'_, ()>;
 }
 
-/// Opens the store that a URL names, and brings it up to date.
-pub(crate) async fn open(url: &str) -> Result<Arc<dyn Store>, StoreError> {
+/// Opens the store that a URL names, and brings it up to date. `tls` is for one that
+/// [`is_encrypted`].
+pub(crate) async fn open(url: &str, tls: Option<&ClientTls>) -> Result<Arc<dyn Store>, StoreError> {
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => {
             Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?))
         }
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::Postgres::open(url).await?)),
+        Some(("postgres" | "postgresql", _)) => {
+            Ok(Arc::new(postgres::Postgres::open(url, tls).await?))
+        }
         _ => Err(StoreError::Url { url: error::without_secrets(url) }),
     }
+}
+
+/// Whether the way to the store that a URL names is to be encrypted.
+pub fn is_encrypted(url: &str) -> bool {
+    postgres::is_encrypted(url)
 }
 
 /// Copies a store that a coordinator may be using to a new file, as it was at one moment. Opened as a

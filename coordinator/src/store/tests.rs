@@ -55,7 +55,7 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
-        open(&self.url).await.unwrap()
+        open(&self.url, None).await.unwrap()
     }
 
     /// As another coordinator has it: the same, where there can be only one process.

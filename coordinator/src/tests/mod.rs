@@ -64,7 +64,8 @@ impl Coordinator {
         let access = Access::decide(address, tokens, false).unwrap();
         let urls = config.runner_urls.iter();
         let sources = urls.map(|url| Source::parse(url)).collect::<Result<_, _>>();
-        let (sources, store) = (sources.unwrap(), wrap(store::open(&config.store).await.unwrap()));
+        let (sources, store) =
+            (sources.unwrap(), wrap(store::open(&config.store, None).await.unwrap()));
         let (of, until) = (config.clone(), shutdown.clone());
         let task =
             tokio::spawn(

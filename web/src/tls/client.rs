@@ -40,6 +40,15 @@ impl ClientTls {
     }
 }
 
+impl ClientTls {
+    /// For a connection that begins now and speaks something else than HTTP.
+    pub fn config(&self) -> ClientConfig {
+        let mut config = ClientConfig::clone(&self.0.config.borrow());
+        config.alpn_protocols.clear();
+        config
+    }
+}
+
 impl Reload for ClientTls {
     fn files(&self) -> Vec<&Path> {
         self.0.file.as_deref().into_iter().collect()

@@ -13,13 +13,22 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use cloister_web::ClientTls;
 use deadpool::managed::{self, Metrics, Object, Pool, PoolError, RecycleError, RecycleResult};
-use futures_util::future::BoxFuture;
+use futures_util::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     task::AbortHandle,
     time::{sleep, timeout},
 };
-use tokio_postgres::{Client, Config, Connection, NoTls, Socket, Statement, error::SqlState};
+use tokio_postgres::{
+    AsyncMessage, Client, Config, Connection, NoTls, Socket, Statement, error::SqlState,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{super::StoreError, url::Address};
 
@@ -108,6 +117,10 @@ pub(super) fn words(error: &tokio_postgres::Error) -> String {
         words = format!("{words}: {error}");
         below = error.source();
     }
+    if words.contains("invalid peer certificate") {
+        words += "; --ca-file names the authority that is trusted, and the certificate must be for the \
+                  URL's host";
+    }
     words
 }
 
@@ -158,10 +171,32 @@ impl Drop for Session {
 }
 
 /// Makes connections.
-pub(super) struct Manager(Config);
+#[derive(Clone)]
+pub(super) struct Manager {
+    config: Config,
+    /// Where they are encrypted.
+    tls: Option<ClientTls>,
+}
+
+/// What comes from a server. Whoever waits for it has the connection read and written.
+pub(super) type Messages = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
+
+fn messages<S>(mut connection: Connection<Socket, S>) -> Messages
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    stream::poll_fn(move |context| connection.poll_message(context)).boxed()
+}
 
 impl Manager {
-    pub(super) fn of(address: &Address) -> Self {
+    /// `tls` is for an address that is encrypted.
+    pub(super) fn of(address: &Address, tls: Option<&ClientTls>) -> Result<Self, StoreError> {
+        let tls = tls.filter(|_| address.encrypted).cloned();
+        if address.encrypted && tls.is_none() {
+            let why =
+                "its way is to be encrypted, and nobody is trusted to tell it from others".into();
+            return Err(StoreError::Unfit { store: address.store.clone(), why });
+        }
         let mut config = address.config.clone();
         let own = config.get_options().map_or(OPTIONS.into(), |own| format!("{OPTIONS} {own}"));
         config
@@ -173,23 +208,28 @@ impl Manager {
             .keepalives_idle(Duration::from_secs(2))
             .keepalives_interval(Duration::from_secs(1))
             .keepalives_retries(3);
-        Self(config)
+        Ok(Self { config, tls })
     }
 
     /// The same with one more option of the session.
     pub(super) fn with(mut self, option: &str) -> Self {
-        let options = self.0.get_options().unwrap_or_default();
+        let options = self.config.get_options().unwrap_or_default();
         let options = format!("{options} {option}");
-        self.0.options(options);
+        self.config.options(options);
         self
     }
 
-    /// A connection as the driver has it, which somebody must drive.
-    pub(super) async fn connect(
-        &self,
-    ) -> Result<(Client, Connection<Socket, tokio_postgres::tls::NoTlsStream>), tokio_postgres::Error>
-    {
-        self.0.connect(NoTls).await
+    /// A connection, which lives for as long as somebody waits for what comes from it.
+    pub(super) async fn connect(&self) -> Result<(Client, Messages), tokio_postgres::Error> {
+        let Some(tls) = &self.tls else {
+            let (client, connection) = self.config.connect(NoTls).await?;
+            return Ok((client, messages(connection)));
+        };
+        // Asked for each time: the file of authorities may have been read again. A handshake's state is
+        // large, and would be part of every call's.
+        let tls = MakeRustlsConnect::new(tls.config());
+        let (client, connection) = Box::pin(self.config.connect(tls)).await?;
+        Ok((client, messages(connection)))
     }
 }
 
@@ -198,11 +238,9 @@ impl managed::Manager for Manager {
     type Error = tokio_postgres::Error;
 
     async fn create(&self) -> Result<Session, Self::Error> {
-        let (client, connection) = self.connect().await?;
-        let task = tokio::spawn(async move {
-            // Whoever uses it learns the same from the call.
-            let _ = connection.await;
-        });
+        let (client, mut messages) = self.connect().await?;
+        // Whoever uses it learns from the call why it ended.
+        let task = tokio::spawn(async move { while let Some(Ok(_)) = messages.next().await {} });
         let sql = "SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()";
         // Ends the task if this is given up.
         let mut session = Session {

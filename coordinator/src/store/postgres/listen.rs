@@ -2,19 +2,19 @@
 //! on a connection of their own. A notification is worth nothing but time: whoever waits looks now and
 //! then all the same, and so a lost one is made up for.
 
-use std::{future::poll_fn, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::{
     sync::Notify,
     task::JoinHandle,
     time::{sleep, timeout},
 };
-use tokio_postgres::{AsyncMessage, Client, Connection, Socket, tls::NoTlsStream};
+use tokio_postgres::{AsyncMessage, Client};
 
 use super::{
     super::news::News,
-    connect::{CALL, Manager},
+    connect::{CALL, Manager, Messages},
 };
 
 /// Those who submit within this time are told of together: commits that notify wait for each other.
@@ -51,7 +51,7 @@ impl Drop for Listener {
 async fn keep_listening(manager: Manager, news: Arc<News>, wanted: Arc<Notify>) {
     loop {
         let ended = match timeout(CALL, manager.connect()).await {
-            Ok(Ok((client, connection))) => listen(client, connection, &news, &wanted).await,
+            Ok(Ok((client, messages))) => listen(client, messages, &news, &wanted).await,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it gave no answer".into(),
         };
@@ -61,16 +61,11 @@ async fn keep_listening(manager: Manager, news: Arc<News>, wanted: Arc<Notify>) 
 }
 
 /// Returns why it ended.
-async fn listen(
-    client: Client,
-    mut connection: Connection<Socket, NoTlsStream>,
-    news: &News,
-    wanted: &Notify,
-) -> String {
+async fn listen(client: Client, mut messages: Messages, news: &News, wanted: &Notify) -> String {
     // The connection is what reads, also the answers to the client.
     let reading = async {
         loop {
-            match poll_fn(|context| connection.poll_message(context)).await {
+            match messages.next().await {
                 Some(Ok(AsyncMessage::Notification(_))) => news.tell(),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return error.to_string(),

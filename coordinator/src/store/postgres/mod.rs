@@ -19,6 +19,7 @@ mod tests;
 use std::{sync::Arc, time::Duration};
 
 use cloister_api::{Job, Timestamp};
+use cloister_web::ClientTls;
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -41,6 +42,11 @@ const WRITING: &str = "writing";
 /// The same of reading.
 const READING: &str = "reading";
 
+/// Whether this is the URL of a database that is to be reached by TLS.
+pub(super) fn is_encrypted(url: &str) -> bool {
+    Address::parse(url).is_ok_and(|address| address.encrypted)
+}
+
 /// See the module.
 pub(super) struct Postgres {
     link: Link,
@@ -52,11 +58,18 @@ pub(super) struct Postgres {
 
 impl Postgres {
     /// Connects to the database, and brings it up to date.
-    pub(super) async fn open(url: &str) -> Result<Self, StoreError> {
+    pub(super) async fn open(url: &str, tls: Option<&ClientTls>) -> Result<Self, StoreError> {
         let address = Address::parse(url)?;
-        let settings = schema::prepare(&Manager::of(&address), &address.store).await?;
-        let manager =
-            || settings.iter().fold(Manager::of(&address), |manager, set| manager.with(set));
+        if address.is_exposed() {
+            tracing::warn!(
+                store = address.store,
+                "what is kept there, and the password, travel in clear: whoever sees the network can \
+                 read them; sslmode=verify-full in its URL encrypts"
+            );
+        }
+        let plain = Manager::of(&address, tls)?;
+        let settings = schema::prepare(&plain, &address.store).await?;
+        let manager = || settings.iter().fold(plain.clone(), |manager, set| manager.with(set));
         let news = Arc::new(News::default());
         Ok(Self {
             link: Link::new(address.store.clone(), manager)?,

@@ -2,6 +2,7 @@
 //! which is gone is told of in seconds, that copies are recognised.
 
 mod copies;
+mod encrypted;
 mod server;
 
 use std::time::Instant;
@@ -31,7 +32,7 @@ fn candidate(name: &str) -> Candidate {
 
 /// A connection of its own, set up as those of a store.
 async fn session(url: &str) -> Session {
-    let manager = Manager::of(&Address::parse(url).unwrap());
+    let manager = Manager::of(&Address::parse(url).unwrap(), None).unwrap();
     manager.create().await.unwrap()
 }
 
@@ -50,7 +51,7 @@ async fn somebody_waits(watch: &Session) {
 #[tokio::test]
 async fn a_takeover_waits_for_a_write_in_flight() {
     let url = Server::shared().database();
-    let store = Arc::new(Postgres::open(&url).await.unwrap());
+    let store = Arc::new(Postgres::open(&url, None).await.unwrap());
     let (me, other) = (candidate("me"), candidate("other"));
     let old = store.lead(me, Duration::from_millis(1)).await.unwrap().epoch;
     let job = job();
@@ -75,7 +76,7 @@ async fn a_takeover_waits_for_a_write_in_flight() {
 #[tokio::test]
 async fn a_write_waits_for_a_takeover_and_is_refused() {
     let url = Server::shared().database();
-    let store = Arc::new(Postgres::open(&url).await.unwrap());
+    let store = Arc::new(Postgres::open(&url, None).await.unwrap());
     let old = store.lead(candidate("me"), Duration::from_millis(1)).await.unwrap().epoch;
     let job = job();
     store.submit(job.clone(), None, Some(old)).await.unwrap();
@@ -101,7 +102,7 @@ async fn a_write_waits_for_a_takeover_and_is_refused() {
 #[tokio::test]
 async fn a_renewal_waits_for_no_write() {
     let url = Server::shared().database();
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     let me = candidate("me");
     let epoch = store.lead(me.clone(), LONG).await.unwrap().epoch;
     let job = job();
@@ -117,7 +118,7 @@ async fn a_renewal_waits_for_no_write() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_holds_nobody_up() {
     let url = Server::shared().database();
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     let (me, other) = (candidate("me"), candidate("other"));
     let set_back = async || {
         let sql = "UPDATE leadership SET expires_at = expires_at + interval '1 hour'";
@@ -136,7 +137,7 @@ async fn a_clock_that_is_set_back_holds_nobody_up() {
 #[tokio::test]
 async fn coordinators_that_start_at_once_find_one_schema() {
     let url = Server::shared().database();
-    let opened = futures_util::future::join_all((0..6).map(|_| Postgres::open(&url))).await;
+    let opened = futures_util::future::join_all((0..6).map(|_| Postgres::open(&url, None))).await;
     let mut clusters = Vec::new();
     for store in opened {
         clusters.push(store.unwrap().lead(candidate("x"), LONG).await.unwrap().cluster);
@@ -147,11 +148,11 @@ async fn coordinators_that_start_at_once_find_one_schema() {
 #[tokio::test]
 async fn a_newer_schema_and_another_programs_are_left_alone() {
     let url = Server::shared().database();
-    drop(Postgres::open(&url).await.unwrap());
+    drop(Postgres::open(&url, None).await.unwrap());
     let admin = session(&url).await;
     let refused = async |sql: &str| {
         admin.batch_execute(sql).await.unwrap();
-        let error = Postgres::open(&url).await.err().expect("it must not be opened");
+        let error = Postgres::open(&url, None).await.err().expect("it must not be opened");
         assert!(error.to_string().contains("127.0.0.1"), "{error}");
         error
     };
@@ -180,7 +181,7 @@ async fn a_schema_that_was_made_for_us_will_do() {
     let server = Server::shared();
     server.admin(&database, &format!("CREATE SCHEMA cloister AUTHORIZATION {name}"));
     server.admin(&database, &format!("ALTER DATABASE {database} OWNER TO admin"));
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     store.probe().await.unwrap();
 }
 
@@ -195,7 +196,7 @@ async fn an_answer_promises_the_disk_whatever_the_database_is_set_to() {
          ALTER DATABASE {database} SET default_transaction_isolation = serializable"
     );
     owner.batch_execute(&settings).await.unwrap();
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     for name in ["synchronous_commit", "default_transaction_isolation"] {
         let set = store.link.call(READING, move |session| {
             Box::pin(async move {

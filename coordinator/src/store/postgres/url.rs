@@ -1,5 +1,7 @@
 //! Where the database is.
 
+use std::net::IpAddr;
+
 use tokio_postgres::{
     Config,
     config::{Host, SslMode},
@@ -7,7 +9,8 @@ use tokio_postgres::{
 
 use super::super::{StoreError, error::without_secrets};
 
-/// The ways of libpq to ask for an encrypted connection, that it insists on.
+/// The ways of libpq to insist on an encrypted connection. Here all of them have the server show a
+/// certificate that is trusted and for its host: without that, whoever is in between reads along.
 const ENCRYPTED: [&str; 3] = ["require", "verify-ca", "verify-full"];
 
 /// A database by its URL.
@@ -15,30 +18,42 @@ pub(super) struct Address {
     pub(super) config: Config,
     /// Host and database, without user and password.
     pub(super) store: String,
+    /// Whether it is reached by TLS, and not at all otherwise.
+    pub(super) encrypted: bool,
 }
 
 impl Address {
     /// Reads `postgres://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE`, as libpq does.
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         let unfit = |why: String| StoreError::Unfit { store: without_secrets(url), why };
-        let options = url.split_once('?').map_or("", |(_, options)| options);
-        let asks =
-            |option: &str| option.strip_prefix("sslmode=").is_some_and(|m| ENCRYPTED.contains(&m));
-        let encrypted = || {
-            "sslmode asks for an encrypted connection, which this program does not make to a \
-             database yet; let the network between them be trusted and say sslmode=disable"
-        };
-        if options.split('&').any(asks) {
-            return Err(unfit(encrypted().into()));
+        let (place, options) = url.split_once('?').unwrap_or((url, ""));
+        let mode = |option: &&str| option.starts_with("sslmode=");
+        let (modes, others): (Vec<_>, Vec<_>) = options.split('&').partition(mode);
+        let encrypted = modes.iter().any(|mode| ENCRYPTED.contains(&&mode["sslmode=".len()..]));
+        // The driver knows fewer ways than libpq, and those that do not insist are in clear here.
+        let mut known = others;
+        if !encrypted {
+            known.extend(modes);
         }
-        let config: Config = url.parse().map_err(|e| unfit(super::connect::words(&e)))?;
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(unfit(encrypted().into()));
-        }
+        let parsed: Result<Config, _> = format!("{place}?{}", known.join("&")).parse();
+        let mut config = parsed.map_err(|e| unfit(super::connect::words(&e)))?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(unfit("it names no host; write postgres://USER@HOST/DATABASE".into()));
         }
-        Ok(Self { store: name(&config), config })
+        config.ssl_mode(if encrypted { SslMode::Require } else { SslMode::Disable });
+        Ok(Self { store: name(&config), config, encrypted })
+    }
+
+    /// Whether others than this machine may read along.
+    pub(super) fn is_exposed(&self) -> bool {
+        let local = |name: &String| {
+            name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+        };
+        let far = |host: &Host| matches!(host, Host::Tcp(name) if !local(name));
+        let addresses = self.config.get_hostaddrs();
+        let far = self.config.get_hosts().iter().any(far) && addresses.is_empty()
+            || addresses.iter().any(|address| !address.is_loopback());
+        far && !self.encrypted
     }
 }
 
@@ -83,10 +98,33 @@ mod tests {
     }
 
     #[test]
+    fn who_insists_on_encryption_gets_it_or_nothing() {
+        for (options, encrypted) in [
+            ("", false),
+            ("?sslmode=disable", false),
+            ("?sslmode=prefer", false),
+            ("?sslmode=require", true),
+            ("?application_name=a&sslmode=verify-full&connect_timeout=3", true),
+            ("?sslmode=verify-ca", true),
+        ] {
+            let url = format!("postgres://me:secret@db/jobs{options}");
+            let address = Address::parse(&url).unwrap();
+            assert_eq!(address.encrypted, encrypted, "{options}");
+            let mode = if encrypted { SslMode::Require } else { SslMode::Disable };
+            assert_eq!(address.config.get_ssl_mode(), mode, "{options}");
+            assert_eq!(address.is_exposed(), !encrypted, "{options}");
+        }
+        for local in ["localhost", "127.0.0.1", "[::1]", "%2Frun%2Fpg", "db?hostaddr=127.0.0.1"] {
+            let separator = if local.contains('?') { "&dbname=jobs" } else { "/jobs" };
+            let url = format!("postgres://me@{local}{separator}");
+            assert!(!Address::parse(&url).unwrap().is_exposed(), "{url}");
+        }
+    }
+
+    #[test]
     fn what_cannot_be_used_is_told_without_the_password() {
         for (url, why) in [
-            ("postgres://me:secret@db/jobs?sslmode=require", "encrypted"),
-            ("postgres://me:secret@db/jobs?a=b&sslmode=verify-full", "encrypted"),
+            ("postgres://me:secret@db/jobs?sslmode=verify", "sslmode"),
             ("postgres://me:secret@db:port/jobs", "port"),
             ("postgres://me:secret@db/jobs?nosuch=1", "nosuch"),
             ("postgres:///jobs?user=me&password=secret", "no host"),

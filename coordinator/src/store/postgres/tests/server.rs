@@ -20,7 +20,7 @@ async fn one_that_can_not_be_used_is_named() {
         // A port that nobody listens on (RFC 6335: reserved).
         (format!("postgres://me:{}@127.0.0.1:1/{name}", server.password()), "refused"),
     ] {
-        let error = Postgres::open(&url).await.err().unwrap();
+        let error = Postgres::open(&url, None).await.err().unwrap();
         told(&error, server, if why.contains("nowhere") { "nowhere" } else { name });
         assert!(error.to_string().contains(why), "{error}");
         assert!(!error.to_string().contains("wrong"), "{error}");
@@ -32,7 +32,7 @@ async fn one_that_is_killed_and_started_again_has_all_that_was_answered() {
     let mut server = Server::start();
     let url = server.database();
     let name = url.rsplit('/').next().unwrap().to_owned();
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     let led = store.lead(candidate("me"), LONG).await.unwrap();
     let jobs = [job(), job()];
     store.submit(jobs[0].clone(), None, None).await.unwrap();
@@ -52,7 +52,7 @@ async fn one_that_is_killed_and_started_again_has_all_that_was_answered() {
     assert_eq!(store.inbox(led.epoch, 10).await.unwrap().len(), 2);
 
     // Others are heard of again.
-    let other = Postgres::open(&url).await.unwrap();
+    let other = Postgres::open(&url, None).await.unwrap();
     let heard = async {
         loop {
             other.submit(job(), None, None).await.unwrap();
@@ -73,7 +73,7 @@ async fn one_that_does_not_answer_is_told_of_in_time() {
     let server = Server::start();
     let url = server.database();
     let name = url.rsplit('/').next().unwrap().to_owned();
-    let store = Postgres::open(&url).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
     let led = store.lead(candidate("me"), LONG).await.unwrap();
     store.submit(job(), None, Some(led.epoch)).await.unwrap();
     server.freeze();
@@ -83,7 +83,7 @@ async fn one_that_does_not_answer_is_told_of_in_time() {
         store.get(Uuid::nil()),
         store.lead(led.leader.clone(), LONG),
         store.probe(),
-        Postgres::open(&url),
+        Postgres::open(&url, None),
     );
     assert!(begun.elapsed() < Duration::from_secs(7), "{:?}", begun.elapsed());
     let errors = [
@@ -109,7 +109,7 @@ async fn what_was_given_up_does_not_happen_after_somebody_looked() {
     let server = Server::start();
     let url = server.database();
     let name = url.rsplit('/').next().unwrap().to_owned();
-    let store = Arc::new(Postgres::open(&url).await.unwrap());
+    let store = Arc::new(Postgres::open(&url, None).await.unwrap());
     let submit = || store.submit(job(), None, None);
     let all = || futures_util::future::join_all((0..4).map(|_| submit()));
     // Which makes as many connections.
