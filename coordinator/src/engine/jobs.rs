@@ -183,16 +183,18 @@ impl Engine {
                 return Ok(job.map(|job| CalledOff { job, ran: true }));
             }
         }
-        // It ends at once unless its command just starts, or the store fails.
-        let _ = timeout(HANDING_OVER, end.changed()).await;
-        let job = self.view(id).await.map_err(failed)?;
-        match (&job, self.store_failure()) {
-            (Some(job), Some(why)) if job.status == Status::Pending => {
-                let detail = format!("the job is cancelled as soon as the store works: {why}");
-                Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
-            }
-            _ => Ok(job.map(|job| CalledOff { job, ran: false })),
+        // It ends at once unless its command just starts, or the store fails or takes its time: then what
+        // is promised is the wish, and so that is written.
+        if timeout(HANDING_OVER, end.changed()).await.is_err() && live.waits {
+            let epoch = term.map(|term| term.epoch);
+            self.store.request_cancel(id, epoch).await.map_err(|error| {
+                self.store_failed(&error);
+                let detail = format!("the job is cancelled as soon as the store works: {error}");
+                Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
+            })?;
         }
+        let job = self.view(id).await.map_err(failed)?;
+        Ok(job.map(|job| CalledOff { job, ran: false }))
     }
 
     /// A job that this process does not schedule: it has ended, or the leader is told by the store.

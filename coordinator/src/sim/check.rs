@@ -10,8 +10,11 @@ use cloister_api::{Reason, Status};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{fleet::Run, plan::Summary};
+use super::{fleet::Run, plan::Summary, run::LEASE};
 use crate::{engine::Engine, store::Store};
+
+/// What was on its way to a runner when a job was called off can arrive for so long: a lease.
+const CALLED_OFF: Duration = LEASE;
 
 /// A job that was acknowledged.
 struct Promise {
@@ -23,6 +26,8 @@ struct Promise {
     code: i32,
     /// Somebody asked for its end.
     cancelled: bool,
+    /// And was told then that it will end.
+    called_off: Option<Instant>,
 }
 
 /// How a job was seen.
@@ -66,13 +71,19 @@ impl Story {
         may_repeat: bool,
         code: i32,
     ) {
-        let promise = Promise { id, may_repeat, code, cancelled: false };
+        let promise = Promise { id, may_repeat, code, cancelled: false, called_off: None };
         self.promises.insert(key.into(), promise);
     }
 
     pub(super) fn cancelled(&mut self, key: &str) {
         if let Some(promise) = self.promises.get_mut(key) {
             promise.cancelled = true;
+        }
+    }
+
+    pub(super) fn called_off(&mut self, key: &str) {
+        if let Some(promise) = self.promises.get_mut(key) {
+            promise.called_off = Some(Instant::now());
         }
     }
 
@@ -155,6 +166,14 @@ impl Story {
                 if one.ended.is_none_or(|end| end > next.began) {
                     broken.push(tell("two attempts ran at once".into()));
                 }
+            }
+            if let Some(at) = promise.called_off
+                && runs.iter().any(|run| run.began > at + CALLED_OFF)
+            {
+                broken.push(tell(format!(
+                    "was executed although it was called off at {:.3}",
+                    at.duration_since(began).as_secs_f64()
+                )));
             }
             let finished = runs.iter().any(|run| run.finished);
             match (job.status, job.reason) {

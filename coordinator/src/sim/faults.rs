@@ -62,7 +62,8 @@ impl Sim {
                     sim.net.cut(node, Party::Store, Cut::default());
                 }
                 9 => {
-                    sim.net.slowest.store(800, Relaxed);
+                    let slowest = if sim.chance.percent(30) { 2_500 } else { 800 };
+                    sim.net.slowest.store(slowest, Relaxed);
                     sleep(lasts).await;
                     sim.net.slowest.store(5, Relaxed);
                 }

@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// How long a runner goes on without hearing of a coordinator.
-const LEASE: Duration = Duration::from_secs(10);
+pub(super) const LEASE: Duration = Duration::from_secs(10);
 /// By when everything must have ended after the last fault.
 const SETTLED: Duration = Duration::from_secs(600);
 
@@ -202,7 +202,10 @@ impl Sim {
             if let Some(engine) = self.engine(self.any(self.nodes.len())) {
                 // It may be cancelled also where nobody hears the answer.
                 self.tell(|story| story.cancelled(&key));
-                drop(timeout(Duration::from_secs(10), engine.cancel(id)).await);
+                let answer = timeout(Duration::from_secs(10), engine.cancel(id)).await;
+                if matches!(answer, Ok(Ok(Some(_)))) {
+                    self.tell(|story| story.called_off(&key));
+                }
             }
         }
     }

@@ -1,12 +1,16 @@
-//! A store that fails for a while.
+//! A store that fails for a while, or takes its time.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use tokio::{sync::watch, time::timeout};
 
 use super::{Coordinator, FakeRunner, config, runner::exited};
 use crate::store::{
@@ -73,4 +77,44 @@ async fn a_store_that_fails_is_told_loses_nothing_and_recovers() {
     client.until("/ready", |status, _| status == 200).await;
     client.submit("echo again").await;
     runner.until_empty().await;
+}
+
+/// A disk that hangs while the test says so: whoever writes waits.
+struct Hanging(watch::Sender<bool>);
+
+impl Gate for Hanging {
+    fn before(&self, writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        let mut hangs = self.0.subscribe();
+        Box::pin(async move {
+            if writes {
+                let _ = hangs.wait_for(|hangs| !hangs).await;
+            }
+            Ok(())
+        })
+    }
+
+    fn after(&self, _writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_told_that_a_job_will_end_before_that_is_written() {
+    let runner = FakeRunner::new(1).await;
+    let hangs = watch::Sender::new(false);
+    let wrap =
+        |inner| -> Arc<dyn Store> { Arc::new(Gated { inner, gate: Hanging(hangs.clone()) }) };
+    let folder = Arc::new(Folder::new());
+    let coordinator = Coordinator::start_in(config(&[&runner]), folder, wrap).await;
+    let client = coordinator.client.clone();
+    client.until_running(&client.submit("hold").await).await;
+    let waits = client.submit("echo never").await;
+    hangs.send_replace(true);
+    let path = format!("/jobs/{waits}");
+    let asking = client.delete(&path);
+    tokio::pin!(asking);
+    // Longer than it is waited for the end itself.
+    assert!(timeout(Duration::from_secs(3), &mut asking).await.is_err(), "a crash would undo it");
+    hangs.send_replace(false);
+    assert_eq!(asking.await.expect(200).body["status"], "cancelled");
 }

@@ -144,6 +144,11 @@ impl<'a> Fault<'a> {
     fn kill_launcher(&self, runner: &Process) {
         let hands = runner.hands();
         let episode = self.open(&[runner], &[], "(SIGKILL to its launcher)".into());
+        // One that was just started has none yet.
+        let until = Instant::now() + LAUNCHERLESS;
+        while runner.launcher().is_none() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(2));
+        }
         if let Some(launcher) = runner.launcher() {
             let _ = kill(launcher, Signal::SIGKILL);
         }
