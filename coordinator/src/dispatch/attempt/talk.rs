@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloister_api::{ExecuteRequest, Outcome, Reason, RunnerState, Seconds, Status, Timestamp};
+use cloister_api::{
+    ExecuteRequest, Outcome, Reason, RunnerHealth, RunnerState, Seconds, Status, Timestamp,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
@@ -104,18 +106,20 @@ impl Attempt {
         let mut boot = self.claim.boot_id;
         let mut in_touch = false;
         if look_first {
+            // Its life is asked for first: what it then knows it knows in that life, or it knows nothing.
+            let health = self.engine.runners.health(&self.runner).await?;
             match self.engine.runners.look(&self.runner, execution, max).await? {
                 Known::Ended(outcome) => {
                     return Ok(End::Ended { outcome, held: true });
                 }
-                // It has it, whichever life it was claimed for.
+                // It has it, whichever life it was claimed for; in a later one it would begin anew.
                 Known::Running => {
-                    (boot, in_touch) = (None, true);
+                    (boot, in_touch) = (Some(health.boot_id), true);
                     self.taken();
                 }
                 Known::Nothing => {
-                    if let Some(lost) = self.forgotten().await? {
-                        return Ok(lost);
+                    if let Some(end) = self.forgotten(&health) {
+                        return Ok(end);
                     }
                     if *self.stop.borrow() {
                         return Ok(self.cancelled());
@@ -141,6 +145,7 @@ impl Attempt {
                 self.engine.doubt(self.term);
                 Err(Trouble::Sent { why, in_touch })
             }
+            Taken::OtherBoot if look_first => Ok(self.restarted()),
             // It said that it has it: then it is nobody else's, and what it knows comes out in time.
             _ if in_touch => Err(Trouble::silent("it lets nobody join the execution")),
             // What was sent before may still be on its way, and run when it comes: it can be given to
@@ -148,10 +153,7 @@ impl Attempt {
             Taken::Busy(_) if look_first => Err(Trouble::silent("it has no free slot for it")),
             Taken::Stranger(why) if look_first => Err(Trouble::Sent { why, in_touch: false }),
             Taken::Busy(why) => Ok(End::NotTaken(Untaken::Full(why))),
-            Taken::OtherBoot if !look_first => {
-                Ok(End::NotTaken(Untaken::Full("was just restarted".into())))
-            }
-            Taken::OtherBoot => Ok(self.restarted()),
+            Taken::OtherBoot => Ok(End::NotTaken(Untaken::Full("was just restarted".into()))),
             Taken::Stranger(why) => Ok(End::NotTaken(Untaken::Strange(why))),
             Taken::Refused(why) => {
                 let message = format!("runner {} refused the job: {why}", self.runner);
@@ -164,28 +166,22 @@ impl Attempt {
         }
     }
 
-    /// A runner knows nothing of the attempt: has it forgotten, or did it never know?
-    async fn forgotten(&self) -> Result<Option<End>, Trouble> {
-        let health = self.engine.runners.health(&self.runner).await?;
+    /// A runner that was so knows nothing of the attempt: has it forgotten, or did it never know? `None`
+    /// where it may still get to know.
+    fn forgotten(&self, health: &RunnerHealth) -> Option<End> {
         if self.claim.boot_id != Some(health.boot_id) {
-            return Ok(Some(self.restarted()));
+            return Some(self.restarted());
         }
         if self.taken {
             // It had it, so that to send it again would be to run it twice.
-            return Ok(Some(End::Lost(format!(
+            return Some(End::Lost(format!(
                 "runner {} does not know the job any more; what became of the command is not known",
                 self.runner
-            ))));
+            )));
         }
-        // In this life it takes nothing more: what it does not know by now it never will.
+        // In this life it takes nothing more: what it did not know after that it never will.
         let closed = matches!(health.status, RunnerState::Draining | RunnerState::Failed);
-        let max = max_line(&self.job.request.task.limits);
-        let never = closed
-            && matches!(
-                self.engine.runners.look(&self.runner, self.claim.execution_id, max).await?,
-                Known::Nothing
-            );
-        Ok(never.then(|| End::NotTaken(Untaken::Full("takes no more work".into()))))
+        closed.then(|| End::NotTaken(Untaken::Full("takes no more work".into())))
     }
 
     fn restarted(&self) -> End {
