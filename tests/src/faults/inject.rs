@@ -271,11 +271,13 @@ impl<'a> Fault<'a> {
     fn term(&self, whom: &Process) {
         let hands = whom.hands();
         let episode = self.open(&[whom], &[], "(asked to end)".into());
-        if !whom.ask_to_end(GRACE + SLACK, || self.world.history.now()) {
+        // How long PostgreSQL takes on a disk that hangs is its own matter.
+        let patience = if whom.role == Role::Postgres { RECOVERY } else { GRACE + SLACK };
+        if !whom.ask_to_end(patience, || self.world.history.now()) {
             self.complain(format!(
                 "{} did not end within {} s after SIGTERM",
                 whom.name,
-                (GRACE + SLACK).as_secs()
+                patience.as_secs()
             ));
         }
         self.start_again(whom);
