@@ -47,6 +47,18 @@ impl Engine {
         held.map(|held| look(&held.claims))
     }
 
+    /// Returns when each runner that was sent an execution in this term has said whether it takes it.
+    pub(super) async fn all_answered(&self, term: Term) {
+        let mut changes = self.answered.subscribe();
+        let open = |claims: &Claims| {
+            claims.values().flat_map(HashMap::values).any(|claimed| !claimed.taken.load(Relaxed))
+        };
+        while self.claims(term, open) == Some(true) {
+            // The sender is the engine's own, and lives as long.
+            let _ = changes.changed().await;
+        }
+    }
+
     /// The executions of a runner whose leases are to be renewed.
     pub(crate) fn to_renew(&self, term: Term, runner: &RunnerName) -> Vec<Uuid> {
         let taken = |of: &HashMap<Uuid, Arc<Claimed>>| {
@@ -95,6 +107,7 @@ impl Hold {
     /// The runner said that it has it: its lease is renewed from now on.
     pub(crate) fn taken(&self) {
         self.claimed.taken.store(true, Relaxed);
+        self.engine.answered.send_replace(());
     }
 
     /// Returns when the runner has said that it knows nothing of it.
@@ -114,5 +127,6 @@ impl Drop for Hold {
                 held.claims.remove(&self.runner);
             }
         }
+        self.engine.answered.send_replace(());
     }
 }

@@ -23,6 +23,8 @@ const RENEW: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(3);
 /// How long one that drains gives others to take the lease: each asks about once a second.
 const YIELD: Duration = Duration::from_millis(2_500);
+/// What runners may take to say whether they take what they were just sent, when it is given back.
+const ANSWERED: Duration = Duration::from_secs(1);
 /// What giving it back may take.
 const RESIGN: Duration = Duration::from_secs(1);
 
@@ -80,6 +82,8 @@ impl Engine {
             // It had nothing to hand over, and takes nothing over.
             return;
         };
+        // Whoever leads next could not tell what was just sent and never came from what began and was lost.
+        let _ = timeout(ANSWERED, self.all_answered(term)).await;
         self.not_led(None);
         self.resign(term).await;
         sleep(YIELD).await;

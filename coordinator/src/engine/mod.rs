@@ -82,6 +82,8 @@ pub(crate) struct Engine {
     elect: Notify,
     /// Changes with each confirmation of the leader's lease, and when a term has taken up what there is.
     validity: channel::Sender<()>,
+    /// Changes when a runner has said whether it takes an execution.
+    answered: channel::Sender<()>,
     /// Does not stand as a leader any more.
     retired: channel::Sender<bool>,
     /// Told when the store may have what is not known here.
@@ -143,6 +145,7 @@ impl Engine {
             },
             leader: channel::Sender::new(None),
             elect: Notify::new(),
+            answered: channel::Sender::new(()),
             validity: channel::Sender::new(()),
             retired: channel::Sender::new(false),
             rescan: Notify::new(),
