@@ -128,7 +128,7 @@ impl Locked<'_> {
     pub(crate) fn hear(&mut self, caller: Caller) -> Result<(), Unheard> {
         let Table { entries, epochs, .. } = &mut *self.table;
         let busy = || entries.values().filter_map(|entry| entry.cluster).collect();
-        epochs.hear(caller, self.kept.clock.now(), busy)
+        epochs.hear(caller, self.kept.now(), busy)
     }
 
     pub(crate) fn get(&self, id: Uuid) -> Option<Known> {
@@ -233,7 +233,7 @@ impl Locked<'_> {
 
     /// Its owner may be silent for so long again, unless it was for too long already.
     fn renew_one(&mut self, id: Uuid, grant: Grant) {
-        let now = self.kept.clock.now();
+        let now = self.kept.now();
         let Table { entries, alarm, .. } = &mut *self.table;
         let Some(until) = entries.get_mut(&id).and_then(|entry| entry.renew(grant, now)) else {
             return;
@@ -247,7 +247,7 @@ impl Locked<'_> {
 
     /// Ends what has run out, and sets the alarm for what does so next.
     fn expire(&mut self) {
-        let now = self.kept.clock.now();
+        let now = self.kept.now();
         let ends = self.table.entries.values_mut().filter_map(|entry| entry.run_out(now));
         let next = ends.min();
         self.table.alarm = next;

@@ -38,9 +38,7 @@ impl ClientTls {
     pub(super) fn connector(&self) -> TlsConnector {
         TlsConnector::from(Arc::clone(&self.0.config.borrow()))
     }
-}
 
-impl ClientTls {
     /// For a connection that begins now and speaks something else than HTTP.
     pub fn config(&self) -> ClientConfig {
         let mut config = ClientConfig::clone(&self.0.config.borrow());
