@@ -3,11 +3,11 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 use tracing::{
-    Event, Metadata, Subscriber,
+    Dispatch, Event, Metadata, Subscriber,
     field::{Field, Visit},
     span::{Attributes, Id, Record},
     subscriber::DefaultGuard,
@@ -20,6 +20,11 @@ pub struct Lines(Arc<Mutex<Vec<BTreeMap<String, String>>>>);
 impl Lines {
     /// Listens from now on.
     pub fn listen() -> (Self, DefaultGuard) {
+        // Where there is one subscriber only, a thread that comes first to a place that logs asks its own
+        // whether anybody listens there, and what it finds, nobody, holds for all threads
+        // (tracing-core, `Dispatchers::rebuilder`). With a second one it asks all of them.
+        static SECOND: OnceLock<Dispatch> = OnceLock::new();
+        SECOND.get_or_init(|| Dispatch::new(Self::default()));
         let lines = Self::default();
         let guard = tracing::subscriber::set_default(lines.clone());
         (lines, guard)
