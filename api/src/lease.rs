@@ -25,6 +25,9 @@ pub const MAX_RENEWED: usize = 100_000;
 /// What a runner has that ones before it had not, told at `/health` as `features`: it knows `/leases`,
 /// `cluster` beside `epoch`, and an `epoch` where an execution is ended.
 pub const LEASES: &str = "leases";
+/// Told likewise: what is ended with `acknowledge=false` keeps its result. Who cancels a job can't know
+/// whether it has just ended by itself, and would lose how.
+pub const CANCELS: &str = "cancels";
 
 /// The body of `POST /leases`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -30,7 +30,8 @@ pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};
 pub use job::{Job, JobList, Past};
 pub use json::body_problem;
 pub use lease::{
-    KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_EPOCH, MAX_LEASE, MAX_RENEWED,
+    CANCELS, KnownExecution, KnownExecutions, LEASES, LeaseRequest, MAX_EPOCH, MAX_LEASE,
+    MAX_RENEWED,
 };
 pub use limits::{Bounds, Limits};
 pub use operate::{PauseOrder, PauseState, RunnerInfo, RunnerList, RunnerOrder};

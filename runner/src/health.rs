@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cloister_api::{LEASES, RunnerHealth, RunnerState, Slots};
+use cloister_api::{CANCELS, LEASES, RunnerHealth, RunnerState, Slots};
 
 use crate::runner::Runner;
 
@@ -49,7 +49,7 @@ impl Runner {
             status,
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
-            features: vec![LEASES.into()],
+            features: vec![LEASES.into(), CANCELS.into()],
             clock_ms: u64::try_from(self.kept.now().0.as_millis()).ok(),
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
             load: load(),

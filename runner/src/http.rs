@@ -148,6 +148,7 @@ async fn execution(
 /// Cancels what runs; acknowledges, and so forgets, what has ended. The verdict is answered all the
 /// same, without outputs: a cancellation that came too late should not have to guess.
 ///
+/// With `?acknowledge=false` it only cancels: what has ended stays.
 /// With `?epoch=` (and `?cluster=`) it is refused where that term is over. What belongs to another
 /// cluster than the one that is named is answered as unknown, as it is for that one.
 async fn end(
@@ -155,11 +156,12 @@ async fn end(
     PathId(id): PathId,
     uri: Uri,
 ) -> Result<(StatusCode, Response), Rejection> {
-    let params = Params::read(&uri, &["epoch", "cluster"])?;
+    let params = Params::read(&uri, &["epoch", "cluster", "acknowledge"])?;
+    let acknowledge = params.get("acknowledge")?.unwrap_or(true);
     let epoch = params.get("epoch")?.map(|Epoch(epoch)| epoch);
     let caller = Caller { cluster: params.get("cluster")?, epoch };
-    match runner.end(id, caller)?.ok_or_else(|| unknown(id))? {
-        Ended::Acknowledged(outcome) => {
+    match runner.end(id, caller, acknowledge)?.ok_or_else(|| unknown(id))? {
+        Ended::Before(outcome) => {
             let verdict = Outcome::clone(&outcome).without_output();
             Ok((StatusCode::OK, Json(verdict).into_response()))
         }

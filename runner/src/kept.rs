@@ -117,8 +117,8 @@ pub(crate) struct Locked<'a> {
 /// What came of the wish to end an execution.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// It had ended so, and is forgotten now.
-    Acknowledged(Arc<Outcome>),
+    /// It had ended so, and is forgotten now where that was acknowledged.
+    Before(Arc<Outcome>),
     /// It runs, and was told to end.
     Cancelled(Known),
 }
@@ -204,9 +204,14 @@ impl Locked<'_> {
         (known, unknown)
     }
 
-    /// Cancels what runs; forgets what has ended. What is not known is over all the same: should it
+    /// Cancels what runs; forgets what has ended, if that is acknowledged. What is not known is over all the same: should it
     /// still come, it is not run. With a cluster, only what is that cluster's is known.
-    pub(crate) fn end(&mut self, id: Uuid, cluster: Option<Uuid>) -> Option<Ended> {
+    pub(crate) fn end(
+        &mut self,
+        id: Uuid,
+        cluster: Option<Uuid>,
+        acknowledge: bool,
+    ) -> Option<Ended> {
         let Some(entry) = self.table.entries.get(&id) else {
             self.table.gone.insert(id);
             return None;
@@ -215,8 +220,10 @@ impl Locked<'_> {
             return None;
         }
         if let Some(outcome) = entry.known.execution.outcome() {
-            self.remove(id);
-            return Some(Ended::Acknowledged(outcome));
+            if acknowledge {
+                self.remove(id);
+            }
+            return Some(Ended::Before(outcome));
         }
         entry.known.execution.cancel(Why::Asked);
         Some(Ended::Cancelled(entry.known.clone()))

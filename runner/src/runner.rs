@@ -154,11 +154,17 @@ impl Runner {
         KnownExecutions { boot_id: self.boot_id, executions, unknown: Vec::new() }
     }
 
-    /// Cancels what runs, or forgets what has ended; `None` where nothing is known.
-    pub(crate) fn end(&self, id: Uuid, caller: Caller) -> Result<Option<Ended>, Problem> {
+    /// Cancels what runs, or forgets what has ended, if that is acknowledged; `None` where nothing is
+    /// known.
+    pub(crate) fn end(
+        &self,
+        id: Uuid,
+        caller: Caller,
+        acknowledge: bool,
+    ) -> Result<Option<Ended>, Problem> {
         let mut kept = self.kept.lock();
         kept.hear(caller).map_err(|unheard| self.unheard(caller, unheard))?;
-        Ok(kept.end(id, caller.cluster))
+        Ok(kept.end(id, caller.cluster, acknowledge))
     }
 
     /// What is said to who does not lead any more.

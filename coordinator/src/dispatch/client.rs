@@ -1,6 +1,6 @@
 //! Talks to runners: one request each, over connections that are kept.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, Problem, RunnerHealth};
@@ -225,12 +225,15 @@ impl RunnerLink for RunnerClient {
         runner: &'a str,
         execution: Uuid,
         term: Option<Term>,
+        acknowledge: bool,
     ) -> Reply<'a, Deleted> {
         Box::pin(async move {
-            let mut url = format!("{runner}/executions/{execution}");
-            if let Some(Term { cluster, epoch }) = term {
-                let _ = write!(url, "?epoch={}&cluster={cluster}", epoch.0);
-            }
+            let term =
+                term.map(|Term { cluster, epoch }| format!("epoch={}&cluster={cluster}", epoch.0));
+            // Those who do not know of it can't but acknowledge.
+            let cancel = (!acknowledge).then(|| "acknowledge=false".into());
+            let query: Vec<String> = term.into_iter().chain(cancel).collect();
+            let url = format!("{runner}/executions/{execution}?{}", query.join("&"));
             let (status, _) = self.answer(self.request(Method::DELETE, &url), MAX_HEALTH).await?;
             match status {
                 StatusCode::NOT_FOUND => Ok(Deleted::Unknown),

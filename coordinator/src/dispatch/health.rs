@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{LEASES, LeaseRequest, Seconds};
+use cloister_api::{CANCELS, LEASES, LeaseRequest, Seconds};
 use tokio::{
     sync::{Notify, watch as channel},
     time::{Instant, sleep, timeout_at},
@@ -37,6 +37,8 @@ pub(crate) struct Contact {
     pub(crate) silent_since: Option<Instant>,
     /// Whether it knows of leases and terms.
     pub(crate) leases: bool,
+    /// Whether it can cancel what runs and keep what has ended.
+    pub(crate) cancels: bool,
     /// Its own clock by its last answer, in milliseconds, if it tells it.
     pub(crate) clock: Option<u64>,
 }
@@ -95,8 +97,13 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
     if let Some(post) = posts.get(runner) {
         return post.clone();
     }
-    let (sender, contact) =
-        channel::channel(Contact { boot_id: None, silent_since: None, leases: false, clock: None });
+    let (sender, contact) = channel::channel(Contact {
+        boot_id: None,
+        silent_since: None,
+        leases: false,
+        cancels: false,
+        clock: None,
+    });
     let ask = Arc::new(Notify::new());
     let post = Post { contact, ask };
     posts.insert(runner.clone(), post.clone());
@@ -155,11 +162,12 @@ async fn ask_once(
     let now = Instant::now();
     match engine.runners.health(runner).await {
         Ok(health) => {
-            let leases = health.features.iter().any(|feature| feature == LEASES);
+            let has = |feature| health.features.iter().any(|one| one == feature);
+            let (leases, cancels) = (has(LEASES), has(CANCELS));
             tell(contact, |now| {
                 now.boot_id = Some(health.boot_id);
                 now.silent_since = None;
-                now.leases = leases;
+                (now.leases, now.cancels) = (leases, cancels);
                 now.clock = health.clock_ms;
             });
             let as_of = health.clock_ms;
@@ -219,7 +227,7 @@ async fn sweep(engine: &Arc<Engine>, runner: &RunnerName, swept: &mut Option<(Te
     let Ok(known) = engine.runners.known(runner, term.cluster).await else { return };
     *swept = Some((term, Instant::now()));
     for execution in engine.orphans(term, &known.executions) {
-        let deleted = engine.runners.delete(runner, execution, Some(term)).await;
+        let deleted = engine.runners.delete(runner, execution, Some(term), true).await;
         if matches!(deleted, Ok(Deleted::Yes)) {
             tracing::info!(%runner, execution_id = %execution, "a runner forgets what is nobody's any more");
         }

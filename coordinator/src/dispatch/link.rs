@@ -39,13 +39,14 @@ pub(crate) trait RunnerLink: Send + Sync {
     /// All executions with an id that it knows of a cluster.
     fn known<'a>(&'a self, runner: &'a str, cluster: Uuid) -> Reply<'a, KnownExecutions>;
 
-    /// Ends an execution that runs, or lets it forget one that has ended; in a term, where it knows
-    /// of terms.
+    /// Ends an execution that runs, or lets it forget one that has ended, if that is acknowledged; in a
+    /// term, where it knows of terms.
     fn delete<'a>(
         &'a self,
         runner: &'a str,
         execution: Uuid,
         term: Option<Term>,
+        acknowledge: bool,
     ) -> Reply<'a, Deleted>;
 }
 
@@ -117,7 +118,7 @@ pub(crate) enum Renewed {
 /// What a runner said to the end of an execution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deleted {
-    /// It ends it, or forgot it.
+    /// It ends it, or forgot it, or keeps what has ended.
     Yes,
     /// It knew nothing of it.
     Unknown,

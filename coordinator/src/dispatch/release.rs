@@ -1,4 +1,4 @@
-//! Lets a runner forget an execution: one whose result is recorded, or one that was given up.
+//! Lets a runner end an execution, or forget it: one whose result is recorded, or one that was given up.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,15 +18,28 @@ use crate::{
 const AT_MOST: Duration = Duration::from_secs(600);
 const BETWEEN: Duration = Duration::from_secs(1);
 
+/// Asks a runner to end an execution. If it has ended already, its result stays, where the runner
+/// knows how to do that: it may be on its way, and get lost.
+pub(super) async fn cancel(
+    engine: &Arc<Engine>,
+    term: Term,
+    runner: &RunnerName,
+    execution: Uuid,
+) -> Result<Deleted, CallError> {
+    let contact = watch(engine, runner).contact();
+    let term = contact.leases.then_some(term);
+    engine.runners.delete(runner, execution, term, !contact.cancels).await
+}
+
 /// Asks a runner to forget an execution, or to end it, in a term where it knows of those.
-pub(super) async fn delete(
+async fn delete(
     engine: &Arc<Engine>,
     term: Term,
     runner: &RunnerName,
     execution: Uuid,
 ) -> Result<Deleted, CallError> {
     let term = watch(engine, runner).contact().leases.then_some(term);
-    engine.runners.delete(runner, execution, term).await
+    engine.runners.delete(runner, execution, term, true).await
 }
 
 /// The result is recorded: the runner need not keep it.

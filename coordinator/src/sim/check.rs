@@ -10,7 +10,7 @@ use cloister_api::{Reason, Status};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{fleet::Run, plan::Summary, run::LEASE};
+use super::{execution::Run, plan::Summary, run::LEASE};
 use crate::{engine::Engine, store::Store};
 
 /// What was on its way to a runner when a job was called off can arrive for so long: a lease.
@@ -192,7 +192,12 @@ impl Story {
                 }
                 (Status::Failed, Some(Reason::RunnerLost)) => sum.lost_runners += 1,
                 (Status::Failed, Some(Reason::SandboxError)) => sum.failed += 1,
-                (Status::Cancelled, _) if promise.cancelled => sum.cancelled += 1,
+                (Status::Cancelled, _) if promise.cancelled => {
+                    sum.cancelled += 1;
+                    if job.started_at.is_none() && job.attempts.is_empty() && !runs.is_empty() {
+                        broken.push(tell("was told as cancelled before it began".into()));
+                    }
+                }
                 (status, reason) => {
                     broken.push(tell(format!("ended as {status:?}, {reason:?}")));
                 }

@@ -2,23 +2,25 @@
 //! their lease runs out, refuse terms that are over, and have another life after each crash.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cloister_api::{
-    ExecuteRequest, KnownExecution, KnownExecutions, LEASES, LeaseRequest, Outcome, Output,
-    Program, Reason, RunnerHealth, RunnerState, Seconds, Slots, Status, Timestamp,
+    CANCELS, ExecuteRequest, KnownExecutions, LEASES, LeaseRequest, Outcome, Output, Program,
+    Reason, RunnerHealth, RunnerState, Seconds, Slots, Status, Timestamp,
 };
 use tokio::{
     sync::watch,
-    task::AbortHandle,
     time::{Instant, sleep, sleep_until},
 };
 use uuid::Uuid;
 
-use super::nature::Chance;
+use super::{
+    execution::{Execution, Run, Runs, Stage},
+    nature::Chance,
+};
 use crate::{
     dispatch::link::{Deleted, Known, Renewed, Taken},
     engine::Term,
@@ -28,38 +30,6 @@ use crate::{
 /// How long making a cell takes.
 const CELL: Duration = Duration::from_millis(5);
 
-/// One execution of a job's command.
-#[derive(Clone, Debug)]
-pub(super) struct Run {
-    pub(super) key: String,
-    pub(super) began: Instant,
-    /// When it ended or was killed.
-    pub(super) ended: Option<Instant>,
-    /// It ended by itself.
-    pub(super) finished: bool,
-}
-
-/// Every execution that there was.
-pub(super) type Runs = Arc<Mutex<Vec<Run>>>;
-
-/// How far an execution is.
-#[derive(Clone, Debug)]
-pub(super) enum Stage {
-    Making,
-    Runs(Timestamp),
-    Over(Option<Timestamp>, Box<Outcome>),
-}
-
-struct Execution {
-    attempt: Option<u32>,
-    stage: watch::Sender<Stage>,
-    lease: watch::Sender<Option<Instant>>,
-    cancel: watch::Sender<bool>,
-    task: Option<AbortHandle>,
-    /// Where it stands in the list of runs, once its command was executed.
-    run: Arc<Mutex<Option<usize>>>,
-}
-
 struct Life {
     up: bool,
     /// It takes nothing more.
@@ -67,6 +37,8 @@ struct Life {
     boot: Uuid,
     epoch: u64,
     executions: BTreeMap<Uuid, Execution>,
+    /// What is over: should it still come, it is not run.
+    gone: BTreeSet<Uuid>,
 }
 
 /// A runner.
@@ -99,6 +71,7 @@ impl SimRunner {
                 boot,
                 epoch: 0,
                 executions: BTreeMap::new(),
+                gone: BTreeSet::new(),
             }),
             stopped: watch::Sender::new(false),
             stood: Mutex::new(None),
@@ -121,6 +94,7 @@ impl SimRunner {
     pub(super) fn crash(&self) {
         let mut life = self.life();
         life.up = false;
+        life.gone.clear();
         for (_, execution) in std::mem::take(&mut life.executions) {
             if let Some(task) = execution.task {
                 task.abort();
@@ -196,7 +170,7 @@ impl SimRunner {
         RunnerHealth {
             status: if life.drains { RunnerState::Draining } else { RunnerState::Ok },
             boot_id: life.boot,
-            features: vec![LEASES.into()],
+            features: vec![LEASES.into(), CANCELS.into()],
             clock_ms: Some(self.clock()),
             slots: Slots { total: self.slots, used: life.running() },
             ..health(0, self.slots)
@@ -218,6 +192,9 @@ impl SimRunner {
         if let Some(known) = life.executions.get(&id) {
             known.renew(lease);
             return Ok(known.stage.subscribe());
+        }
+        if life.gone.contains(&id) {
+            return Err(Taken::Refused("it is over".into()));
         }
         if lease.is_some_and(|until| until <= Instant::now()) {
             return Err(Taken::Busy("its lease is over".into()));
@@ -349,18 +326,20 @@ impl SimRunner {
         }
     }
 
-    pub(super) fn delete(&self, id: Uuid, term: Option<Term>) -> Deleted {
+    pub(super) fn delete(&self, id: Uuid, term: Option<Term>, acknowledge: bool) -> Deleted {
         let mut life = self.life();
         if life.hear(term.map(|term| term.epoch.0)).is_err() {
             return Deleted::Stale;
         }
         let Some(execution) = life.executions.get(&id) else {
+            life.gone.insert(id);
             return Deleted::Unknown;
         };
-        if execution.is_over() {
-            life.executions.remove(&id);
-        } else {
+        if !execution.is_over() {
             execution.cancel.send_replace(true);
+        } else if acknowledge {
+            life.executions.remove(&id);
+            life.gone.insert(id);
         }
         Deleted::Yes
     }
@@ -378,28 +357,5 @@ impl Life {
 
     fn running(&self) -> usize {
         self.executions.values().filter(|execution| !execution.is_over()).count()
-    }
-}
-
-impl Execution {
-    fn is_over(&self) -> bool {
-        matches!(*self.stage.borrow(), Stage::Over(..))
-    }
-
-    /// A lease that has run out is not renewed.
-    fn renew(&self, lease: Option<Instant>) {
-        let before = *self.lease.borrow();
-        if before.is_none_or(|until| until > Instant::now()) {
-            self.lease.send_replace(lease.max(before));
-        }
-    }
-
-    fn known(&self, execution_id: Uuid) -> KnownExecution {
-        let (status, started_at) = match &*self.stage.borrow() {
-            Stage::Making => (Status::Running, None),
-            Stage::Runs(at) => (Status::Running, Some(*at)),
-            Stage::Over(at, outcome) => (outcome.status, *at),
-        };
-        KnownExecution { execution_id, attempt: self.attempt, status, started_at }
     }
 }

@@ -10,7 +10,8 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    fleet::{SimRunner, Stage},
+    execution::Stage,
+    fleet::SimRunner,
     nature::Chance,
     net::{Cut, Net, Party},
 };
@@ -123,8 +124,9 @@ impl RunnerLink for Link {
         runner: &'a str,
         execution: Uuid,
         term: Option<Term>,
+        acknowledge: bool,
     ) -> Reply<'a, Deleted> {
-        Box::pin(self.call(runner, move |runner| runner.delete(execution, term)))
+        Box::pin(self.call(runner, move |runner| runner.delete(execution, term, acknowledge)))
     }
 }
 

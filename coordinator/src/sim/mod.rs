@@ -15,6 +15,7 @@
 //! without that, as by `cargo test`, a seed is tried all the same, and may do something else next time.
 
 mod check;
+mod execution;
 mod faults;
 mod fleet;
 mod link;
@@ -41,7 +42,9 @@ use self::{
 /// - 271: what a new leader had read of its inbox ended before it was looked at, and was ended again.
 /// - 6093: a runner said that it runs a job, the leader waited to be confirmed, the runner was started
 ///   anew, and was then asked to join what it had run.
-const ONCE_BAD: [u64; 4] = [261, 706, 271, 6093];
+/// - 852: a job was cancelled before its request had come, and one had just ended when it was cancelled,
+///   so that its runner forgot how.
+const ONCE_BAD: [u64; 5] = [261, 706, 271, 6093, 852];
 /// How many are tried where nobody says how many.
 const FEW: u64 = 100;
 

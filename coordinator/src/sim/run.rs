@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use super::{
     check::{Seen, Story},
-    fleet::{Runs, SimRunner},
+    execution::Runs,
+    fleet::SimRunner,
     link::Link,
     nature::{Chance, Nature},
     net::{Net, ToStore},

@@ -1,6 +1,6 @@
 //! What a runner tells of itself: whether it lives, and whether it takes work.
 
-use cloister_api::{ByteSize, Enforcement, LEASES, RunnerHealth, RunnerState};
+use cloister_api::{ByteSize, CANCELS, Enforcement, LEASES, RunnerHealth, RunnerState};
 use cloister_sandbox::Host;
 use serde_json::json;
 use uuid::Uuid;
@@ -30,7 +30,7 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
     assert_eq!((health.memory, health.open_files), (ByteSize::mib(1024), 512));
     assert_eq!(health.problems, ["memory is not enforced: no controller; delegate it"]);
     assert_eq!(health.enforcement.len(), 2);
-    assert_eq!(health.features, [LEASES]);
+    assert_eq!(health.features, [LEASES, CANCELS]);
     assert!(health.load.is_some_and(|load| load >= 0.0));
     let ready = bench.get("/ready").await;
     assert_eq!((ready.status, ready.json()), (200, json!({"status": "ready"})));

@@ -92,6 +92,35 @@ async fn deleting_cancels_what_runs() {
 }
 
 #[tokio::test]
+async fn who_only_cancels_takes_no_result_away() {
+    let mut bench = Bench::new(1);
+    let id = Uuid::new_v4();
+    let cancel = format!("{}?acknowledge=false", path(id));
+    let call = bench.execute(&task_with(id));
+    bench.job().await.complete();
+    assert_eq!(call.await.unwrap().status, 200);
+    let late = bench.call("DELETE", &cancel, "").await;
+    assert_eq!((late.status, &late.json()["status"]), (200, &json!("completed")));
+    assert_eq!(bench.get(&path(id)).await.json()["stdout"], "out");
+
+    let id = Uuid::new_v4();
+    let cancel = format!("{}?acknowledge=false", path(id));
+    let call = bench.execute(&task_with(id));
+    let job = bench.job().await;
+    assert_eq!(bench.call("DELETE", &cancel, "").await.status, 202);
+    job.cancelled().await;
+    job.give_in();
+    assert_eq!(call.await.unwrap().json()["status"], "cancelled");
+
+    let unheard = Uuid::new_v4();
+    let cancel = format!("{}?acknowledge=false", path(unheard));
+    assert_eq!(bench.call("DELETE", &cancel, "").await.status, 404);
+    assert_eq!(bench.answered(&task_with(unheard)).await.status, 422, "it comes too late");
+    let unclear = format!("{}?acknowledge=no", path(unheard));
+    assert_eq!(bench.call("DELETE", &unclear, "").await.status, 400);
+}
+
+#[tokio::test]
 async fn an_id_means_one_thing() {
     let mut bench = Bench::new(2);
     let id = Uuid::new_v4();

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     super::{
         link::{CallError, Deleted, Known, Line, Lines, Taken},
-        release::delete,
+        release::cancel,
         stream::max_line,
     },
     Attempt, End, MARGIN, Untaken,
@@ -122,7 +122,7 @@ impl Attempt {
                         return Ok(end);
                     }
                     if *self.stop.borrow() {
-                        return Ok(self.cancelled());
+                        return self.take_back().await;
                     }
                 }
             }
@@ -184,6 +184,22 @@ impl Attempt {
         closed.then(|| End::NotTaken(Untaken::Full("takes no more work".into())))
     }
 
+    /// It is to end before it began. What was sent may still be on its way: it is cancelled only when the
+    /// runner has heard that it is over, and so refuses what comes then.
+    async fn take_back(&self) -> Result<End, Trouble> {
+        self.engine.mandated(self.term).await;
+        let execution = self.claim.execution_id;
+        match cancel(&self.engine, self.term, &self.runner, execution).await? {
+            Deleted::Unknown => Ok(self.cancelled()),
+            // It came after all, and ends by this.
+            Deleted::Yes => Err(Trouble::silent("it has just come")),
+            Deleted::Stale => {
+                self.engine.doubt(self.term);
+                Err(Trouble::silent("another coordinator leads"))
+            }
+        }
+    }
+
     fn restarted(&self) -> End {
         End::Lost(format!(
             "runner {} was restarted while it had the job; what became of the command is not known",
@@ -224,7 +240,7 @@ impl Attempt {
                 biased;
                 () = sleep_until(next_try), if stop => {
                     self.engine.mandated(self.term).await;
-                    let ended = delete(&self.engine, self.term, &self.runner, execution).await;
+                    let ended = cancel(&self.engine, self.term, &self.runner, execution).await;
                     told = matches!(ended, Ok(Deleted::Yes));
                     next_try = Instant::now() + AGAIN;
                 }
