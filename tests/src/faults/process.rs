@@ -150,8 +150,10 @@ impl Process {
         let log = self.logs.join(format!("{}.{}.log", self.name, state.lives.len() + 1));
         let output = File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");
-        let mut command = Command::new(&self.program);
-        command.args(&self.args).env_remove("CLOISTER_TOKEN").env_remove("RUNNER_URL");
+        // What a shell starts in the background ignores SIGINT, and so would PostgreSQL in its first moments.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(&self.program).args(&self.args);
+        command.env_remove("CLOISTER_TOKEN").env_remove("RUNNER_URL");
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         if let Some(uid) = self.user {
             command.uid(uid).gid(uid);
