@@ -51,6 +51,8 @@ enum Command {
     Cancel(client::Cancel),
     /// List jobs, the newest first
     List(client::List),
+    /// Tell whether a coordinator or a runner takes work
+    Ready(client::Ready),
     /// Show the runners, drain one, or take it back
     Runners(client::Runners),
     /// Give no job to any runner until `resume`; what runs goes on
@@ -88,6 +90,7 @@ fn main() -> ExitCode {
         Command::Wait(args) => Ok(client::wait(&args)),
         Command::Cancel(args) => Ok(client::cancel(&args)),
         Command::List(args) => Ok(client::list(&args)),
+        Command::Ready(args) => Ok(client::ready(&args)),
         Command::Runners(args) => Ok(client::runners(&args)),
         Command::Pause(args) => Ok(client::pause(&args)),
         Command::Resume(args) => Ok(client::resume(&args)),

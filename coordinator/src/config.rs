@@ -1,6 +1,6 @@
 //! What an operator decides.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use cloister_api::{Bounds, ByteSize};
 use cloister_web::{ClientTls, ServerTls, Tokens};
@@ -22,6 +22,9 @@ pub struct Config {
     pub tokens: Tokens,
     /// What it shows to those who come by TLS; without it, it speaks in clear.
     pub tls: Option<ServerTls>,
+    /// Who comes from there is on this container's host, whose loopback alone reaches its port, and
+    /// needs no token.
+    pub gateway: Option<IpAddr>,
     /// Serve others than this machine without a token.
     pub insecure_no_auth: bool,
     /// Ask for a token at `/metrics` too.
@@ -55,6 +58,7 @@ impl Default for Config {
             authorities: None,
             tokens: Tokens::default(),
             tls: None,
+            gateway: None,
             insecure_no_auth: false,
             protect_metrics: false,
             bounds: Bounds::default(),

@@ -50,6 +50,7 @@ use self::{
 pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::Address)?;
     let access = Access::decide(address, config.tokens.clone(), config.insecure_no_auth)?;
+    let access = config.gateway.into_iter().fold(access, Access::through);
     let sources = config.runner_urls.iter().map(|url| Source::parse(url));
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     warn_of_clear_tokens(address, &access, config.tls.is_some());

@@ -1,6 +1,6 @@
 //! Who may reach a service, decided once at its start.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::{Error, Tokens};
 
@@ -13,6 +13,14 @@ pub enum Access {
     Loopback {
         /// The address that it listens on, a name by which it may be called.
         bound: SocketAddr,
+    },
+    /// In a container whose port is published on its host's loopback alone: by the machine for whoever
+    /// comes through the container's gateway, as from the host itself; by a token for all others.
+    Published {
+        /// The address of the gateway.
+        gateway: IpAddr,
+        /// What all others must show.
+        tokens: Tokens,
     },
     /// Not at all, since an operator said so.
     Open,
@@ -30,6 +38,15 @@ impl Access {
             Self::Open
         })
     }
+
+    /// The same, with its host's own users let in by the way that they come.
+    #[must_use]
+    pub fn through(self, gateway: IpAddr) -> Self {
+        match self {
+            Self::Tokens(tokens) => Self::Published { gateway, tokens },
+            other => other,
+        }
+    }
 }
 
 /// Refuses an address that others can reach, unless a token guards it or an operator accepted the
@@ -44,6 +61,7 @@ pub fn check_exposure(listen: SocketAddr, has_token: bool, insecure: bool) -> Re
 
 /// Warns, once at the start, of tokens that whoever sees the network can read.
 pub fn warn_of_clear_tokens(listen: SocketAddr, access: &Access, tls: bool) {
+    // What comes through a gateway by loopback is seen by nobody.
     if matches!(access, Access::Tokens(_)) && !tls && !is_loopback(listen) {
         tracing::warn!(
             %listen,

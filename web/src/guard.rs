@@ -7,9 +7,13 @@
 //! - a site whose name was made to resolve to 127.0.0.1 (DNS rebinding) is of the same origin to the
 //!   browser, but its name stands in `Host`.
 //!
+//! In a container the host's loopback is trusted in the same way: it arrives by the gateway.
 //! Where an operator chose neither, names cannot be known, and only a foreign `Origin` is refused.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Router,
@@ -72,27 +76,22 @@ impl Guard {
             _ => &["http"],
         };
         match &self.access {
-            Access::Tokens(_) if self.open.iter().any(|path| path == request.uri().path()) => {
+            Access::Tokens(_) | Access::Published { .. }
+                if self.open.iter().any(|path| path == request.uri().path()) =>
+            {
                 Ok(None)
             }
-            Access::Tokens(tokens) => bearer(request.headers(), tokens).map(Some),
+            Access::Published { gateway, .. }
+                if peer(request) == Some(*gateway)
+                    && !request.headers().contains_key(AUTHORIZATION) =>
+            {
+                by_loopback(request, None, schemes).map(|()| None)
+            }
+            Access::Tokens(tokens) | Access::Published { tokens, .. } => {
+                bearer(request.headers(), tokens).map(Some)
+            }
             Access::Loopback { bound } => {
-                let called = called(request)?;
-                let known = called.as_ref().is_none_or(|name| {
-                    let host = name.host();
-                    ["localhost", "127.0.0.1", "[::1]"]
-                        .iter()
-                        .any(|own| host.eq_ignore_ascii_case(own))
-                        || host.trim_matches(['[', ']']) == bound.ip().to_string()
-                });
-                if !known {
-                    return Err(forbidden(format!(
-                        "this service is called localhost or {bound}, not {}; \
-                         to reach it by another name, start it with a token",
-                        called.as_ref().map_or("", Authority::as_str),
-                    )));
-                }
-                same_origin(request.headers(), called.as_ref(), schemes).map(|()| None)
+                by_loopback(request, Some(*bound), schemes).map(|()| None)
             }
             Access::Open => {
                 same_origin(request.headers(), called(request)?.as_ref(), schemes).map(|()| None)
@@ -116,6 +115,36 @@ async fn check(
         request.extensions_mut().insert(Shown(token));
     }
     Ok(next.run(request).await)
+}
+
+/// Lets in what does not come for a page of another site. It must have called this service by a name
+/// of the loopback, or by the address that it listens on.
+fn by_loopback(
+    request: &Request,
+    bound: Option<SocketAddr>,
+    schemes: &[&str],
+) -> Result<(), Rejection> {
+    let called = called(request)?;
+    let known = called.as_ref().is_none_or(|name| {
+        let host = name.host();
+        ["localhost", "127.0.0.1", "[::1]"].iter().any(|own| host.eq_ignore_ascii_case(own))
+            || bound.is_some_and(|bound| host.trim_matches(['[', ']']) == bound.ip().to_string())
+    });
+    if !known {
+        let own = bound.map_or_else(String::new, |bound| format!(" or {bound}"));
+        return Err(forbidden(format!(
+            "this service is called localhost{own}, not {}; \
+             to reach it by another name, use a token",
+            called.as_ref().map_or("", Authority::as_str),
+        )));
+    }
+    same_origin(request.headers(), called.as_ref(), schemes)
+}
+
+/// Who sent it.
+fn peer(request: &Request) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    Some(peer.ip().to_canonical())
 }
 
 fn bearer(headers: &HeaderMap, tokens: &Tokens) -> Result<Fingerprint, Rejection> {
@@ -295,6 +324,40 @@ mod tests {
         assert_eq!(admit(&Access::Open, "/execute", &[("host", "runner:8080")]), 200);
         assert_eq!(from("https://runner:8080"), 200);
         assert_eq!(from("https://evil.example"), 403);
+    }
+
+    #[test]
+    fn a_published_port_is_open_to_its_host_alone() {
+        const TOKEN: &str = "the-token-of-the-test";
+        let gateway = "172.18.0.1";
+        let tokens = Tokens::from(vec![Secret::new(TOKEN, "of the test").unwrap()]);
+        let access = Access::Tokens(tokens).through(gateway.parse().unwrap());
+        let from = |peer: &str, path: &str, headers: &[(&str, &str)]| {
+            let mut request = Request::builder().uri(path);
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let peer: SocketAddr = format!("{peer}:40000").parse().unwrap();
+            let request = request.extension(ConnectInfo(peer)).body(Body::empty()).unwrap();
+            match Guard::new(access.clone(), false).admit(&request) {
+                Ok(_) => 200,
+                Err(rejection) => rejection.problem().status,
+            }
+        };
+        let host = ("host", "localhost:8000");
+        let token = ("authorization", "Bearer the-token-of-the-test");
+        assert_eq!(from(gateway, "/jobs", &[host]), 200);
+        assert_eq!(from("[::ffff:172.18.0.1]", "/jobs", &[host]), 200);
+        assert_eq!(from(gateway, "/jobs", &[("host", "evil.example")]), 403);
+        assert_eq!(from(gateway, "/jobs", &[host, ("origin", "http://evil.example")]), 403);
+        assert_eq!(from(gateway, "/jobs", &[host, ("authorization", "Bearer wrong")]), 401);
+        // A neighbour on the container's network, and somebody outside.
+        for other in ["172.18.0.3", "203.0.113.7", "127.0.0.1"] {
+            assert_eq!(from(other, "/jobs", &[host]), 401, "{other}");
+            assert_eq!(from(other, "/jobs", &[host, token]), 200, "{other}");
+            assert_eq!(from(other, "/health", &[host]), 200, "{other}");
+        }
+        assert_eq!(admit(&access, "/jobs", &[host]), 401, "nobody knows from where it comes");
     }
 
     #[test]

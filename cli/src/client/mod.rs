@@ -1,5 +1,5 @@
-//! The client: `submit`, `get`, `wait`, `cancel`, `list`, and for operators `runners`, `pause` and
-//! `resume`, against a coordinator.
+//! The client: `submit`, `get`, `wait`, `cancel`, `list`, and for operators `ready`, `runners`, `pause`
+//! and `resume`, against a coordinator.
 //!
 //! Three rules hold for all of them:
 //!
@@ -17,6 +17,7 @@ mod list;
 mod output;
 mod pause;
 mod problem;
+mod ready;
 mod retry;
 mod runners;
 mod server;
@@ -38,6 +39,7 @@ pub(crate) use cancel::Cancel;
 pub(crate) use get::Get;
 pub(crate) use list::List;
 pub(crate) use pause::{Pause, Resume};
+pub(crate) use ready::Ready;
 pub(crate) use runners::Runners;
 pub(crate) use submit::Submit;
 pub(crate) use wait::Wait;
@@ -68,6 +70,10 @@ pub(crate) fn cancel(args: &Cancel) -> ExitCode {
 }
 
 pub(crate) fn list(args: &List) -> ExitCode {
+    run(args.run(), FAILED)
+}
+
+pub(crate) fn ready(args: &Ready) -> ExitCode {
     run(args.run(), FAILED)
 }
 

@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::{OsStr, OsString},
-    net::{SocketAddr, ToSocketAddrs},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     os::unix::ffi::OsStrExt,
     path::PathBuf,
 };
@@ -226,6 +226,14 @@ pub(crate) struct Coordinator {
     /// those that the system trusts]; SIGHUP has it read again
     #[arg(long, value_name = "FILE", env = "CLOISTER_CA_FILE")]
     pub(crate) ca_file: Option<PathBuf>,
+    /// Make the files of --token-file and --runner-token-file that are not there yet, each with a new
+    /// token
+    #[arg(long, env = "CLOISTER_CREATE_TOKENS", value_parser = BoolishValueParser::new())]
+    pub(crate) create_tokens: bool,
+    /// Where the host of this container publishes the port. On its loopback, the host's own users need
+    /// no token; everybody else does
+    #[arg(long, value_name = "IP", env = "CLOISTER_PUBLISHED")]
+    pub(crate) published: Option<IpAddr>,
     #[command(flatten)]
     pub(crate) queue: Queue,
     #[command(flatten)]

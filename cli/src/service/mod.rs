@@ -9,6 +9,8 @@
 //! SIGHUP, which has files read again, waits from the first line on until there is somebody to do it.
 
 mod args;
+mod gateway;
+mod new_tokens;
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -96,6 +98,15 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
     prepare()?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let mut config = args.queue.config(&args.common);
+    if args.create_tokens {
+        new_tokens::create(&[
+            args.common.token_file.as_deref(),
+            args.runner_token_file.as_deref(),
+        ])?;
+    }
+    if args.published.is_some_and(|address| address.to_canonical().is_loopback()) {
+        config.gateway = Some(gateway::find()?);
+    }
     config.tokens = args.common.tokens()?;
     config.tls = args.common.tls()?;
     config.runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
