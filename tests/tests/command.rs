@@ -48,6 +48,13 @@ fn the_exit_status_is_the_commands() {
 }
 
 #[test]
+fn a_callers_umask_is_its_own() {
+    let run = "umask 077; exec \"$0\" run -- sh -c 'umask; echo of the job >f; cat f; ls -ld . | cut -c1-10'";
+    let output = Command::new("sh").args(["-c", run]).arg(cloister()).output().unwrap();
+    assert_eq!(stdout(&output), "0022\nof the job\ndrwxr-xr-x\n", "{}", stderr(&output));
+}
+
+#[test]
 fn what_it_says_names_the_cause() {
     assert!(exit(&["--timeout", "0.2", "--", "sleep", "60"]).1.contains("timeout of 0.2s"));
     assert!(exit(&["--", "no-such-program"]).1.contains("\"no-such-program\""));

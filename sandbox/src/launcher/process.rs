@@ -12,6 +12,7 @@ use cloister_api::{Bounds, Enforcement};
 use nix::sys::{
     resource::{Resource, getrlimit},
     signal::{SigHandler, Signal, signal},
+    stat::{Mode, umask},
 };
 
 use super::{
@@ -92,6 +93,9 @@ impl State {
             #[allow(unsafe_code)]
             unsafe { signal(each, SigHandler::SigIgn) }.context("ignoring signals")?;
         }
+        // Cells' folders are made with these rights: with a stricter mask, as of an operator's shell, a job
+        // whose user is not ours could not enter them.
+        umask(Mode::from_bits_truncate(0o022));
         let (_, open_files) =
             getrlimit(Resource::RLIMIT_NOFILE).context("reading RLIMIT_NOFILE")?;
         nix::sys::resource::setrlimit(Resource::RLIMIT_NOFILE, open_files, open_files)
