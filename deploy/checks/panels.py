@@ -161,8 +161,11 @@ def stat(panel, series, card, start, stop):
         if step["value"] is None or value >= step["value"]:
             paint = NAMED[step["color"]]
     words = {key: each["text"] for mapping in default["mappings"] for key, each in mapping["options"].items()}
-    text = words.get(f"{value:g}") or scale.text(round(value, default.get("decimals", 6) + 2 * (default["unit"] == "percentunit")), default["unit"])
-    return [label(card.x + card.w / 2, card.y + card.h - 20, text, size=28, weight="bold", fill=paint, anchor="middle")]
+    # Decimals are those of what is shown.
+    digits = default.get("decimals", 6) + (2 if default["unit"] == "percentunit" else 0)
+    text = words.get(f"{value:g}") or scale.text(round(value, digits), default["unit"])
+    x, y = card.x + card.w / 2, card.y + card.h - 20
+    return [label(x, y, text, size=28, weight="bold", fill=paint, anchor="middle")]
 
 
 def states(panel, series, card, start, stop):
@@ -170,7 +173,7 @@ def states(panel, series, card, start, stop):
     area = Area(card.x + 20, card.y + 36, card.w - 36, card.h - 36 - 30)
     parts = times(area, start, stop)
     high = min(34, area.h / len(series))
-    for row, (_, values) in enumerate(series):
+    for row, (name, values) in enumerate(series):
         y = area.y + row * high + 4
         spans = []
         for at in sorted(values):
@@ -183,9 +186,12 @@ def states(panel, series, card, start, stop):
             x = area.x + area.w * max(0, begin - start) / (stop - start)
             width = max(1.5, area.w * (min(stop, end) - max(start, begin)) / (stop - start))
             paint = NAMED[mapping[state]["color"]]
-            parts.append(f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{high - 8:.1f}" fill="{paint}" fill-opacity="0.75"/>')
-            if width > 60:
-                parts.append(label(x + 8, y + high / 2, mapping[state]["text"], fill=PAPER, weight="bold"))
+            parts.append(
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{high - 8:.1f}" fill="{paint}" '
+                'fill-opacity="0.75"/>'
+            )
+            if width > 16 + SMALL * (len(name) + 12):
+                parts.append(label(x + 8, y + high / 2, f"{name}: {mapping[state]['text']}", fill=PAPER, weight="bold"))
     return parts
 
 
@@ -214,8 +220,9 @@ def heatmap(panel, series, card, start, stop):
             value = values.get(when, 0)
             if value > 0.01:
                 # As in the dashboard: the square root, or a few would not be seen beside many.
+                x = max(area.x, area.x + (when - start) * second - width)
                 parts.append(
-                    f'<rect x="{max(area.x, area.x + (when - start) * second - width):.1f}" y="{y + 0.5:.1f}" width="{max(0.5, width - 0.5):.1f}" '
+                    f'<rect x="{x:.1f}" y="{y + 0.5:.1f}" width="{max(0.5, width - 0.5):.1f}" '
                     f'height="{high - 1:.1f}" fill="{BLUE}" fill-opacity="{0.12 + 0.88 * (value / most) ** 0.5:.2f}"/>'
                 )
     return parts

@@ -50,5 +50,6 @@ def text(value, unit):
                 return f"{short(value / limit)} {name}"
     if unit in ("bytes", "Bps"):
         power = min(4, int(math.log(abs(value), 1024))) if abs(value) >= 1 else 0
-        return f"{short(value / 1024**power)} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}" + ("/s" if unit == "Bps" else "")
+        name = ("B", "KiB", "MiB", "GiB", "TiB")[power] + ("/s" if unit == "Bps" else "")
+        return f"{short(value / 1024**power)} {name}"
     return short(value)

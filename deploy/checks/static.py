@@ -63,7 +63,8 @@ def unsound(dashboard):
             continue
         if panel["datasource"] != {"type": "prometheus", "uid": "${datasource}"}:
             return f"{title} asks a fixed data source"
-        if not panel.get("description") or not panel["fieldConfig"]["defaults"].get("unit", panel["type"] in UNITLESS):
+        unit = panel["fieldConfig"]["defaults"].get("unit", panel["type"] in UNITLESS)
+        if not panel.get("description") or not unit:
             return f"{title} lacks a description or a unit"
         references = [target["refId"] for target in panel["targets"]]
         if len(set(references)) != len(references):

@@ -12,8 +12,8 @@ import time
 import urllib.parse
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-DEPLOY = ROOT / "deploy"
+DEPLOY = Path(__file__).resolve().parents[1]
+ROOT = DEPLOY.parent
 
 
 class Results:
@@ -98,15 +98,22 @@ class Service:
             )
 
     def __enter__(self):
+        try:
+            self.wait_until_it_answers()
+            return self
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait_until_it_answers(self):
         until = time.monotonic() + 60
         while True:
             try:
                 if self.get(self.ready)[0] == 200:
-                    return self
+                    return
             except OSError:
                 pass
             if self.process.poll() is not None or time.monotonic() > until:
-                self.stop()
                 raise RuntimeError(f"{self.process.args[0]} does not answer:\n{Path(self.log).read_text()}")
             time.sleep(0.05)
 
