@@ -8,7 +8,7 @@ ARG RUST=rust:1.95-slim-trixie
 
 FROM ${BASE} AS base
 # Jobs see this image's /usr. A shell and coreutils are there; these are added.
-ARG TOOLS="python3-minimal"
+ARG TOOLS="python3"
 RUN if [ -n "$TOOLS" ]; then \
         apt-get update \
         && apt-get install --yes --no-install-recommends $TOOLS \
