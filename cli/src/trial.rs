@@ -3,7 +3,7 @@
 use std::sync::mpsc::{Sender, channel};
 
 use anyhow::Context;
-use cloister_api::{Outcome, Program, Status, Task};
+use cloister_api::{Bounds, Limits, Outcome, Program, Status, Task};
 use cloister_sandbox::{Engine, Observer, Stdio};
 
 /// Passes on how a job ended.
@@ -20,7 +20,8 @@ impl Observer for Teller {
 pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
     let (teller, told) = channel();
     let mut task = Task::new(Program::Command("true".into()));
-    task.limits.open_files = task.limits.open_files.min(engine.host().open_files);
+    // A small container may have less than a job's defaults.
+    task.limits = Limits::within(&engine.host().bounds(&Bounds::default()));
     engine.run(task, Stdio::Captured, Box::new(Teller(teller)));
     let outcome = told.recv().context("the engine ended without a word")?;
     if outcome.status == Status::Completed {
