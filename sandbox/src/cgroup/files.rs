@@ -24,6 +24,12 @@ pub(crate) fn open_path(path: &Path) -> io::Result<OwnedFd> {
     open_folder(CWD, path)
 }
 
+/// Opens an open folder once more, for nothing but finding what is below it.
+pub(crate) fn reopen_path(folder: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(folder, ".", flags, Mode::empty())?)
+}
+
 /// Makes a folder and opens it.
 pub(crate) fn make_folder(at: impl AsFd, name: &str) -> io::Result<OwnedFd> {
     mkdirat(&at, name, Mode::from_raw_mode(0o755))?;
