@@ -206,7 +206,7 @@ impl Metrics {
             let drained = i64::from(runner.drained);
             self.runner_drained.with_label_values(&label).set(drained);
         }
-        metrics_text(&self.registry)
+        metrics_text(&self.registry.gather())
     }
 }
 
