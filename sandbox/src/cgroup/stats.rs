@@ -225,6 +225,7 @@ mod tests {
             ("memory/cell-1/memory.usage_in_bytes", "4096\n"),
             ("memory/cell-1/memory.oom_control", "oom_kill_disable 0\noom_kill 3\n"),
             ("memory/memory.oom_control", "oom_kill_disable 0\noom_kill 0\n"),
+            ("memory/memory.usage_in_bytes", "8192\n"),
             ("memory/memory.memsw.usage_in_bytes", "12288\n"),
             ("pids/cell-1/pids.current", "2\n"),
         ] {
