@@ -93,7 +93,8 @@ impl State {
             #[allow(unsafe_code)]
             unsafe { signal(each, SigHandler::SigIgn) }.context("ignoring signals")?;
         }
-        // Whatever the operator's is: the service looks into the cgroups that are made here.
+        // Whatever the operator's is: jobs are to see the folders that are made here, and the service
+        // is to look into the cgroups.
         umask(Mode::from_bits_truncate(0o022));
         let (_, open_files) =
             getrlimit(Resource::RLIMIT_NOFILE).context("reading RLIMIT_NOFILE")?;
