@@ -12,6 +12,12 @@ use prometheus::{
 
 use crate::scheduler::{BreakerState, RunnerView};
 
+/// From an echo on an idle runner to a job that waited for a day.
+const DURATION: [f64; 16] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1800.0, 14_400.0,
+    86_400.0,
+];
+
 /// How things stand when somebody reads the gauges.
 pub(crate) struct Standing<'a> {
     /// Jobs that wait for a runner, and that runners have, as a leader knows them.
@@ -37,6 +43,7 @@ pub(crate) struct Metrics {
     completed: IntCounter,
     failed: IntCounter,
     runtime: Histogram,
+    duration: Histogram,
     ends: IntCounterVec,
     attempts: IntCounterVec,
     queue_wait: Histogram,
@@ -77,6 +84,12 @@ impl Metrics {
                 "job_runtime_seconds",
                 "From the execution of a job's command to its end.",
                 exponential_buckets(0.001, 4.0, 12)?,
+            )?,
+            duration: histogram(
+                of,
+                "cloister_job_duration_seconds",
+                "From the acceptance of a job to its end, waiting and all attempts included.",
+                DURATION.into(),
             )?,
             ends: counters(
                 of,
@@ -167,6 +180,9 @@ impl Metrics {
         if let Some(ms) = job.runtime_ms {
             self.runtime.observe(ms / 1000.0);
         }
+        if let Some(finished) = job.finished_at {
+            self.duration.observe(seconds(finished.since_ms(job.created_at)));
+        }
         #[cfg(test)]
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).push(job.job_id);
         let end = job.reason.map_or(job.status.as_str(), Reason::as_str);
@@ -206,7 +222,7 @@ impl Metrics {
             let drained = i64::from(runner.drained);
             self.runner_drained.with_label_values(&label).set(drained);
         }
-        metrics_text(&self.registry)
+        metrics_text(&self.registry.gather())
     }
 }
 

@@ -6,11 +6,17 @@
 use std::sync::Arc;
 
 use cloister_api::Task;
-use cloister_sandbox::{Engine, Host, Observer, Stdio};
+use cloister_sandbox::{Engine, Host, Observer, Stats, Stdio, Ticket};
 use tokio::sync::watch;
 
-/// Ends a job, if it has not ended.
-pub(crate) type Cancel = Box<dyn Fn() + Send + Sync>;
+/// One job that was handed over.
+pub(crate) trait Cell: Send + Sync {
+    /// Ends it, if it has not ended.
+    fn cancel(&self);
+
+    /// What it uses now and used so far. Blocks for as long as reading some files takes.
+    fn stats(&self) -> Stats;
+}
 
 /// What makes cells and runs tasks in them.
 pub(crate) trait Cells: Send + Sync {
@@ -18,7 +24,10 @@ pub(crate) trait Cells: Send + Sync {
     fn host(&self) -> &Host;
 
     /// Runs a task; the observer always hears of its end, or is dropped.
-    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Cancel;
+    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Box<dyn Cell>;
+
+    /// What all of them use now and used so far. Blocks as that of one does.
+    fn stats(&self) -> Stats;
 
     /// Ends everything, and comes back when nothing of it is left. Blocks.
     fn stop(&self);
@@ -29,13 +38,26 @@ impl Cells for Engine {
         Self::host(self)
     }
 
-    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Cancel {
-        let ticket = Self::run(self, task, Stdio::Captured, observer);
-        Box::new(move || ticket.cancel())
+    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Box<dyn Cell> {
+        Box::new(Self::run(self, task, Stdio::Captured, observer))
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
     }
 
     fn stop(&self) {
         Self::stop(self);
+    }
+}
+
+impl Cell for Ticket {
+    fn cancel(&self) {
+        Self::cancel(self);
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
     }
 }
 

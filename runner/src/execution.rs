@@ -7,10 +7,10 @@
 use std::sync::{Arc, OnceLock};
 
 use cloister_api::{Event, Outcome, Reason, Status, Timestamp};
-use cloister_sandbox::{Observer, Stream};
+use cloister_sandbox::{Observer, Stats, Stream};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{cells::Cancel, log::Log, metrics::Metrics, slots::Slot};
+use crate::{cells::Cell, log::Log, metrics::Metrics, slots::Slot};
 
 #[derive(Debug, Default)]
 struct State {
@@ -61,19 +61,19 @@ impl Why {
 /// A running or ended execution.
 pub(crate) struct Execution {
     state: watch::Sender<State>,
-    cancel: OnceLock<Cancel>,
+    cell: OnceLock<Box<dyn Cell>>,
 }
 
 impl Execution {
     /// One that has not started; with a log if it may be streamed.
     pub(crate) fn new(logged: bool) -> Arc<Self> {
         let state = State { log: logged.then(Log::default), ..State::default() };
-        Arc::new(Self { state: watch::Sender::new(state), cancel: OnceLock::new() })
+        Arc::new(Self { state: watch::Sender::new(state), cell: OnceLock::new() })
     }
 
-    /// How it can be ended. Called once, before anybody else knows the execution.
-    pub(crate) fn runs(&self, cancel: Cancel) {
-        let _ = self.cancel.set(cancel);
+    /// What it runs in. Called once, before anybody else knows the execution.
+    pub(crate) fn runs(&self, cell: Box<dyn Cell>) {
+        let _ = self.cell.set(cell);
     }
 
     /// Asks for its end. The first word on why is what its result will say.
@@ -82,9 +82,17 @@ impl Execution {
             state.why.get_or_insert(why);
             false
         });
-        if let Some(cancel) = self.cancel.get() {
-            cancel();
+        if let Some(cell) = self.cell.get() {
+            cell.cancel();
         }
+    }
+
+    /// What it uses now and used so far, while it runs. Blocks for as long as reading some files takes.
+    pub(crate) fn stats(&self) -> Option<Stats> {
+        self.started()?;
+        let stats = self.cell.get()?.stats();
+        // Of a cell that was taken away meanwhile only a part was read.
+        self.outcome().is_none().then_some(stats)
     }
 
     /// When its command was executed.

@@ -217,6 +217,5 @@ async fn ready(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Json<Value
 
 async fn metrics(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
-    runner.metrics.set_gauges(runner.slots.used(), runner.kept.count());
-    Ok(metrics_text(runner.metrics.registry()))
+    Ok(metrics_text(&runner.scrape().await?))
 }

@@ -7,12 +7,13 @@
 //! Reading order: [`serve()`] (the life of a runner), `http` (its routes), `runner` (who is taken,
 //! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id, one `entry`
 //! each), `epochs` (who leads), `clock` (when leases run out), `gone` (what is not run again), `log`
-//! (what a run has said), `slots`, `metrics`, `health`.
+//! (what a run has said), `slots`, `metrics`, `cgroups` (what running jobs use), `scrape`, `health`.
 //!
 //! What is decided elsewhere: how a cell is made and how its end is called (`cloister-sandbox`),
 //! who may speak and how slowly (`cloister-web`).
 
 mod cells;
+mod cgroups;
 mod clock;
 mod config;
 mod entry;
@@ -26,6 +27,7 @@ mod kept;
 mod log;
 mod metrics;
 mod runner;
+mod scrape;
 mod serve;
 mod slots;
 #[cfg(test)]

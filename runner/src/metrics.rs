@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloister_api::{Outcome, Reason, Status, Usage};
 use prometheus::{
     Counter, Error, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, core::Collector,
+    Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
 /// From a quarter of a millisecond, a warm cell, to ten seconds, a host that is out of breath.
@@ -192,8 +192,8 @@ impl Metrics {
         }
     }
 
-    pub(crate) const fn registry(&self) -> &Registry {
-        &self.registry
+    pub(crate) fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
     }
 
     pub(crate) fn taken(&self) {

@@ -7,7 +7,7 @@ use cloister_api::{
     Task,
 };
 use cloister_web::{BodyReader, Shutdown};
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 use uuid::Uuid;
 
 use crate::{
@@ -39,6 +39,8 @@ pub(crate) struct Runner {
     pub(crate) slots: Arc<Slots>,
     pub(crate) kept: Arc<Kept>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Held while a scrape reads cgroups.
+    pub(crate) scraping: Arc<Mutex<()>>,
     pub(crate) bodies: BodyReader,
     pub(crate) shutdown: Shutdown,
     pub(crate) lost: Lost,
@@ -75,6 +77,7 @@ impl Runner {
             slots: Slots::new(slots),
             kept: Kept::new(config.results, clock),
             metrics: Arc::new(Metrics::new(slots)?),
+            scraping: Arc::default(),
             bodies: BodyReader::new(config.bodies),
             cells,
             shutdown,

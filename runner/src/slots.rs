@@ -51,6 +51,16 @@ impl Slots {
         *self.used.borrow()
     }
 
+    /// What stands in each of the first `count` places that are taken, by number.
+    pub(crate) fn taken(&self, count: usize) -> Vec<(usize, Arc<Execution>)> {
+        let places = self.lock();
+        let taken = |(number, place): (usize, &Place)| match place {
+            Place::Free => None,
+            Place::Taken(execution) => Some((number, Arc::clone(execution))),
+        };
+        places.iter().enumerate().take(count).filter_map(taken).collect()
+    }
+
     /// Returns when no place is taken.
     pub(crate) async fn idle(&self) {
         // The sender lives as long as `self`.
@@ -97,7 +107,11 @@ mod tests {
         let second = slots.take(&execution).unwrap();
         assert!(slots.take(&execution).is_none());
         assert_eq!((slots.total(), slots.used()), (2, 2));
+        let numbers =
+            |count| slots.taken(count).iter().map(|(number, _)| *number).collect::<Vec<_>>();
+        assert_eq!((numbers(9), numbers(1)), (vec![0, 1], vec![0]));
         drop(first);
+        assert_eq!(numbers(9), [1]);
         assert_eq!(slots.take(&execution).unwrap().number, 0);
         let idle = tokio::spawn({
             let slots = Arc::clone(&slots);

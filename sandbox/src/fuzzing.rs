@@ -50,7 +50,7 @@ pub fn launcher_request(data: &[u8]) {
 pub fn reply(data: &[u8]) {
     let Some((&descriptors, packet)) = data.split_first() else { return };
     match decode::<Reply>(packet) {
-        Some(Reply::Hello(host)) => hello(&host),
+        Some(Reply::Hello { host, .. }) => hello(&host),
         Some(Reply::Ready { attached, .. }) => {
             let wanted = 2
                 + if attached.pipes { 3 } else { 0 }

@@ -41,6 +41,7 @@ mod sys;
 mod wire;
 
 pub use apparmor::{CELL_PROFILE, USER_NAMESPACE_PROFILE};
+pub use cgroup::{Pressure, Stats};
 pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;

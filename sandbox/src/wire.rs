@@ -17,7 +17,10 @@ use rustix::net::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{cgroup::Record, error::Fault};
+use crate::{
+    cgroup::{Folder, Record},
+    error::Fault,
+};
 
 /// The most descriptors that one packet carries.
 const MAX_FDS: usize = 16;
@@ -63,8 +66,8 @@ pub(crate) struct Sizes {
 pub(crate) enum Reply {
     /// The first packet: it is set up, and this is what the host gives (a [`crate::Host`], as JSON:
     /// its parts are shared with the wire types of HTTP, which leave out what is absent, and this
-    /// compact form can't).
-    Hello(String),
+    /// compact form can't). Attached: its folders, below which each cell's are.
+    Hello { host: String, folders: Vec<Folder> },
     /// The first packet: it can't work.
     Unfit(String),
     /// The cell exists. Attached, in this order: its control socket, its pidfd, and what

@@ -1,6 +1,6 @@
 //! Plain HTTP and HTTPS, every status an answer.
 
-use std::{fs, io::Read, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, io::Read, path::Path, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use ureq::{
@@ -36,6 +36,11 @@ impl Response {
     /// The body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// What `/metrics` says, by name with labels.
+    pub fn samples(&self) -> BTreeMap<String, f64> {
+        samples(&self.text())
     }
 
     /// A header, or the empty string.
@@ -131,6 +136,13 @@ impl Client {
         let request = headers.iter().fold(request, |r, (name, value)| r.header(*name, *value));
         read(request.send(body))
     }
+}
+
+/// The samples in Prometheus' text format, by name with labels.
+pub(crate) fn samples(text: &str) -> BTreeMap<String, f64> {
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.rsplit_once(' '));
+    pairs.filter_map(|(name, value)| Some((name.into(), value.parse().ok()?))).collect()
 }
 
 fn read(result: Result<http::Response<ureq::Body>, ureq::Error>) -> Result<Response, ureq::Error> {

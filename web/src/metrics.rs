@@ -1,17 +1,17 @@
-//! `GET /metrics`: a registry in Prometheus' text format.
+//! `GET /metrics`, in Prometheus' text format.
 
 use axum::{
     http::{HeaderValue, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
 };
 use cloister_api::Kind;
-use prometheus::{Registry, TextEncoder};
+use prometheus::{TextEncoder, proto::MetricFamily};
 
 use crate::Rejection;
 
-/// Everything that `registry` holds, as a scraper reads it.
-pub fn metrics_text(registry: &Registry) -> Response {
-    match TextEncoder::new().encode_to_string(&registry.gather()) {
+/// These metrics, such as a registry gathers, as a scraper reads them.
+pub fn metrics_text(families: &[MetricFamily]) -> Response {
+    match TextEncoder::new().encode_to_string(families) {
         Ok(text) => {
             let kind = HeaderValue::from_static(prometheus::TEXT_FORMAT);
             ([(CONTENT_TYPE, kind)], text).into_response()

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, body::Body, http::Request};
 use cloister_api::{ByteSize, Outcome, Output, Reason, Status, Task, Timestamp, Usage};
-use cloister_sandbox::{Host, Observer, Stream};
+use cloister_sandbox::{Host, Observer, Stats, Stream};
 use cloister_web::{Access, Guard, Shutdown};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     Config, Lost,
-    cells::{Cancel, Cells},
+    cells::{Cell, Cells},
     clock::{Clock, Moment},
     http::routes,
     runner::Runner,
@@ -41,6 +41,16 @@ pub(super) struct Fake {
     host: Host,
     jobs: mpsc::UnboundedSender<Job>,
     pub(super) stopped: AtomicBool,
+    counts: Arc<Counts>,
+}
+
+/// What cgroups count, as the test has it.
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) all: Mutex<Stats>,
+    pub(super) each: Mutex<Stats>,
+    /// Happens once, while those of one cell are read.
+    pub(super) meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
 }
 
 impl Cells for Fake {
@@ -48,18 +58,38 @@ impl Cells for Fake {
         &self.host
     }
 
-    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Cancel {
+    fn run(&self, task: Task, observer: Box<dyn Observer>) -> Box<dyn Cell> {
         let cancelled = Arc::new(watch::Sender::new(false));
         let job = Job { task, observer, cancelled: Arc::clone(&cancelled) };
         // A test that has ended wants no more jobs.
         drop(self.jobs.send(job));
-        Box::new(move || {
-            cancelled.send_replace(true);
-        })
+        Box::new(FakeCell { cancelled, counts: Arc::clone(&self.counts) })
+    }
+
+    fn stats(&self) -> Stats {
+        self.counts.all.lock().unwrap().clone()
     }
 
     fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+struct FakeCell {
+    cancelled: Arc<watch::Sender<bool>>,
+    counts: Arc<Counts>,
+}
+
+impl Cell for FakeCell {
+    fn cancel(&self) {
+        self.cancelled.send_replace(true);
+    }
+
+    fn stats(&self) -> Stats {
+        if let Some(happen) = self.counts.meanwhile.lock().unwrap().take() {
+            happen();
+        }
+        self.counts.each.lock().unwrap().clone()
     }
 }
 
@@ -163,7 +193,8 @@ pub(super) fn fake() -> (Arc<Fake>, mpsc::UnboundedReceiver<Job>) {
 
 pub(super) fn fake_on(host: Host) -> (Arc<Fake>, mpsc::UnboundedReceiver<Job>) {
     let (jobs, inbox) = mpsc::unbounded_channel();
-    (Arc::new(Fake { host, jobs, stopped: AtomicBool::new(false) }), inbox)
+    let fake = Fake { host, jobs, stopped: AtomicBool::new(false), counts: Arc::default() };
+    (Arc::new(fake), inbox)
 }
 
 /// A clock that goes with tokio's, paused or not, and that can be put forward as if the machine had
@@ -226,6 +257,7 @@ pub(super) struct Bench {
     router: Router,
     pub(super) runner: Arc<Runner>,
     pub(super) clock: Arc<TestClock>,
+    pub(super) counts: Arc<Counts>,
     jobs: mpsc::UnboundedReceiver<Job>,
 }
 
@@ -238,11 +270,12 @@ impl Bench {
     pub(super) fn with(config: &Config, host: Host) -> Self {
         let (cells, jobs) = fake_on(host);
         let clock = Arc::new(TestClock::new());
+        let counts = Arc::clone(&cells.counts);
         let runner =
             Runner::new(config, cells, clock.clone(), Lost::new(), Shutdown::new()).unwrap();
         let runner = Arc::new(runner);
         let guard = Guard::new(Access::Open, false);
-        Self { router: routes(Arc::clone(&runner), guard), runner, clock, jobs }
+        Self { router: routes(Arc::clone(&runner), guard), runner, clock, counts, jobs }
     }
 
     /// The next job that the runner gives to its cells.

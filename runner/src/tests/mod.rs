@@ -11,4 +11,5 @@ mod health;
 mod kept;
 mod leases;
 mod logs;
+mod scrape;
 mod sockets;

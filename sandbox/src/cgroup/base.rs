@@ -177,6 +177,7 @@ mod tests {
             controllers: Vec::new(),
             top: top.into(),
             own: own.into(),
+            local_events: false,
         };
         assert_eq!(above_leaf(&at(&leaf, &folder)), Some(&*folder));
         assert_eq!(above_leaf(&at(&other, &folder)), None);

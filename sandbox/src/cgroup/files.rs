@@ -7,7 +7,14 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat};
+use rustix::{
+    buffer::spare_capacity,
+    fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, unlinkat},
+    io::retry_on_intr,
+};
+
+/// More than most of them hold.
+const PIECE: usize = 1024;
 
 /// Opens a folder.
 pub(crate) fn open_folder(at: impl AsFd, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
@@ -22,6 +29,12 @@ pub(crate) fn open_folder(at: impl AsFd, path: impl AsRef<Path>) -> io::Result<O
 /// Opens a folder by its path from the root.
 pub(crate) fn open_path(path: &Path) -> io::Result<OwnedFd> {
     open_folder(CWD, path)
+}
+
+/// Opens an open folder once more, for nothing but finding what is below it.
+pub(crate) fn reopen_path(folder: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(openat(folder, ".", flags, Mode::empty())?)
 }
 
 /// Makes a folder and opens it.
@@ -59,7 +72,13 @@ pub(crate) fn write(at: impl AsFd, name: &str, value: &dyn Display) -> io::Resul
 
 /// Reads a file as text.
 pub(crate) fn read(at: impl AsFd, name: &str) -> io::Result<String> {
-    io::read_to_string(std::fs::File::from(open_for_reading(at, name)?))
+    let file = open_for_reading(at, name)?;
+    // Without asking for its size and place, as std does: the kernel writes it as it is read.
+    let mut bytes = Vec::with_capacity(PIECE);
+    while retry_on_intr(|| rustix::io::read(&file, spare_capacity(&mut bytes)))? > 0 {
+        bytes.reserve(PIECE);
+    }
+    String::from_utf8(bytes).map_err(io::Error::other)
 }
 
 /// The number behind `key` in a file of `key number` lines.

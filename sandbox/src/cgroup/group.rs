@@ -15,7 +15,10 @@ use super::{
     CPU_PERIOD_US, Record, Role, Version, files,
     instance::{Cgroups, Instance},
 };
-use crate::{layers::Layer, wire::Sizes};
+use crate::{
+    layers::Layer,
+    wire::{CellId, Sizes},
+};
 
 /// A job's cgroup. Removed by [`Group::remove`], not by drop: that can fail, and is then tried again.
 pub(crate) struct Group {
@@ -25,8 +28,8 @@ pub(crate) struct Group {
 
 impl Group {
     /// Makes the folders and sets the limits. What was made is removed again on failure.
-    pub(crate) fn make(cgroups: &Cgroups, name: String, sizes: &Sizes) -> io::Result<Self> {
-        let mut group = Self { name, folders: Vec::new() };
+    pub(crate) fn make(cgroups: &Cgroups, cell: CellId, sizes: &Sizes) -> io::Result<Self> {
+        let mut group = Self { name: folder_name(cell), folders: Vec::new() };
         let made = group.make_folders(cgroups, sizes);
         if made.is_err() {
             // Nothing can be inside yet, so removing fails only where making did.
@@ -119,6 +122,11 @@ impl Group {
         });
         result
     }
+}
+
+/// What a cell's folders are called, below those of its launcher.
+pub(super) fn folder_name(cell: CellId) -> String {
+    format!("cell-{cell}")
 }
 
 /// Sets the limits of one role.

@@ -18,6 +18,9 @@ pub(crate) struct Hierarchy {
     pub(crate) top: PathBuf,
     /// The folder of this process's own cgroup.
     pub(crate) own: PathBuf,
+    /// Whether `memory.events` of a cgroup leaves out those below it: v1 has no other way, v2 is
+    /// mounted with `memory_localevents` for that.
+    pub(crate) local_events: bool,
 }
 
 /// All of them, as this process sees them.
@@ -57,9 +60,11 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
         "cgroup" => Version::V1,
         _ => return None,
     };
+    let options = right.nth(1)?.split(',');
+    let local_events = version == Version::V1 || options.clone().any(|o| o == "memory_localevents");
     let controllers: Vec<String> = match version {
         Version::V2 => Vec::new(),
-        Version::V1 => right.nth(1)?.split(',').skip(1).map(String::from).collect(),
+        Version::V1 => options.skip(1).map(String::from).collect(),
     };
     let path = own_path(membership, version, &controllers)?;
     // Where only a part of the hierarchy is mounted (a container that shares the host's cgroup
@@ -71,7 +76,7 @@ fn parse_mount(line: &str, membership: &str) -> Option<Hierarchy> {
     } else {
         top.join(inside)
     };
-    Some(Hierarchy { version, controllers, top, own })
+    Some(Hierarchy { version, controllers, top, own, local_events })
 }
 
 /// The path behind `0::` (v2), or behind a list with one of these controllers (v1).
@@ -121,6 +126,18 @@ mod tests {
         );
         assert_eq!(found[1].controllers, ["cpu", "cpuacct"]);
         assert_eq!(found[2].version, Version::V2);
+    }
+
+    #[test]
+    fn events_of_those_below_are_counted_unless_the_mount_says_otherwise() {
+        for (options, local) in [
+            ("rw", false),
+            ("rw,nsdelegate,memory_localevents", true),
+            ("rw,memory_recursiveprot", false),
+        ] {
+            let mounts = format!("30 24 0:24 / /sys/fs/cgroup rw - cgroup2 cgroup {options}");
+            assert_eq!(parse(&mounts, "0::/\n")[0].local_events, local, "{options}");
+        }
     }
 
     #[test]

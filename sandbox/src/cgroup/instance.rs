@@ -27,6 +27,7 @@ use super::{
     hierarchy::{Hierarchy, mounted},
     remedy::{Cause, Place},
     scope::Scope,
+    stats::Folder,
 };
 use crate::host::{holds, lacks};
 
@@ -41,6 +42,7 @@ pub(crate) struct Instance {
     name: String,
     /// The least of the memory limits from here up, bytes, where there is any.
     memory_above: Option<u64>,
+    local_events: bool,
 }
 
 /// All of this launcher's folders.
@@ -112,6 +114,17 @@ impl Cgroups {
 
     pub(crate) fn instances(&self) -> &[Rc<Instance>] {
         &self.instances
+    }
+
+    /// The folders, for a side without privileges to look into. Opened once more: what is open here
+    /// carries the lock, which must not outlive this launcher.
+    pub(crate) fn shown(&self) -> io::Result<Vec<(Folder, OwnedFd)>> {
+        let shown = |instance: &Rc<Instance>| {
+            let Instance { version, local_events, .. } = **instance;
+            let folder = Folder { version, roles: instance.roles.clone(), local_events };
+            Ok((folder, files::reopen_path(&instance.folder)?))
+        };
+        self.instances.iter().map(shown).collect()
     }
 
     fn memory_instance(&self) -> Option<&Instance> {
@@ -202,8 +215,15 @@ impl Instance {
         let folder = make_locked(&base, name)
             .map_err(|e| closed(format!("no cgroup can be made in {}: {e}", path.display())))?;
         let memory_above = memory_above(version, &path, &hierarchy.top);
-        let instance =
-            Self { version, roles: served, folder, base, name: name.into(), memory_above };
+        let instance = Self {
+            version,
+            roles: served,
+            folder,
+            base,
+            name: name.into(),
+            memory_above,
+            local_events: hierarchy.local_events,
+        };
         if let Err(error) = instance.enable_for_jobs() {
             let _ = files::remove_folder(&instance.base, name);
             return Err(closed(format!("its controllers cannot be enabled: {error}")));

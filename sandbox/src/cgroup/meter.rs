@@ -7,61 +7,8 @@
 use std::os::fd::OwnedFd;
 
 use cloister_api::Usage;
-use serde::{Deserialize, Serialize};
 
-use super::{Role, Version, files::keyed};
-
-/// A file in which the kernel counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Record {
-    /// CPU time used: the v2 hierarchy counts it also where the cpu controller is on v1.
-    CpuV2,
-    /// How long the CPU limit held the job back.
-    ThrottlingV2,
-    ThrottlingV1,
-    /// How often memory ran out, and whom that killed.
-    MemoryEventsV2,
-    OomControlV1,
-    /// The most memory at once.
-    MemoryPeakV2,
-    MemoryPeakV1,
-    /// The same with swap.
-    MemoryAndSwapPeakV1,
-    /// The most processes at once.
-    PidsPeak,
-    /// Bytes read and written.
-    IoV2,
-}
-
-impl Record {
-    /// What there is to read of a role.
-    pub(crate) const fn of(role: Role, version: Version) -> &'static [Self] {
-        match (role, version) {
-            (Role::Core, _) => &[Self::CpuV2, Self::IoV2],
-            (Role::Cpu, Version::V2) => &[Self::ThrottlingV2],
-            (Role::Cpu, Version::V1) => &[Self::ThrottlingV1],
-            (Role::Memory, Version::V2) => &[Self::MemoryEventsV2, Self::MemoryPeakV2],
-            (Role::Memory, Version::V1) => {
-                &[Self::OomControlV1, Self::MemoryPeakV1, Self::MemoryAndSwapPeakV1]
-            }
-            (Role::Pids, _) => &[Self::PidsPeak],
-        }
-    }
-
-    /// The file's name. Not every kernel has each.
-    pub(crate) const fn file(self) -> &'static str {
-        match self {
-            Self::CpuV2 | Self::ThrottlingV2 | Self::ThrottlingV1 => "cpu.stat",
-            Self::MemoryEventsV2 => "memory.events",
-            Self::OomControlV1 => "memory.oom_control",
-            Self::MemoryPeakV2 => "memory.peak",
-            Self::MemoryPeakV1 => "memory.max_usage_in_bytes",
-            Self::MemoryAndSwapPeakV1 => "memory.memsw.max_usage_in_bytes",
-            Self::PidsPeak => "pids.peak",
-            Self::IoV2 => "io.stat",
-        }
-    }
-}
+use super::{Record, files::keyed};
 
 /// Memory is charged in batches of 64 pages of 4 KiB (`MEMCG_CHARGE_BATCH`): a cgroup whose peak is
 /// nearer to its limit than that has met it.
@@ -99,10 +46,6 @@ impl Meter {
         String::from_utf8(buffer[..length].into()).ok()
     }
 
-    fn number(&self, record: Record) -> Option<u64> {
-        self.text(record)?.trim().parse().ok()
-    }
-
     /// CPU time used so far, microseconds.
     pub(crate) fn cpu_us(&self) -> Option<u64> {
         keyed(&self.text(Record::CpuV2)?, "usage_usec")
@@ -113,12 +56,6 @@ impl Meter {
         self.records.iter().any(|(kind, _)| *kind == Record::CpuV2)
     }
 
-    /// How many processes the kernel killed for want of memory.
-    fn oom_kills(&self) -> Option<u64> {
-        let text = self.text(Record::MemoryEventsV2).or_else(|| self.text(Record::OomControlV1))?;
-        keyed(&text, "oom_kill")
-    }
-
     /// Whether somebody was killed for want of memory, and whose limit it was.
     ///
     /// On v2 `oom` counts how often this cgroup's own limit was hit without a way out, and `oom_kill`
@@ -126,15 +63,16 @@ impl Meter {
     /// giving cache back, and stays 0 on Linux 6.18). There it was the job's own limit if the kernel
     /// `announced` a shortage in this cgroup or one above it, and the peak stands at the limit.
     pub(crate) fn shortage(&self, announced: bool) -> Shortage {
+        let text = |record| self.text(record);
         let own = || {
-            if let Some(events) = self.text(Record::MemoryEventsV2) {
+            if let Some(events) = text(Record::MemoryEventsV2) {
                 return keyed(&events, "oom").is_some_and(|count| count > 0);
             }
             let peaks = [Record::MemoryPeakV1, Record::MemoryAndSwapPeakV1];
             let at_limit = |peak: u64| peak.saturating_add(V1_CHARGE) >= self.limit;
-            announced && peaks.into_iter().filter_map(|peak| self.number(peak)).any(at_limit)
+            announced && peaks.into_iter().filter_map(|peak| number(&text, &[peak])).any(at_limit)
         };
-        match self.oom_kills() {
+        match oom_kills(&text) {
             None | Some(0) => Shortage::None,
             Some(_) if own() => Shortage::Own,
             Some(_) => Shortage::Foreign,
@@ -143,31 +81,47 @@ impl Meter {
 
     /// All that the contract's `usage` names and this host counts.
     pub(crate) fn usage(&self) -> Usage {
-        let cpu = self.text(Record::CpuV2).unwrap_or_default();
-        let ms = |key| keyed(&cpu, key).map(milliseconds);
-        let throttled_us = self
-            .text(Record::ThrottlingV2)
-            .and_then(|text| keyed(&text, "throttled_usec"))
-            .or_else(|| {
-                keyed(&self.text(Record::ThrottlingV1)?, "throttled_time").map(|ns| ns / 1000)
-            });
-        let io = self.text(Record::IoV2);
-        let io_sum = |key: &str| io.as_deref().map(|text| sum_of(text, key));
-        Usage {
-            cpu_ms: ms("usage_usec"),
-            user_ms: ms("user_usec"),
-            system_ms: ms("system_usec"),
-            throttled_ms: throttled_us.map(milliseconds),
-            memory_peak_bytes: self
-                .number(Record::MemoryPeakV2)
-                .or_else(|| self.number(Record::MemoryAndSwapPeakV1))
-                .or_else(|| self.number(Record::MemoryPeakV1)),
-            // PID 1 of the cell is ours.
-            pids_peak: self.number(Record::PidsPeak).map(|peak| peak.saturating_sub(1)),
-            oom_kills: self.oom_kills(),
-            io_read_bytes: io_sum("rbytes"),
-            io_write_bytes: io_sum("wbytes"),
-        }
+        usage(&|record| self.text(record))
+    }
+}
+
+/// What a record says, where it can be read.
+pub(super) type Text<'a> = &'a dyn Fn(Record) -> Option<String>;
+
+/// How many processes the kernel killed for want of memory.
+fn oom_kills(text: Text<'_>) -> Option<u64> {
+    let text = text(Record::MemoryEventsV2).or_else(|| text(Record::OomControlV1))?;
+    keyed(&text, "oom_kill")
+}
+
+/// The number that is all of the first of these records that can be read.
+pub(super) fn number(text: Text<'_>, records: &[Record]) -> Option<u64> {
+    records.iter().find_map(|record| text(*record)?.trim().parse().ok())
+}
+
+/// A `usage` from these records.
+pub(super) fn usage(text: Text<'_>) -> Usage {
+    let cpu = text(Record::CpuV2).unwrap_or_default();
+    let ms = |key| keyed(&cpu, key).map(milliseconds);
+    let throttled_us = text(Record::ThrottlingV2)
+        .and_then(|text| keyed(&text, "throttled_usec"))
+        .or_else(|| keyed(&text(Record::ThrottlingV1)?, "throttled_time").map(|ns| ns / 1000));
+    let io = text(Record::IoV2);
+    let io_sum = |key: &str| io.as_deref().map(|text| sum_of(text, key));
+    Usage {
+        cpu_ms: ms("usage_usec"),
+        user_ms: ms("user_usec"),
+        system_ms: ms("system_usec"),
+        throttled_ms: throttled_us.map(milliseconds),
+        memory_peak_bytes: number(
+            text,
+            &[Record::MemoryPeakV2, Record::MemoryAndSwapPeakV1, Record::MemoryPeakV1],
+        ),
+        // PID 1 of the cell is ours.
+        pids_peak: number(text, &[Record::PidsPeak]).map(|peak| peak.saturating_sub(1)),
+        oom_kills: oom_kills(text),
+        io_read_bytes: io_sum("rbytes"),
+        io_write_bytes: io_sum("wbytes"),
     }
 }
 

@@ -15,7 +15,9 @@
 //! - [`base`]: where in a hierarchy one may build; [`remedy`]: what helps where one may not.
 //! - [`instance`]: this launcher's own folder, locked while it lives; a dead one's is removed.
 //! - [`group`]: one job's folders: making, limiting, joining, removing.
+//! - [`record`]: the files in which the kernel counts.
 //! - [`meter`]: reading what a job used and why it was killed, without privileges.
+//! - [`stats`]: reading what running jobs use, without privileges.
 
 mod base;
 mod files;
@@ -23,21 +25,28 @@ mod group;
 mod hierarchy;
 mod instance;
 mod meter;
+mod record;
 mod remedy;
 mod scope;
+mod stats;
+
+use serde::{Deserialize, Serialize};
 
 pub(crate) use group::Group;
 #[cfg(fuzzing)]
 pub(crate) use hierarchy::folders;
 pub(crate) use instance::Cgroups;
-pub(crate) use meter::{Meter, Record, Shortage};
+pub(crate) use meter::{Meter, Shortage};
+pub(crate) use record::Record;
 pub(crate) use scope::Scope;
+pub(crate) use stats::{Folder, Folders};
+pub use stats::{Pressure, Stats};
 
 /// CPU bandwidth is given out in periods of this length (`cpu.max`, `cpu.cfs_period_us`).
 pub(crate) const CPU_PERIOD_US: u64 = 100_000;
 
 /// Which interface a hierarchy has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Version {
     V1,
     V2,
@@ -53,12 +62,12 @@ impl std::fmt::Display for Version {
 }
 
 /// What a folder is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Role {
     Cpu,
     Memory,
     Pids,
-    /// The v2 hierarchy itself, with or without controllers: `cgroup.kill` and `cpu.stat`.
+    /// The v2 hierarchy itself, with or without controllers: `cgroup.kill`, `cpu.stat` and pressure.
     Core,
 }
 

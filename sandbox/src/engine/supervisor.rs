@@ -219,7 +219,7 @@ impl Supervisor {
                     }
                 }
                 Reply::Failed { cell, fault } => self.never_came(cell, fault),
-                Reply::Hello(_) | Reply::Unfit(_) => {}
+                Reply::Hello { .. } | Reply::Unfit(_) => {}
             }
         }
     }

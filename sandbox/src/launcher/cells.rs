@@ -64,7 +64,7 @@ pub(crate) fn prepare(
     passed: Option<[OwnedFd; 3]>,
     socket: &OwnedFd,
 ) -> Result<Cell, Fault> {
-    let mut group = Group::make(cgroups, format!("cell-{cell}"), sizes).at(Step::Cgroup)?;
+    let mut group = Group::make(cgroups, cell, sizes).at(Step::Cgroup)?;
     let made = clone(&group, users, plan, passed);
     let (pid, attached) = match made {
         Ok(made) => made,

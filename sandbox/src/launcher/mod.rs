@@ -24,11 +24,11 @@ use nix::{
 };
 
 use crate::{
-    cgroup::Scope,
+    cgroup::{Folders, Scope},
     error::{Context, Error},
     host::Host,
     sys::{self, Forked},
-    wire::{Reply, receive},
+    wire::{Packet, Reply, receive},
 };
 
 pub(crate) use cells::GO;
@@ -56,6 +56,8 @@ pub struct Launcher {
     pub(crate) socket: OwnedFd,
     pub(crate) pid: Pid,
     pub(crate) host: Host,
+    /// Its cgroups, to look into.
+    pub(crate) folders: Folders,
 }
 
 impl Launcher {
@@ -90,12 +92,17 @@ impl Launcher {
             }
             Forked::Parent(pid) => {
                 drop(theirs);
-                let reason = match receive(&ours, true).map(|packet| packet.map(|p| p.message)) {
-                    Ok(Some(Reply::Hello(host))) => match serde_json::from_str(&host) {
-                        Ok(host) => return Ok(Self { socket: ours, pid, host }),
-                        Err(error) => error.to_string(),
-                    },
-                    Ok(Some(Reply::Unfit(reason))) => reason,
+                let reason = match receive(&ours, true) {
+                    Ok(Some(Packet { message: Reply::Hello { host, folders }, fds, .. })) => {
+                        match (serde_json::from_str(&host), Folders::new(folders, fds)) {
+                            (Ok(host), Some(folders)) => {
+                                return Ok(Self { socket: ours, pid, host, folders });
+                            }
+                            (Err(error), _) => error.to_string(),
+                            (_, None) => "not all of its descriptors could be taken".into(),
+                        }
+                    }
+                    Ok(Some(Packet { message: Reply::Unfit(reason), .. })) => reason,
                     Ok(_) => "it ended before it could say why".into(),
                     Err(error) => error.to_string(),
                 };

@@ -3,7 +3,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
     path::PathBuf,
 };
 
@@ -56,8 +56,8 @@ const MAX_WAITING: usize = 16 << 10;
 pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &OwnedFd) {
     let mut state = match State::set_up(config, exposed, scope) {
         Ok((state, host)) => {
-            let host = serde_json::to_string(&host).map_err(io::Error::other);
-            if host.and_then(|host| send(socket, &Reply::Hello(host), &[])).is_err() {
+            if let Err(error) = state.introduce(&host, socket) {
+                let _ = send(socket, &Reply::Unfit(error.to_string()), &[]);
                 state.cgroups.remove();
                 return;
             }
@@ -93,8 +93,8 @@ impl State {
             #[allow(unsafe_code)]
             unsafe { signal(each, SigHandler::SigIgn) }.context("ignoring signals")?;
         }
-        // Cells' folders are made with these rights: with a stricter mask, as of an operator's shell, a job
-        // whose user is not ours could not enter them.
+        // Whatever the operator's is: jobs are to see the folders that are made here, and the service
+        // is to look into the cgroups.
         umask(Mode::from_bits_truncate(0o022));
         let (_, open_files) =
             getrlimit(Resource::RLIMIT_NOFILE).context("reading RLIMIT_NOFILE")?;
@@ -126,6 +126,14 @@ impl State {
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
         Ok((Self { cgroups, users, rules, profile, cells, stale }, host))
+    }
+
+    /// The first word: what the host gives, and where cells' cgroups will be.
+    fn introduce(&self, host: &Host, socket: &OwnedFd) -> io::Result<()> {
+        let host = serde_json::to_string(host).map_err(io::Error::other)?;
+        let (folders, fds): (Vec<_>, Vec<_>) = self.cgroups.shown()?.into_iter().unzip();
+        let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        send(socket, &Reply::Hello { host, folders }, &fds)
     }
 
     /// Answers requests until the service is gone.

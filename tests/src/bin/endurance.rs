@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use cloister_tests::{
     cleanup::clean_up_whatever_happens,
-    endurance::{self, Descriptors, Jobs, Neighbours},
+    endurance::{self, Descriptors, Jobs, Neighbours, Scrapes},
 };
 use nix::sys::signal::{Signal, kill};
 
@@ -26,6 +26,8 @@ enum Command {
     Jobs(Jobs),
     /// Run jobs beside a bomb, and see what they notice of it
     Neighbours(Neighbours),
+    /// Scrape a runner while many jobs run, and see how long it takes
+    Scrapes(Scrapes),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Descriptors(options) => endurance::descriptors(options),
         Command::Jobs(options) => endurance::jobs(options),
         Command::Neighbours(options) => endurance::neighbours(options),
+        Command::Scrapes(options) => endurance::scrapes(options),
     };
     report.conclude()
 }

@@ -9,10 +9,13 @@ mod memory;
 mod neighbours;
 mod program;
 mod report;
+mod scrapes;
+mod times;
 
 pub use self::{
     descriptors::{Descriptors, descriptors},
     jobs::{Jobs, Target, jobs},
     neighbours::{Neighbours, neighbours},
     report::Report,
+    scrapes::{Scrapes, scrapes},
 };

@@ -14,6 +14,7 @@ use super::{
     hostile::{Bomb, bombs, shortened},
     program::Program,
     report::Report,
+    times::Times,
 };
 use crate::{COMPLETED, Service, execute, shell, verdict};
 
@@ -137,31 +138,4 @@ fn window(runner: &Service, length: Duration, report: &mut Report) -> Vec<f64> {
         });
     }
     times
-}
-
-/// Of many times, in milliseconds.
-struct Times {
-    count: usize,
-    p50: f64,
-    p95: f64,
-    max: f64,
-}
-
-impl Times {
-    fn of(mut all: Vec<f64>) -> Self {
-        all.sort_by(f64::total_cmp);
-        // The nearest rank.
-        let at = |percent: usize| {
-            let rank = (all.len() * percent).div_ceil(100).max(1);
-            all.get(rank - 1).copied().unwrap_or(f64::NAN)
-        };
-        Self { count: all.len(), p50: at(50), p95: at(95), max: at(100) }
-    }
-}
-
-impl std::fmt::Display for Times {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { count, p50, p95, max } = self;
-        write!(f, "{count:>7}{p50:>10.2}{p95:>10.2}{max:>10.2}")
-    }
 }

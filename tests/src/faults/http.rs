@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, io::Read, time::Duration};
 use serde_json::Value;
 use ureq::{Agent, http};
 
+use crate::client::samples;
+
 /// Speaks to any service, from the thread's place in the network.
 #[derive(Clone)]
 pub(super) struct Http {
@@ -76,10 +78,7 @@ impl Http {
         if answer.status != 200 {
             return Err(format!("{}: {}", answer.status, answer.text()));
         }
-        let text = answer.text();
-        let lines = text.lines().filter(|line| !line.starts_with('#'));
-        let pairs = lines.filter_map(|line| line.rsplit_once(' '));
-        Ok(pairs.filter_map(|(name, value)| Some((name.into(), value.parse().ok()?))).collect())
+        Ok(samples(&answer.text()))
     }
 }
 

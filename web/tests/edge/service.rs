@@ -99,7 +99,7 @@ async fn metrics() -> axum::response::Response {
     let registry = prometheus::Registry::new();
     let counter = prometheus::IntCounter::new("jobs_total", "Submissions.").unwrap();
     registry.register(Box::new(counter)).unwrap();
-    metrics_text(&registry)
+    metrics_text(&registry.gather())
 }
 
 pub(crate) struct Answer {
