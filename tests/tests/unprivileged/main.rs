@@ -5,6 +5,7 @@
 //! them, and nothing else does.
 
 mod systemd;
+mod units;
 mod user;
 
 use std::{fs, time::Duration};

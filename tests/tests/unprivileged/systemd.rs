@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::Path,
     process::{Child, Command, Output, Stdio},
     thread,
     time::{Duration, Instant},
@@ -89,6 +90,25 @@ impl Machine {
         words.map(String::from).to_vec()
     }
 
+    /// Runs a shell line as its root; it must succeed. Returns what it printed.
+    pub(crate) fn does(&self, line: &str) -> String {
+        let output = self.root(line);
+        assert!(
+            output.status.success(),
+            "{line}: {}{}",
+            super::user::stdout(&output),
+            stderr(&output)
+        );
+        super::user::stdout(&output)
+    }
+
+    /// Writes a file that it sees.
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = format!("/proc/{}/root{path}", self.init);
+        fs::create_dir_all(Path::new(&path).parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
     /// Runs a shell line as its root.
     fn root(&self, line: &str) -> Output {
         let mut command = Command::new("/usr/bin/timeout");
@@ -125,9 +145,7 @@ impl Machine {
 
     /// Does what a remedy says, and waits until the user's manager runs.
     pub(crate) fn remedy(&self, line: &Value) {
-        let command = command_in(line);
-        let output = self.root(command);
-        assert!(output.status.success(), "{command}: {}", stderr(&output));
+        self.does(command_in(line));
         let active = format!("systemctl is-active user@{TESTER}.service");
         self.wait_for(&active, Instant::now() + PATIENCE);
     }
@@ -140,8 +158,7 @@ impl Machine {
                  >/etc/systemd/system/user@.service.d/before.conf
              systemctl daemon-reload && systemctl restart user@{TESTER}.service"
         );
-        let output = self.root(&line);
-        assert!(output.status.success(), "{}", stderr(&output));
+        self.does(&line);
     }
 
     /// While the user's manager is there and does not answer.
@@ -150,8 +167,7 @@ impl Machine {
             let line = format!(
                 "kill -{name} $(systemctl show --property=MainPID --value user@{TESTER}.service)"
             );
-            let output = self.root(&line);
-            assert!(output.status.success(), "{}", stderr(&output));
+            self.does(&line);
         };
         signal("STOP");
         let result = work();
