@@ -1,7 +1,7 @@
 """Four busy processes that were given a twentieth of a core.
 
 layers: cgroups
-options: --cpus 0.05
+options: --cpus 0.05 --timeout 120s
 """
 import time
 
