@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloister_api::RunnerState;
 use cloister_web::Secret;
 use serde_json::json;
 
@@ -247,6 +248,22 @@ async fn a_request_that_never_arrived_is_sent_again_under_its_id() {
     assert_eq!(client.end(&id).await["stdout"], "once");
     let taken = &runner.lock().taken;
     assert_eq!(taken[0].0, taken[1].0, "under the same id, so that it can't run twice");
+}
+
+#[tokio::test]
+async fn what_a_draining_runner_does_not_know_goes_to_another() {
+    let (drains, other) = (FakeRunner::new(1).await, FakeRunner::down(1));
+    let coordinator = Coordinator::with(&[&drains, &other]).await;
+    let client = &coordinator.client;
+    drains.mood(Mood::Deaf);
+    let id = client.submit("echo moved").await;
+    drains.until_taken(1).await;
+    drains.set(|inner| inner.health.status = RunnerState::Draining);
+    other.up();
+    // It takes nothing more in this life: nobody need wait until its lease is over.
+    let job = client.end(&id).await;
+    assert_eq!((&job["stdout"], &job["runner"]), (&json!("moved\n"), &json!(other.url())), "{job}");
+    assert_eq!(job["attempt"], 1);
 }
 
 #[tokio::test]
