@@ -192,6 +192,8 @@ impl Engine {
                 let detail = format!("the job is cancelled as soon as the store works: {error}");
                 Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
             })?;
+            // What takes writes again writes the end in the same moment.
+            let _ = timeout(HANDING_OVER, end.changed()).await;
         }
         let job = self.view(id).await.map_err(failed)?;
         Ok(job.map(|job| CalledOff { job, ran: false }))
