@@ -287,3 +287,36 @@ fn landlock_report() -> Enforcement {
         abi => holds("landlock", format!("ABI {abi}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever deploys a runner names these too, in files that nothing else would compare.
+    #[test]
+    fn what_is_deployed_has_these_capabilities_and_no_other() {
+        let needed = || NEEDED.map(|capability| capability.to_string());
+        let read = |text: &str, key: &str, words: fn(char) -> bool| -> Vec<String> {
+            let line = text.lines().map(str::trim).rfind(|line| line.starts_with(key));
+            let line = line.expect("it names capabilities");
+            let names = line[key.len()..].split(words).filter(|name| !name.is_empty());
+            names.map(str::to_owned).collect()
+        };
+
+        let compose = include_str!("../../../docker-compose.narrow.yml");
+        let named = read(compose, "cap_add:", |c| !c.is_ascii_uppercase() && c != '_');
+        assert_eq!(
+            needed(),
+            named.iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>()[..]
+        );
+
+        // Nothing to take away from a bounding set as narrow as that one; these are wider by what takes.
+        let as_root = include_str!("../../../deploy/systemd/cloister-runner-as-root.conf");
+        let up = include_str!("../../../deploy/systemd/cloister-up.service");
+        for unit in [as_root, up] {
+            let named = read(unit, "CapabilityBoundingSet=", char::is_whitespace);
+            assert_eq!(needed(), named[..NEEDED.len()]);
+            assert_eq!(named[NEEDED.len()..], [Capability::CAP_SETPCAP.to_string()]);
+        }
+    }
+}
