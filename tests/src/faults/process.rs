@@ -14,7 +14,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{SigSet, Signal, kill},
+    sys::signal::{SigHandler, SigSet, Signal, kill, signal},
     unistd::Pid,
 };
 
@@ -150,9 +150,15 @@ impl Process {
         let log = self.logs.join(format!("{}.{}.log", self.name, state.lives.len() + 1));
         let output = File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");
-        // What a shell starts in the background ignores SIGINT, and so would PostgreSQL in its first moments.
-        let mut command = Command::new("env");
-        command.arg("--default-signal=INT").arg(&self.program).args(&self.args);
+        let mut command = Command::new(&self.program);
+        command.args(&self.args);
+        // SAFETY: between fork and exec only sigaction(2) is called, which is async-signal-safe.
+        #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
+        unsafe {
+            // What a shell starts in the background ignores SIGINT, and so would what that starts, until it has
+            // asked for something else: PostgreSQL would not hear that it is to end.
+            command.pre_exec(|| Ok(signal(Signal::SIGINT, SigHandler::SigDfl).map(drop)?));
+        }
         command.env_remove("CLOISTER_TOKEN").env_remove("RUNNER_URL");
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         if let Some(uid) = self.user {
