@@ -2,8 +2,7 @@
 import os
 from pathlib import Path
 
-from project import PROJECT, ask, call, same, submit, until
-
+from project import PROJECT, ask, call, cgroups, same, submit, until
 
 
 def size_of_the_image(_):
@@ -53,7 +52,6 @@ def a_killed_runner_comes_back(platform):
 
 def nothing_is_left(platform):
     platform.down()
-    left = [str(path) for path in Path("/sys/fs/cgroup/docker").glob("**/*") if path.is_dir()]
-    assert not left, left
+    assert (left := cgroups()) <= platform.cgroups, left - platform.cgroups
     assert not call("docker", "ps", "--all", "--quiet") and not call("docker", "volume", "ls", "--quiet")
     return "no cgroup, container or volume"

@@ -5,7 +5,6 @@ import time
 from project import HOST, ask, curl, same, submit, until
 
 
-
 def the_readmes_first_job(_):
     job = submit({"command": "echo hello world"})
     same(job, status="completed", exit_code=0, stdout="hello world\n")

@@ -23,11 +23,18 @@ def call(*command, check=True, **settings):
     return done.stdout.strip() if check else (done.returncode, done.stdout)
 
 
+def cgroups():
+    """Those of containers."""
+    return {str(path) for path in Path("/sys/fs/cgroup/docker").glob("**/*") if path.is_dir()}
+
+
 class Platform:
     """The services, by one or more compose files."""
 
     def __init__(self, files, **environment):
         self.files, self.environment = files, {**os.environ, **environment}
+        # Such as the one that images are built in.
+        self.cgroups = cgroups()
 
     def compose(self, *arguments, check=True):
         command = ["docker", "compose", "--ansi=never", *self.files, *arguments]
