@@ -13,7 +13,7 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{SigSet, Signal, kill},
+    sys::signal::{SigHandler, SigSet, Signal, kill, signal},
     unistd::Pid,
 };
 
@@ -194,12 +194,7 @@ impl Service {
         }
         let output = fs::File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");
-        // SAFETY: between fork and exec only pthread_sigmask is called, which is async-signal-safe.
-        #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
-        unsafe {
-            // A caller that waits for signals has blocked them, and this is to be ended by one.
-            command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?));
-        }
+        hears_signals(&mut command);
         let child = command
             .env("A_SECRET_OF_THE_SERVICE", "xyzzy")
             .stdin(Stdio::null())
@@ -302,6 +297,20 @@ impl Drop for Service {
     }
 }
 
+/// Has what is started be ended by a signal from its first moment. A caller that waits for signals has
+/// blocked them, and what a shell starts in the background ignores SIGINT: both would be inherited.
+pub(crate) fn hears_signals(command: &mut Command) {
+    // SAFETY: between fork and exec only sigprocmask(2) and sigaction(2) are called, which are
+    // async-signal-safe; the default action runs no code of ours.
+    #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
+    unsafe {
+        command.pre_exec(|| {
+            signal(Signal::SIGINT, SigHandler::SigDfl)?;
+            Ok(SigSet::empty().thread_set_mask()?)
+        });
+    }
+}
+
 /// A port of loopback that was free a moment ago, from below the range that the kernel gives to clients
 /// by itself (`net.ipv4.ip_local_port_range`): it stays free until the service takes it.
 fn free_port() -> SocketAddr {
@@ -317,5 +326,29 @@ fn free_port() -> SocketAddr {
         if TcpListener::bind(address).is_ok() {
             return address;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_started_hears_a_signal_that_a_shell_has_ignored() {
+        let ends = |hears: bool| {
+            let mut command = Command::new("sh");
+            command.args(["-c", "kill -INT $$; echo goes on"]);
+            if hears {
+                hears_signals(&mut command);
+            }
+            command.output().expect("a shell can be started").stdout.is_empty()
+        };
+        // SAFETY: ignoring a signal, or not, runs no code of ours.
+        #[expect(unsafe_code, reason = "as in a shell's background")]
+        let before = unsafe { signal(Signal::SIGINT, SigHandler::SigIgn) }.unwrap();
+        assert_eq!([ends(false), ends(true)], [false, true]);
+        // SAFETY: it was there before.
+        #[expect(unsafe_code, reason = "others may be interrupted again")]
+        unsafe { signal(Signal::SIGINT, before) }.unwrap();
     }
 }

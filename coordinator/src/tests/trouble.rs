@@ -79,15 +79,33 @@ async fn a_store_that_fails_is_told_loses_nothing_and_recovers() {
     runner.until_empty().await;
 }
 
+/// For whom a disk hangs.
+#[derive(Clone, Copy, PartialEq)]
+enum Hangs {
+    Nobody,
+    /// Whoever writes.
+    All,
+    /// The same, and who comes from now on is not one of the first.
+    AllAndLater,
+    /// Those who came first.
+    First,
+}
+
 /// A disk that hangs while the test says so: whoever writes waits.
-struct Hanging(watch::Sender<bool>);
+struct Hanging(watch::Sender<Hangs>);
 
 impl Gate for Hanging {
     fn before(&self, writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
         let mut hangs = self.0.subscribe();
+        let first = *hangs.borrow() == Hangs::All;
         Box::pin(async move {
             if writes {
-                let _ = hangs.wait_for(|hangs| !hangs).await;
+                let goes_on = |hangs: &Hangs| match hangs {
+                    Hangs::Nobody => true,
+                    Hangs::First => !first,
+                    Hangs::All | Hangs::AllAndLater => false,
+                };
+                let _ = hangs.wait_for(goes_on).await;
             }
             Ok(())
         })
@@ -101,7 +119,7 @@ impl Gate for Hanging {
 #[tokio::test]
 async fn nobody_is_told_that_a_job_will_end_before_that_is_written() {
     let runner = FakeRunner::new(1).await;
-    let hangs = watch::Sender::new(false);
+    let hangs = watch::Sender::new(Hangs::Nobody);
     let wrap =
         |inner| -> Arc<dyn Store> { Arc::new(Gated { inner, gate: Hanging(hangs.clone()) }) };
     let folder = Arc::new(Folder::new());
@@ -109,12 +127,17 @@ async fn nobody_is_told_that_a_job_will_end_before_that_is_written() {
     let client = coordinator.client.clone();
     client.until_running(&client.submit("hold").await).await;
     let waits = client.submit("echo never").await;
-    hangs.send_replace(true);
+    hangs.send_replace(Hangs::All);
     let path = format!("/jobs/{waits}");
     let asking = client.delete(&path);
     tokio::pin!(asking);
-    // Longer than it is waited for the end itself.
-    assert!(timeout(Duration::from_secs(3), &mut asking).await.is_err(), "a crash would undo it");
-    hangs.send_replace(false);
+    // The end is on its way to the disk; then, longer than it is waited for that, the wish.
+    assert!(timeout(Duration::from_secs(1), &mut asking).await.is_err());
+    hangs.send_replace(Hangs::AllAndLater);
+    assert!(timeout(Duration::from_secs(2), &mut asking).await.is_err(), "a crash would undo it");
+    // The wish is written first: its end is about to be told all the same.
+    hangs.send_replace(Hangs::First);
+    assert!(timeout(Duration::from_millis(500), &mut asking).await.is_err(), "it waited: 200");
+    hangs.send_replace(Hangs::Nobody);
     assert_eq!(asking.await.expect(200).body["status"], "cancelled");
 }

@@ -14,12 +14,12 @@ use std::{
 };
 
 use nix::{
-    sys::signal::{SigHandler, SigSet, Signal, kill, signal},
+    sys::signal::{Signal, kill},
     unistd::Pid,
 };
 
 use super::{disk::Disk, net::Node};
-use crate::cleanup::children;
+use crate::{cleanup::children, service::hears_signals};
 
 /// What a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,13 +152,7 @@ impl Process {
         let errors = output.try_clone().expect("a log can be written");
         let mut command = Command::new(&self.program);
         command.args(&self.args);
-        // SAFETY: between fork and exec only sigaction(2) is called, which is async-signal-safe.
-        #[expect(unsafe_code, reason = "there is no other way to what a child inherits")]
-        unsafe {
-            // What a shell starts in the background ignores SIGINT, and so would what that starts, until it has
-            // asked for something else: PostgreSQL would not hear that it is to end.
-            command.pre_exec(|| Ok(signal(Signal::SIGINT, SigHandler::SigDfl).map(drop)?));
-        }
+        hears_signals(&mut command);
         command.env_remove("CLOISTER_TOKEN").env_remove("RUNNER_URL");
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         if let Some(uid) = self.user {
@@ -170,8 +164,6 @@ impl Process {
                 if self.stores {
                     disk.enter();
                 }
-                // What is blocked here would be blocked there, and it is to be ended by a signal.
-                SigSet::empty().thread_set_mask().expect("signals can be let through");
                 command.spawn()
             });
             starting.join().expect("starting a program does not panic")
