@@ -10,6 +10,7 @@
 //! Where several things are waited for at once the first one that is ready, in their order, is taken
 //! (`biased`): not by chance, so that a simulation repeats itself.
 
+mod batch;
 mod claims;
 mod election;
 mod jobs;
@@ -19,6 +20,7 @@ mod upkeep;
 mod watch;
 
 pub(crate) use self::{
+    batch::AcceptedAll,
     claims::Hold,
     jobs::{Accepted, CalledOff, store_problem, unknown_job},
     term::Term,
