@@ -14,6 +14,7 @@ mod batch;
 mod claims;
 mod election;
 mod jobs;
+mod quiet;
 mod storing;
 mod term;
 mod upkeep;
@@ -53,7 +54,8 @@ use crate::{
 
 /// How often the store is tried while it takes no writes.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often a leader looks for what others took in, should nothing tell it.
+/// How often a leader looks for what others took in, should nothing tell it. Where there can be no
+/// others, it is told of everything.
 const POLL: Duration = Duration::from_secs(1);
 
 /// What the engine works with.
@@ -93,6 +95,10 @@ pub(crate) struct Engine {
     /// Terms that this process began.
     pub(crate) terms: AtomicU64,
     figures: channel::Sender<Figures>,
+    /// Changes when jobs come and go.
+    stirred: channel::Sender<()>,
+    /// Told when somebody waits for a job's end.
+    awaited: Notify,
     /// Told when the next tick may be due earlier.
     due: Notify,
     /// Jobs that runners have, or whose end is being recorded.
@@ -153,6 +159,8 @@ impl Engine {
             rescan: Notify::new(),
             terms: AtomicU64::new(0),
             figures: channel::Sender::new(Figures::default()),
+            stirred: channel::Sender::new(()),
+            awaited: Notify::new(),
             due: Notify::new(),
             busy: channel::Sender::new(0),
             untold: channel::Sender::new(0),
@@ -219,6 +227,7 @@ impl Engine {
     }
 
     fn apply_within(self: &Arc<Self>, state: &mut State, event: Event) -> Option<Action> {
+        self.stir(&event);
         let mut own = None;
         let due = state.scheduler.next_due();
         for action in state.scheduler.apply(event, self.world.now()) {

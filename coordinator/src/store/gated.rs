@@ -41,6 +41,10 @@ macro_rules! through {
                 })
             })*
 
+            fn is_shared(&self) -> bool {
+                self.inner.is_shared()
+            }
+
             fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
                 self.inner.news(at_most)
             }

@@ -337,4 +337,8 @@ impl Store for Memory {
     fn probe(&self) -> Answer<'_, ()> {
         self.whoever(|_| ())
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }

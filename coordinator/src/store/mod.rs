@@ -129,6 +129,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// Whether it takes writes.
     fn probe(&self) -> Answer<'_, ()>;
+
+    /// Whether other processes may use it: then not all that happens in it happens here.
+    fn is_shared(&self) -> bool;
 }
 
 /// Opens the store that a URL names, and brings it up to date. `tls` is for one that

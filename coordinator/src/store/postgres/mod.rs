@@ -328,4 +328,8 @@ impl Store for Postgres {
             self.link.call(WRITING, |session| Box::pin(write::probe(session))).await
         })
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
 }

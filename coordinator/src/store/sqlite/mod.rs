@@ -354,4 +354,9 @@ impl Store for Sqlite {
     fn probe(&self) -> Answer<'_, ()> {
         Box::pin(self.writer.call(write::probe))
     }
+
+    fn is_shared(&self) -> bool {
+        // Whoever opens it locks it.
+        false
+    }
 }
