@@ -41,5 +41,6 @@ fn who_has_nothing_to_do_sleeps_and_wakes_at_once() {
     let began = Instant::now();
     let job = finished(client, &json!({ "command": "echo awake" }));
     assert_eq!(job["stdout"], "awake\n", "{job}");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Sooner than anything is looked at by itself.
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
 }
