@@ -72,6 +72,7 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
         expose: args.expose,
         network_host: args.limits.host_network(),
         max_cells: Some(1),
+        cells_ahead: 0,
     };
     let launcher = Launcher::fork(&config)?;
     let host = launcher.host();

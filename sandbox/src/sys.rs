@@ -84,6 +84,39 @@ pub(crate) unsafe fn fork() -> io::Result<Forked> {
     }
 }
 
+/// The stack of a child that has the memory of its parent, bytes: many times what the few system calls
+/// between fork and exec take.
+const SHARED_STACK: usize = 64 << 10;
+
+/// A child that runs `until_exec` on this process's own memory, while this process waits until it has
+/// executed a program, or has ended (clone(2), CLONE_VM and CLONE_VFORK: what posix_spawn(3) does). A
+/// copy of the memory, thrown away by exec, would cost more than all else in a launch.
+///
+/// What is not memory is its own: descriptors, working folder, umask, signal actions, limits. It ends
+/// when `until_exec` returns.
+///
+/// # Safety
+/// The process must be single-threaded. `until_exec` must not allocate, take a lock or unwind, and what
+/// it leaves in memory must be what the process can go on with: also when it is killed half way.
+pub(crate) unsafe fn fork_sharing_memory<F: FnMut()>(mut until_exec: F) -> io::Result<Pid> {
+    extern "C" fn enter<F: FnMut()>(until_exec: *mut libc::c_void) -> libc::c_int {
+        let _end = EndOnUnwind;
+        // SAFETY: it is the closure of the caller below, who waits and does not touch it.
+        unsafe { (*until_exec.cast::<F>())() };
+        exit_now(127)
+    }
+    let mut stack = Vec::<u128>::with_capacity(SHARED_STACK / size_of::<u128>());
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the stack is aligned as the ABI wants it, grows down from its end, and lives until the
+    // child needs it no more: clone returns only then. The closure lives as long.
+    let pid = unsafe {
+        let top = stack.as_mut_ptr().add(stack.capacity());
+        libc::clone(enter::<F>, top.cast(), flags, ptr::from_mut(&mut until_exec).cast())
+    };
+    check(pid.into())?;
+    Ok(Pid::from_raw(pid))
+}
+
 /// Ends this process at once, without running exit handlers that belong to the parent.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: `_exit` takes any number and does not return.

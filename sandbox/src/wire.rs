@@ -24,8 +24,11 @@ use crate::{
 
 /// The most descriptors that one packet carries.
 const MAX_FDS: usize = 16;
-/// The largest packet on the launcher's socket: a `Hello` with every remedy spelt out.
-const MAX_PACKET: usize = 64 << 10;
+/// The largest packet on the launcher's socket but for its first: numbers only. It is received on the
+/// stack: what the launcher writes to its heap, the next cell pays for with a copied page.
+const MAX_PACKET: usize = 256;
+/// The launcher's first packet: a `Hello` with every remedy spelt out.
+const MAX_GREETING: usize = 64 << 10;
 
 /// The largest frame that PID 1 takes. Linux refuses arguments and environment beyond a quarter of
 /// the stack limit (2 MiB by default, execve(2)), long before this.
@@ -154,12 +157,24 @@ pub(crate) fn receive<T: DeserializeOwned>(
     socket: &OwnedFd,
     wait: bool,
 ) -> io::Result<Option<Packet<T>>> {
-    let mut buffer = vec![0; MAX_PACKET];
+    receive_in(&mut [0; MAX_PACKET], socket, wait)
+}
+
+/// Waits for the launcher's first packet.
+pub(crate) fn receive_greeting(socket: &OwnedFd) -> io::Result<Option<Packet<Reply>>> {
+    receive_in(&mut vec![0; MAX_GREETING], socket, true)
+}
+
+fn receive_in<T: DeserializeOwned>(
+    buffer: &mut [u8],
+    socket: &OwnedFd,
+    wait: bool,
+) -> io::Result<Option<Packet<T>>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut flags = RecvFlags::CMSG_CLOEXEC;
     flags.set(RecvFlags::DONTWAIT, !wait);
-    let received = recvmsg(socket, &mut [io::IoSliceMut::new(&mut buffer)], &mut control, flags)?;
+    let received = recvmsg(socket, &mut [io::IoSliceMut::new(buffer)], &mut control, flags)?;
     let mut fds = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {
@@ -265,7 +280,7 @@ mod tests {
         let (ours, theirs) =
             crate::sys::socket_pair(nix::sys::socket::SockType::SeqPacket).unwrap();
         // As long as what is taken: what is left after the cut would read well.
-        let text = "x".repeat(MAX_PACKET - 4);
+        let text = "x".repeat(MAX_PACKET - 3);
         let mut bytes = postcard::to_stdvec(&Reply::Unfit(text)).unwrap();
         assert_eq!(bytes.len(), MAX_PACKET);
         nix::unistd::write(&ours, &bytes).unwrap();

@@ -12,19 +12,18 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
     },
-    unistd::{Pid, pipe2},
+    unistd::Pid,
 };
 
 use super::{confine::Confinement, job::Job};
 use crate::{
     error::{At, Fault, Step},
-    sys::{self, Forked},
+    sys,
     wire::{MAX_START, Start, Status, frame, unframe},
 };
 
@@ -91,40 +90,24 @@ enum Launched {
     Refused(Fault),
 }
 
-/// Forks the job and waits until its exec has happened. A close-on-exec pipe tells: the child writes
-/// the time just before the exec, and behind it what failed; its end says that nothing did.
+/// Forks the job and waits until its exec has happened. Until then it runs on this process's memory,
+/// which nothing copies: what it leaves there says when, and what failed.
 fn launch(job: &Job, confinement: &Confinement) -> Result<Launched, Fault> {
-    let (verdict, teller) = pipe2(OFlag::O_CLOEXEC).at(Step::Fork)?;
-    // SAFETY: this process has one thread.
+    let (mut at, mut fault) = (None, None);
+    // SAFETY: this process has one thread, and `execute` allocates nothing, changes nothing of this
+    // process but what is declared here, and takes no lock.
     #[allow(unsafe_code)]
-    match unsafe { sys::fork() }.at(Step::Fork)? {
-        Forked::Child => {
-            let fault = job.execute(confinement, || {
-                let _ = nix::unistd::write(&teller, &sys::monotonic_ns().to_le_bytes());
-            });
-            // No allocation here: the bytes go from the stack to the pipe.
-            let mut bytes = [0; 16];
-            if let Ok(bytes) = postcard::to_slice(&fault, &mut bytes) {
-                let _ = nix::unistd::write(&teller, bytes);
-            }
-            sys::exit_now(127)
-        }
-        Forked::Parent(pid) => {
-            drop(teller);
-            let mut bytes = Vec::new();
-            File::from(verdict).read_to_end(&mut bytes).at(Step::Fork)?;
-            // A fault is encoded in fewer bytes than a time.
-            let (at, fault) = match bytes.split_first_chunk::<8>() {
-                Some((at, fault)) => (u64::from_le_bytes(*at), fault),
-                None => (sys::monotonic_ns(), bytes.as_slice()),
-            };
-            match postcard::from_bytes(fault) {
-                Ok(fault) => Ok(Launched::Refused(fault)),
-                // Nothing was said: it was executed, or killed before it could be.
-                Err(_) => Ok(Launched::Running(pid, at)),
-            }
-        }
-    }
+    let forked = unsafe {
+        sys::fork_sharing_memory(|| {
+            fault = Some(job.execute(confinement, || at = Some(sys::monotonic_ns())));
+        })
+    };
+    let pid = forked.at(Step::Fork)?;
+    Ok(match fault {
+        Some(fault) => Launched::Refused(fault),
+        // It was executed, or killed before it could be.
+        None => Launched::Running(pid, at.unwrap_or_else(sys::monotonic_ns)),
+    })
 }
 
 /// Reaps whatever has ended; comes back with the code and the signal of `main` if it is among them.

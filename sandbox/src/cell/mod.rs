@@ -2,9 +2,9 @@
 //!
 //! The order is the design:
 //!
-//! 1. [`descriptors`]: 0, 1, 2 are the job's, 3 is the line to the engine, all
-//!    others are closed, before anything else can happen to them.
-//! 2. Wait until the launcher has written the id maps and moved the cell into its cgroup.
+//! 1. Its cgroups, where clone3 did not put it there; then [`descriptors`]: 0, 1, 2 are the job's, 3 is
+//!    the line to the engine, all others are closed, before anything else can happen to them.
+//! 2. Wait until the launcher has written the id maps.
 //! 3. [`view`]: mounts, host name, loopback, cgroup namespace: all that needs a capability.
 //! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
@@ -29,6 +29,7 @@ use caps::CapSet;
 use confine::Confinement;
 
 use crate::{
+    cgroup,
     error::{At, Fault, Step},
     launcher::{GO, JOB_ID},
     layers::Layer,
@@ -55,10 +56,14 @@ pub(crate) struct Plan {
 
 /// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
 /// would go on as a second launcher.
-pub(crate) fn run(plan: &Plan, stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
+pub(crate) fn run(plan: &Plan, doors: &[OwnedFd], stdio: [&OwnedFd; 3], control: &OwnedFd) -> ! {
     let _end = sys::EndOnUnwind;
-    if descriptors(stdio, control).is_err() {
-        // There is no line to say it on; the engine sees the cell end.
+    let placed = cgroup::enter(doors)
+        .at(Step::Join)
+        .and_then(|()| descriptors(stdio, control).at(Step::Descriptors));
+    if let Err(fault) = placed {
+        // The line may not be at its place: this is the end that it was cloned with.
+        let _ = frame(&Status::Broken(fault)).map(|bytes| nix::unistd::write(control, &bytes));
         sys::exit_now(1);
     }
     // SAFETY: `descriptors` put it there, and nobody else uses that number.

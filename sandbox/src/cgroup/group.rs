@@ -6,10 +6,7 @@ use std::{
     rc::Rc,
 };
 
-use nix::{
-    sys::eventfd::{EfdFlags, EventFd},
-    unistd::Pid,
-};
+use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{
     CPU_PERIOD_US, Record, Role, Version, files,
@@ -21,41 +18,70 @@ use crate::{
 };
 
 /// A job's cgroup. Removed by [`Group::remove`], not by drop: that can fail, and is then tried again.
+/// It keeps no descriptor: every clone of the launcher would copy those of all cells.
 pub(crate) struct Group {
     name: String,
-    folders: Vec<(Rc<Instance>, OwnedFd)>,
+    instances: Vec<Rc<Instance>>,
 }
+
+/// The folders of a new cgroup, for as long as its cell is being made.
+pub(crate) struct Opened(Vec<(Rc<Instance>, OwnedFd)>);
 
 impl Group {
     /// Makes the folders and sets the limits. What was made is removed again on failure.
-    pub(crate) fn make(cgroups: &Cgroups, cell: CellId, sizes: &Sizes) -> io::Result<Self> {
-        let mut group = Self { name: folder_name(cell), folders: Vec::new() };
+    pub(crate) fn make(
+        cgroups: &Cgroups,
+        cell: CellId,
+        sizes: &Sizes,
+    ) -> io::Result<(Self, Opened)> {
+        let mut group = Self { name: folder_name(cell), instances: Vec::new() };
         let made = group.make_folders(cgroups, sizes);
         if made.is_err() {
             // Nothing can be inside yet, so removing fails only where making did.
             let _ = group.remove();
         }
-        made.map(|()| group)
+        made.map(|opened| (group, opened))
     }
 
-    fn make_folders(&mut self, cgroups: &Cgroups, sizes: &Sizes) -> io::Result<()> {
+    fn make_folders(&mut self, cgroups: &Cgroups, sizes: &Sizes) -> io::Result<Opened> {
+        let mut opened = Opened(Vec::new());
         for instance in cgroups.instances() {
             let folder = files::make_folder(&instance.folder, &self.name)?;
-            self.folders.push((Rc::clone(instance), folder));
+            self.instances.push(Rc::clone(instance));
+            opened.0.push((Rc::clone(instance), folder));
         }
         for role in Role::ALL {
-            if let Some((version, folder)) = self.serving(role)
+            if let Some((version, folder)) = opened.serving(role)
                 && Layer::Cgroups.stands()
             {
                 limit(role, version, folder, sizes)?;
             }
         }
-        Ok(())
+        Ok(opened)
     }
 
+    /// Removes the folders, which must be empty of processes. Those that could not be removed are
+    /// kept for the next try.
+    pub(crate) fn remove(&mut self) -> io::Result<()> {
+        let mut result = Ok(());
+        self.instances.retain(|instance| {
+            match files::remove_folder(&instance.folder, &self.name) {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+                Err(error) => {
+                    result = Err(error);
+                    true
+                }
+            }
+        });
+        result
+    }
+}
+
+impl Opened {
     /// The folder that serves a role, where the host has one.
-    pub(crate) fn serving(&self, role: Role) -> Option<(Version, BorrowedFd<'_>)> {
-        self.folders
+    fn serving(&self, role: Role) -> Option<(Version, BorrowedFd<'_>)> {
+        self.0
             .iter()
             .find(|(instance, _)| instance.roles.contains(&role))
             .map(|(instance, folder)| (instance.version, folder.as_fd()))
@@ -66,14 +92,13 @@ impl Group {
         self.serving(Role::Core).map(|(_, folder)| folder)
     }
 
-    /// Moves a process into the v1 folders; clone3 knows only the v2 one.
-    pub(crate) fn join(&self, pid: Pid) -> io::Result<()> {
-        for (instance, folder) in &self.folders {
-            if instance.version == Version::V1 {
-                files::write(folder, "cgroup.procs", &pid)?;
-            }
-        }
-        Ok(())
+    /// What a process of one thread writes a 0 to, and stands in the v1 folders; clone3 knows only the
+    /// v2 one. That it moves itself and no other, by `tasks` and not by `cgroup.procs`, spares it the
+    /// lock on all forks of the machine, and the grace period that taking it waits for
+    /// (kernel/cgroup/cgroup.c, `cgroup_procs_write_start`).
+    pub(crate) fn doors(&self) -> io::Result<Vec<OwnedFd>> {
+        let v1 = self.0.iter().filter(|(instance, _)| instance.version == Version::V1);
+        v1.map(|(_, folder)| files::open_for_writing(folder, "tasks")).collect()
     }
 
     /// `cgroup.kill` (Linux 5.14), for the side that has no right to open it.
@@ -105,23 +130,14 @@ impl Group {
             .filter_map(|(record, file)| Some((record, file.ok()?)))
             .collect()
     }
+}
 
-    /// Removes the folders, which must be empty of processes. Those that could not be removed are
-    /// kept for the next try.
-    pub(crate) fn remove(&mut self) -> io::Result<()> {
-        let mut result = Ok(());
-        self.folders.retain(|(instance, _)| {
-            match files::remove_folder(&instance.folder, &self.name) {
-                Ok(()) => false,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-                Err(error) => {
-                    result = Err(error);
-                    true
-                }
-            }
-        });
-        result
-    }
+/// Moves this process, which has one thread, into the folders whose doors these are.
+pub(crate) fn enter(doors: &[OwnedFd]) -> io::Result<()> {
+    doors.iter().try_for_each(|door| {
+        rustix::io::write(door, b"0")?;
+        Ok(())
+    })
 }
 
 /// What a cell's folders are called, below those of its launcher.

@@ -14,6 +14,10 @@ use super::{Record, files::keyed};
 /// nearer to its limit than that has met it.
 const V1_CHARGE: u64 = 64 * 4096;
 
+/// What a cell may hold whose job is called ended, bytes: a job that is let in meanwhile finds all
+/// memory but this. An empty cell holds about a tenth of it.
+const NEXT_TO_NOTHING: u64 = 4 << 20;
+
 /// A job's records.
 pub(crate) struct Meter {
     records: Vec<(Record, OwnedFd)>,
@@ -77,6 +81,15 @@ impl Meter {
             Some(_) if own() => Shortage::Own,
             Some(_) => Shortage::Foreign,
         }
+    }
+
+    /// Whether its PID 1 is all that is left of it, and what it still holds is next to nothing. Where the
+    /// kernel does not count one of these, that can't be told.
+    pub(crate) fn is_spent(&self) -> bool {
+        let text = |record| self.text(record);
+        let memory = [Record::MemoryV2, Record::MemoryV1];
+        number(&text, &[Record::Pids]) == Some(1)
+            && number(&text, &memory).is_some_and(|held| held <= NEXT_TO_NOTHING)
     }
 
     /// All that the contract's `usage` names and this host counts.

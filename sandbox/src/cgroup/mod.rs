@@ -32,7 +32,7 @@ mod stats;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use group::Group;
+pub(crate) use group::{Group, Opened, enter};
 #[cfg(fuzzing)]
 pub(crate) use hierarchy::folders;
 pub(crate) use instance::Cgroups;

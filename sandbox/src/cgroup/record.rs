@@ -47,11 +47,13 @@ impl Record {
             (Role::Core, _) => &[Self::CpuV2, Self::IoV2],
             (Role::Cpu, Version::V2) => &[Self::ThrottlingV2],
             (Role::Cpu, Version::V1) => &[Self::ThrottlingV1],
-            (Role::Memory, Version::V2) => &[Self::MemoryEventsV2, Self::MemoryPeakV2],
-            (Role::Memory, Version::V1) => {
-                &[Self::OomControlV1, Self::MemoryPeakV1, Self::MemoryAndSwapPeakV1]
+            (Role::Memory, Version::V2) => {
+                &[Self::MemoryEventsV2, Self::MemoryPeakV2, Self::MemoryV2]
             }
-            (Role::Pids, _) => &[Self::PidsPeak],
+            (Role::Memory, Version::V1) => {
+                &[Self::OomControlV1, Self::MemoryPeakV1, Self::MemoryAndSwapPeakV1, Self::MemoryV1]
+            }
+            (Role::Pids, _) => &[Self::PidsPeak, Self::Pids],
         }
     }
 
@@ -59,10 +61,8 @@ impl Record {
     pub(super) const fn live(role: Role, version: Version) -> &'static [Self] {
         match (role, version) {
             (Role::Core, _) => &[Self::CpuPressure, Self::MemoryPressure, Self::IoPressure],
-            (Role::Cpu, _) => &[],
-            (Role::Memory, Version::V2) => &[Self::MemoryV2],
-            (Role::Memory, Version::V1) => &[Self::MemoryV1, Self::MemoryAndSwapV1],
-            (Role::Pids, _) => &[Self::Pids],
+            (Role::Memory, Version::V1) => &[Self::MemoryAndSwapV1],
+            (Role::Cpu | Role::Pids, _) | (Role::Memory, Version::V2) => &[],
         }
     }
 

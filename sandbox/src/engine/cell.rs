@@ -2,13 +2,14 @@
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::atomic::Ordering,
     time::Duration,
 };
 
 use cloister_api::{Network, Task, Timestamp};
 
 use super::{
-    Observer, Stream,
+    Observer, Place, Stream,
     command::Load,
     handles::Handles,
     report::{More, Report},
@@ -36,6 +37,8 @@ pub(crate) struct Heard {
 /// One cell, from the request for it to its end.
 pub(crate) struct Cell {
     pub(crate) task: Task,
+    /// Where others look for it.
+    place: Place,
     observer: Option<Box<dyn Observer>>,
     /// Descriptors of the caller, until the launcher has them.
     pub(crate) passed: Option<[OwnedFd; 3]>,
@@ -58,10 +61,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(task: Task, load: Load, observer: Box<dyn Observer>) -> Self {
+    pub(crate) fn new(task: Task, load: Load, place: Place, observer: Box<dyn Observer>) -> Self {
         let limit = task.limits.output.0;
         Self {
             task,
+            place,
             observer: Some(observer),
             captured: load.passed.is_none(),
             passed: load.passed,
@@ -80,8 +84,8 @@ impl Cell {
         }
     }
 
-    /// What the launcher is asked for.
-    pub(crate) fn request(&self, cell: CellId) -> Request {
+    /// What its cgroup and its file system are limited to.
+    pub(crate) fn sizes(&self) -> Sizes {
         let limits = &self.task.limits;
         #[expect(
             clippy::cast_possible_truncation,
@@ -90,17 +94,28 @@ impl Cell {
             reason = "validated to lie between 0.01 and the machine's cores"
         )]
         let cpu_quota_us = (limits.cpus * CPU_PERIOD_US as f64).round() as u64;
-        Request::Prepare {
-            cell,
-            sizes: Sizes {
-                cpu_quota_us,
-                memory: limits.memory.0,
-                pids: limits.pids,
-                disk: limits.disk.0,
-            },
-            host_network: self.task.network == Network::Host,
-            stdio: self.passed.is_some(),
-        }
+        Sizes { cpu_quota_us, memory: limits.memory.0, pids: limits.pids, disk: limits.disk.0 }
+    }
+
+    /// What the launcher is asked for.
+    pub(crate) fn request(&self, cell: CellId) -> Request {
+        let (sizes, host_network, stdio) =
+            (self.sizes(), self.host_network(), self.passed.is_some());
+        Request::Prepare { cell, sizes, host_network, stdio }
+    }
+
+    fn host_network(&self) -> bool {
+        self.task.network == Network::Host
+    }
+
+    /// Whether a cell that was made ahead would do: those have a network and pipes of their own.
+    pub(crate) fn takes_a_spare(&self) -> bool {
+        self.captured && !self.host_network()
+    }
+
+    /// It is in that cell, and not in the one of the number that it had first.
+    pub(crate) fn moves_to(&self, cell: CellId) {
+        self.place.store(cell, Ordering::Relaxed);
     }
 
     /// Takes note of it if a shortage of memory was announced (cgroup v1).
@@ -138,6 +153,13 @@ impl Cell {
 
     pub(crate) fn is_blamed(&self) -> bool {
         self.cause.is_some()
+    }
+
+    /// Whether its command ended by itself and nothing but PID 1 is left, by the kernel's own count.
+    pub(crate) fn is_over(&self) -> bool {
+        let by_itself = self.exit.is_some_and(|exit| exit.signal == 0);
+        let spent = || self.handles.as_ref().is_some_and(|handles| handles.meter.is_spent());
+        by_itself && self.cause.is_none() && self.fault.is_none() && spent()
     }
 
     /// Kills everything in it; `false` where only the launcher can.
@@ -222,13 +244,14 @@ impl Cell {
         flow == Flow::Open
     }
 
-    /// Tells the observer how it ended. Everything in the cell must be dead, or never have been.
+    /// Tells the observer how it ended, and comes back with what is held of the cell. Everything in it
+    /// but its PID 1 must be dead, or never have been.
     pub(crate) fn conclude(
         mut self,
         sink: &OwnedFd,
         buffer: &mut Vec<u8>,
         not_enforced: Vec<String>,
-    ) {
+    ) -> Option<Handles> {
         self.listen();
         self.hear_shortage();
         for stream in [Stream::Stdout, Stream::Stderr] {
@@ -255,6 +278,7 @@ impl Cell {
         if let Some(observer) = self.observer.take() {
             observer.ended(outcome);
         }
+        self.handles.take()
     }
 }
 

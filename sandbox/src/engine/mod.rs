@@ -4,7 +4,7 @@
 //! pipes, and timers; it never ticks and never waits for one cell while another needs it. What comes
 //! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
 //!
-//! - `supervisor`: the thread's loop, and what each event means.
+//! - `supervisor`: the thread's loop, and what each event means; `spares`: how many cells are made ahead.
 //! - `command`: what goes into a cell; `handles`: what the engine holds of it; `cell`: what is known
 //!   of it; `report`: what its PID 1 says.
 //! - `streams`: feeding and capturing, bounded.
@@ -16,6 +16,7 @@ mod cell;
 mod command;
 mod handles;
 mod report;
+mod spares;
 mod streams;
 mod supervisor;
 mod timers;
@@ -84,17 +85,22 @@ pub trait Observer: Send {
     fn ended(self: Box<Self>, outcome: Outcome);
 }
 
+/// The number of the cell that a job is in: a new one's, until the engine's thread finds that one which
+/// was made ahead will do.
+type Place = Arc<AtomicU64>;
+
 /// What the thread is told.
 enum Command {
     Run(CellId, Box<cell::Cell>),
-    Cancel(CellId),
+    Cancel(Place),
     Stop,
 }
 
 struct Shared {
     commands: Sender<Command>,
     wake: Arc<EventFd>,
-    next: AtomicU64,
+    /// The number of the next cell.
+    next: Arc<AtomicU64>,
     host: Host,
     folders: Folders,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -116,7 +122,9 @@ impl Engine {
         let (commands, inbox): (_, Receiver<Command>) = channel();
         let host = launcher.host().clone();
         let folders = std::mem::take(&mut launcher.folders);
-        let supervisor = supervisor::Supervisor::new(launcher, inbox, Arc::clone(&wake))?;
+        let next = Arc::new(AtomicU64::new(1));
+        let supervisor =
+            supervisor::Supervisor::new(launcher, inbox, Arc::clone(&wake), Arc::clone(&next))?;
         let thread = std::thread::Builder::new()
             .name("cells".into())
             .spawn(move || supervisor.run(lost))
@@ -124,7 +132,7 @@ impl Engine {
         Ok(Self(Arc::new(Shared {
             commands,
             wake,
-            next: AtomicU64::new(1),
+            next,
             host,
             folders,
             thread: Mutex::new(Some(thread)),
@@ -148,14 +156,15 @@ impl Engine {
     /// be made.
     pub fn run(&self, task: Task, stdio: Stdio, observer: Box<dyn Observer>) -> Ticket {
         let cell = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let place = Arc::new(AtomicU64::new(cell));
         match command::Load::new(&task, stdio, &self.0.host) {
             Ok(load) => {
-                let made = cell::Cell::new(task, load, observer);
+                let made = cell::Cell::new(task, load, Arc::clone(&place), observer);
                 self.tell(Command::Run(cell, Box::new(made)));
             }
             Err(error) => observer.ended(verdict::not_laid_out(&error)),
         }
-        Ticket { cell, engine: self.clone() }
+        Ticket { place, engine: self.clone() }
     }
 
     /// Ends what still runs, and comes back when the launcher has taken its cgroups away and is
@@ -180,7 +189,7 @@ impl Engine {
 /// The handle to one running job.
 #[derive(Clone)]
 pub struct Ticket {
-    cell: CellId,
+    place: Place,
     engine: Engine,
 }
 
@@ -188,11 +197,11 @@ impl Ticket {
     /// What its cell uses now and used so far, at the cost of [`Engine::stats`]. Nothing is told where
     /// there is no cell yet, or any more; where it is just being made or taken away, some of it.
     pub fn stats(&self) -> Stats {
-        self.engine.0.folders.cell(self.cell)
+        self.engine.0.folders.cell(self.place.load(Ordering::Relaxed))
     }
 
     /// Ends the job. Its outcome says `cancelled`, unless it had ended before.
     pub fn cancel(&self) {
-        self.engine.tell(Command::Cancel(self.cell));
+        self.engine.tell(Command::Cancel(Arc::clone(&self.place)));
     }
 }

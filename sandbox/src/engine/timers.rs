@@ -21,10 +21,16 @@ pub(crate) enum Alarm {
     CpuTime,
     /// When to look again whether a shortage of memory has killed somebody (cgroup v1).
     Shortage,
+    /// A cell whose job has ended, and that does not go.
+    Leave,
+    /// When to make cells ahead, and when to look which of them nobody needs; under no cell's number.
+    Refill,
+    Rest,
 }
 
 impl Alarm {
-    const ALL: [Self; 4] = [Self::Launch, Self::Deadline, Self::CpuTime, Self::Shortage];
+    const OF_A_CELL: [Self; 5] =
+        [Self::Launch, Self::Deadline, Self::CpuTime, Self::Shortage, Self::Leave];
 }
 
 /// Deadlines in `CLOCK_MONOTONIC` nanoseconds.
@@ -51,6 +57,11 @@ impl Timers {
         self.due.insert((at, cell, alarm));
     }
 
+    /// Whether an alarm is set.
+    pub(crate) fn is_set(&self, cell: CellId, alarm: Alarm) -> bool {
+        self.set.contains_key(&(cell, alarm))
+    }
+
     /// Takes one alarm of a cell back.
     pub(crate) fn unset(&mut self, cell: CellId, alarm: Alarm) {
         if let Some(at) = self.set.remove(&(cell, alarm)) {
@@ -60,7 +71,7 @@ impl Timers {
 
     /// Takes all alarms of a cell back.
     pub(crate) fn clear(&mut self, cell: CellId) {
-        for alarm in Alarm::ALL {
+        for alarm in Alarm::OF_A_CELL {
             self.unset(cell, alarm);
         }
     }

@@ -64,14 +64,18 @@ impl Watch {
         Ok(Self(epoll))
     }
 
-    /// Watches a new cell, until its descriptors are closed.
+    /// Watches for the end of a new cell, until its descriptors are closed.
     pub(crate) fn add(&self, cell: CellId, handles: &Handles) -> nix::Result<()> {
+        self.watch(cell, [(Some(&handles.pidfd), Source::Pidfd, EpollFlags::EPOLLIN)])
+    }
+
+    /// Watches what else there is of it before its command is executed.
+    pub(crate) fn add_job(&self, cell: CellId, handles: &Handles) -> nix::Result<()> {
         let both = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT;
         self.watch(
             cell,
             [
                 (Some(&handles.control), Source::Control, both),
-                (Some(&handles.pidfd), Source::Pidfd, EpollFlags::EPOLLIN),
                 (handles.oom.as_ref(), Source::Shortage, EpollFlags::EPOLLIN),
             ],
         )
@@ -89,10 +93,10 @@ impl Watch {
         )
     }
 
-    fn watch(
+    fn watch<const N: usize>(
         &self,
         cell: CellId,
-        wanted: [(Option<&OwnedFd>, Source, EpollFlags); 3],
+        wanted: [(Option<&OwnedFd>, Source, EpollFlags); N],
     ) -> nix::Result<()> {
         for (fd, source, flags) in wanted {
             if let Some(fd) = fd {

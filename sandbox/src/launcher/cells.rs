@@ -18,14 +18,14 @@ use nix::{
 use super::identity::{Users, map};
 use crate::{
     cell,
-    cgroup::{Cgroups, Group},
+    cgroup::{Cgroups, Group, Opened},
     error::{At, Fault, Step},
     layers::{Layer, namespaces},
     sys::{self, Cloned},
     wire::{Attached, CellId, Reply, Sizes, send},
 };
 
-/// What PID 1 waits for before it trusts its surroundings: maps written, cgroups joined.
+/// What PID 1 waits for before it trusts its surroundings: that its maps are written.
 pub(crate) const GO: u8 = 1;
 
 /// A cell that was made and not yet released.
@@ -64,8 +64,8 @@ pub(crate) fn prepare(
     passed: Option<[OwnedFd; 3]>,
     socket: &OwnedFd,
 ) -> Result<Cell, Fault> {
-    let mut group = Group::make(cgroups, cell, sizes).at(Step::Cgroup)?;
-    let made = clone(&group, users, plan, passed);
+    let (mut group, opened) = Group::make(cgroups, cell, sizes).at(Step::Cgroup)?;
+    let made = clone(&opened, users, plan, passed);
     let (pid, attached) = match made {
         Ok(made) => made,
         Err(fault) => {
@@ -74,10 +74,9 @@ pub(crate) fn prepare(
         }
     };
     let cell_made = Cell { pid, group, user: plan.outer_id };
-    let shortage = cell_made.group.shortage_event().at(Step::Cgroup);
-    let announced = shortage.and_then(|oom| {
-        announce(socket, cell, &cell_made.group, &attached, oom.as_ref()).at(Step::Release)
-    });
+    let shortage = opened.shortage_event().at(Step::Cgroup);
+    let announced = shortage
+        .and_then(|oom| announce(socket, cell, &opened, &attached, oom.as_ref()).at(Step::Release));
     match announced {
         Ok(()) => Ok(cell_made),
         Err(fault) => {
@@ -96,7 +95,7 @@ struct Handles {
 }
 
 fn clone(
-    group: &Group,
+    opened: &Opened,
     users: &Users,
     plan: &cell::Plan,
     passed: Option<[OwnedFd; 3]>,
@@ -109,16 +108,16 @@ fn clone(
         stdio.theirs.iter().try_for_each(|end| give_pipe(end, plan.outer_id)).at(Step::Pipes)?;
     }
     let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
+    let doors = opened.doors().at(Step::Join)?;
     // SAFETY: the launcher is single-threaded.
     #[allow(unsafe_code)]
-    let cloned = unsafe { sys::clone3(namespaces(plan.host_network), group.for_clone()) };
+    let cloned = unsafe { sys::clone3(namespaces(plan.host_network), opened.for_clone()) };
     match cloned.at(Step::Clone)? {
         Cloned::Child => {
-            cell::run(plan, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)
+            cell::run(plan, &doors, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)
         }
         Cloned::Parent { pid, pidfd } => {
             let readied = (|| {
-                group.join(pid).at(Step::Join)?;
                 offer_to_oom_killer(pid).at(Step::Join)?;
                 if Layer::UserNamespace.stands() {
                     map(pid, plan.outer_id).at(Step::Map)?;
@@ -162,12 +161,12 @@ fn give_pipe(end: &OwnedFd, user: u32) -> io::Result<()> {
 fn announce(
     socket: &OwnedFd,
     cell: CellId,
-    group: &Group,
+    opened: &Opened,
     handles: &Handles,
     oom: Option<&OwnedFd>,
 ) -> io::Result<()> {
-    let kill = group.kill_switch();
-    let (records, files): (Vec<_>, Vec<_>) = group.records().into_iter().unzip();
+    let kill = opened.kill_switch();
+    let (records, files): (Vec<_>, Vec<_>) = opened.records().into_iter().unzip();
     let attached = Attached {
         pipes: handles.pipes.is_some(),
         kill: kill.is_some(),

@@ -28,7 +28,7 @@ use crate::{
     error::{Context, Error},
     host::Host,
     sys::{self, Forked},
-    wire::{Packet, Reply, receive},
+    wire::{Packet, Reply, receive_greeting},
 };
 
 pub(crate) use cells::GO;
@@ -43,8 +43,12 @@ pub struct Config {
     pub expose: Vec<PathBuf>,
     /// Whether jobs may ask for the host's network.
     pub network_host: bool,
-    /// How many cells at once, if the launcher is to know a bound.
+    /// How many cells at once, if the launcher is to know a bound: those that are made ahead, and those
+    /// whose job has ended and that are not taken away yet, count.
     pub max_cells: Option<usize>,
+    /// How many cells may wait at most, made ahead of the jobs that will run in them. None does before
+    /// a first job has run, nor when none has for a while.
+    pub cells_ahead: usize,
 }
 
 /// The launcher's end of its socket, behind the standard streams.
@@ -58,6 +62,8 @@ pub struct Launcher {
     pub(crate) host: Host,
     /// Its cgroups, to look into.
     pub(crate) folders: Folders,
+    /// [`Config::cells_ahead`].
+    pub(crate) cells_ahead: usize,
 }
 
 impl Launcher {
@@ -92,11 +98,12 @@ impl Launcher {
             }
             Forked::Parent(pid) => {
                 drop(theirs);
-                let reason = match receive(&ours, true) {
+                let reason = match receive_greeting(&ours) {
                     Ok(Some(Packet { message: Reply::Hello { host, folders }, fds, .. })) => {
                         match (serde_json::from_str(&host), Folders::new(folders, fds)) {
                             (Ok(host), Some(folders)) => {
-                                return Ok(Self { socket: ours, pid, host, folders });
+                                let cells_ahead = config.cells_ahead;
+                                return Ok(Self { socket: ours, pid, host, folders, cells_ahead });
                             }
                             (Err(error), _) => error.to_string(),
                             (_, None) => "not all of its descriptors could be taken".into(),

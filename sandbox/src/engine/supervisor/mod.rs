@@ -1,11 +1,20 @@
 //! The engine's thread: one loop over everything that can happen to any cell.
+//!
+//! - `ahead`: cells that wait for their jobs, and those whose job has ended.
+//! - `alarms`: what is done when a time is over.
+
+mod ahead;
+mod alarms;
 
 use std::{
     collections::{HashMap, VecDeque},
     io::ErrorKind,
     os::fd::{AsFd, OwnedFd},
-    sync::{Arc, mpsc::Receiver},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::Receiver,
+    },
 };
 
 use nix::{
@@ -14,34 +23,28 @@ use nix::{
     unistd::Pid,
 };
 
+use alarms::{LAUNCH_PATIENCE, after};
+
 use super::{
     Command, Stream,
     cell::{Cell, borrow},
     handles::Handles,
     report::More,
+    spares::Spares,
     streams,
     timers::{Alarm, Timers},
     verdict::Cause,
     watch::{Event, Source, Watch},
 };
 use crate::{
-    cgroup::Shortage,
     error::{Context, Error, Fault, Step},
     launcher::Launcher,
-    sys::monotonic_ns,
     wire::{CellId, Reply, Request, receive, send},
 };
 
 /// How many cells are asked for at once. More wait here: were both sides to fill the socket, each
 /// would wait for the other to read.
 const MAX_PREPARING: usize = 64;
-/// A cell takes milliseconds to come up; on a machine that is out of breath, a little more.
-const LAUNCH_PATIENCE: Duration = Duration::from_secs(20);
-/// The least time between two readings of the CPU time used.
-const CPU_READING: Duration = Duration::from_millis(10);
-/// How long a kill is looked for after a shortage was announced (cgroup v1), and how soon first.
-const SHORTAGE_PATIENCE: Duration = Duration::from_secs(10);
-const SHORTAGE_READING: Duration = Duration::from_millis(1);
 
 pub(crate) struct Supervisor {
     socket: OwnedFd,
@@ -58,6 +61,12 @@ pub(crate) struct Supervisor {
     waiting: VecDeque<CellId>,
     /// How many were asked for and have not come.
     preparing: usize,
+    /// Cells that wait for a job.
+    spares: Spares<Handles>,
+    /// Cells whose job was told to have ended, until their PID 1 has.
+    leaving: HashMap<CellId, Handles>,
+    /// The number of the next cell.
+    next: Arc<AtomicU64>,
     sink: OwnedFd,
     buffer: Vec<u8>,
 }
@@ -74,6 +83,7 @@ impl Supervisor {
         launcher: Launcher,
         inbox: Receiver<Command>,
         wake: Arc<EventFd>,
+        next: Arc<AtomicU64>,
     ) -> Result<Self, Error> {
         let timers = Timers::new().context("making a timerfd")?;
         let watch = Watch::new([launcher.socket.as_fd(), wake.as_fd(), timers.fd.as_fd()])
@@ -93,6 +103,9 @@ impl Supervisor {
             cells: HashMap::new(),
             waiting: VecDeque::new(),
             preparing: 0,
+            spares: Spares::new(launcher.cells_ahead),
+            leaving: HashMap::new(),
+            next,
             sink: streams::sink().context("opening /dev/null")?,
             buffer: Vec::new(),
         })
@@ -154,16 +167,30 @@ impl Supervisor {
         let _ = self.wake.read();
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Run(id, cell) => {
-                    self.cells.insert(id, *cell);
-                    self.waiting.push_back(id);
+                Command::Run(id, cell) => self.run_in_a_cell(id, *cell),
+                Command::Cancel(place) => {
+                    self.kill(place.load(Ordering::Relaxed), Cause::Cancelled)
                 }
-                Command::Cancel(id) => self.kill(id, Cause::Cancelled),
                 Command::Stop => return Next::Stop,
             }
         }
         self.prepare_waiting();
         Next::Continue
+    }
+
+    /// Runs a job in a cell that was made ahead, or else in a new one of that number.
+    fn run_in_a_cell(&mut self, id: CellId, cell: Cell) {
+        let spare = if cell.takes_a_spare() { self.spares.take(&cell.sizes()) } else { None };
+        self.refill_soon();
+        let Some(spare) = spare else {
+            self.cells.insert(id, cell);
+            self.waiting.push_back(id);
+            return;
+        };
+        cell.moves_to(spare.cell);
+        self.cells.insert(spare.cell, cell);
+        self.timers.set(spare.cell, Alarm::Launch, after(LAUNCH_PATIENCE));
+        self.give_command(spare.cell, spare.held);
     }
 
     /// Asks the launcher for the cells that wait, as many as may be asked for at once.
@@ -209,9 +236,17 @@ impl Supervisor {
             self.preparing = self.preparing.saturating_sub(1);
             match packet.message {
                 Reply::Ready { cell, attached } => {
-                    let memory = self.cells.get(&cell).map_or(0, |cell| cell.task.limits.memory.0);
-                    match Handles::sort(attached, packet.fds, memory) {
-                        Ok(handles) if packet.whole => self.adopt(cell, handles),
+                    let spare = self.spares.arrived(cell);
+                    let memory = match spare {
+                        Some(sizes) => sizes.memory,
+                        None => self.cells.get(&cell).map_or(0, |job| job.task.limits.memory.0),
+                    };
+                    let sorted = Handles::sort(attached, packet.fds, memory);
+                    match (sorted, spare) {
+                        (Ok(handles), None) if packet.whole => self.adopt(cell, handles),
+                        (Ok(handles), Some(sizes)) if packet.whole => {
+                            self.keep(cell, sizes, handles);
+                        }
                         // What came is closed again; with its control socket the cell ends.
                         _ => {
                             self.never_came(cell, Fault { step: Step::Adopt, errno: libc::EMFILE });
@@ -229,16 +264,32 @@ impl Supervisor {
         if let Some(cell) = self.cells.get_mut(&id) {
             cell.fail(fault);
             self.conclude(id);
+        } else {
+            self.lose_spare(id);
         }
     }
 
-    /// Takes a new cell over: watches it and sends it its command.
+    /// Takes a new cell over.
     fn adopt(&mut self, id: CellId, handles: Handles) {
         let Some(cell) = self.cells.get_mut(&id) else {
             // Given up and released meanwhile.
             return;
         };
-        let watched = self.watch.add(id, &handles);
+        if let Err(error) = self.watch.add(id, &handles) {
+            cell.fail(Fault::new(Step::Adopt, &error.into()));
+            cell.handles = Some(handles);
+            self.end(id);
+            // Nobody will tell of its end.
+            self.conclude(id);
+        } else {
+            self.give_command(id, handles);
+        }
+    }
+
+    /// Sends a cell its command, and listens to what comes back.
+    fn give_command(&mut self, id: CellId, handles: Handles) {
+        let Some(cell) = self.cells.get_mut(&id) else { return };
+        let watched = self.watch.add_job(id, &handles);
         cell.handles = Some(handles);
         if let Err(error) = watched {
             cell.fail(Fault::new(Step::Adopt, &error.into()));
@@ -252,6 +303,7 @@ impl Supervisor {
 
     fn hear_cell(&mut self, id: CellId, source: Source) {
         let Some(cell) = self.cells.get_mut(&id) else {
+            self.hear_empty(id, source);
             return;
         };
         match source {
@@ -270,8 +322,14 @@ impl Supervisor {
                 }
                 if heard.more == More::Nonsense {
                     self.end(id);
-                } else if heard.executed {
+                    return;
+                }
+                let over = cell.is_over();
+                if heard.executed {
                     self.started(id);
+                }
+                if over {
+                    self.conclude_early(id);
                 }
             }
             Source::Pidfd => self.conclude(id),
@@ -299,71 +357,6 @@ impl Supervisor {
         self.watch_cpu_time(id);
     }
 
-    fn ring(&mut self, id: CellId, alarm: Alarm) {
-        match alarm {
-            Alarm::Launch => self.give_up(id),
-            Alarm::Deadline => self.kill(id, Cause::Timeout),
-            Alarm::CpuTime => self.watch_cpu_time(id),
-            Alarm::Shortage => self.look_for_shortage(id),
-        }
-    }
-
-    /// A cell did not come up in time.
-    fn give_up(&mut self, id: CellId) {
-        // It may have come up a moment ago.
-        self.hear_cell(id, Source::Control);
-        match self.cells.get(&id) {
-            Some(cell) if cell.deadline().is_some() => {}
-            Some(cell) if cell.handles.is_some() => self.kill(id, Cause::Stuck),
-            _ => self.never_came(id, Fault { step: Step::Release, errno: libc::ETIMEDOUT }),
-        }
-    }
-
-    /// Kills the job when its CPU time is used up, or sets the timer for the earliest moment at which
-    /// it can be: all that is left, used on as many cores as it may have.
-    fn watch_cpu_time(&mut self, id: CellId) {
-        let Some(cell) = self.cells.get(&id) else {
-            return;
-        };
-        let (Some(limit), Some(handles)) = (cell.task.limits.cpu_time, &cell.handles) else {
-            return;
-        };
-        if !handles.meter.counts_cpu() {
-            return;
-        }
-        // What can't be read now is read again: it is never taken for nothing used.
-        let used = handles.meter.cpu_us().map(Duration::from_micros);
-        let left = used.map(|used| limit.0.saturating_sub(used));
-        if left.is_some_and(|left| left.is_zero()) {
-            self.kill(id, Cause::CpuTime);
-        } else {
-            let pace = cell.task.limits.cpus.min(self.cores);
-            let earliest = left.unwrap_or_default().div_f64(pace);
-            self.timers.set(id, Alarm::CpuTime, after(earliest.max(CPU_READING)));
-        }
-    }
-
-    /// cgroup v1 kills one process where v2 kills the group: once a kill is counted, the rest
-    /// follows. The kernel announces a shortage before it counts the kill, by some milliseconds or, if
-    /// many run short at once, by more: it is looked for at growing intervals.
-    fn look_for_shortage(&mut self, id: CellId) {
-        let Some(cell) = self.cells.get(&id) else { return };
-        let Some(age) = cell.shortage_age() else { return };
-        match cell.shortage() {
-            Shortage::None if age < SHORTAGE_PATIENCE => {
-                self.timers.set(id, Alarm::Shortage, after((age / 4).max(SHORTAGE_READING)));
-            }
-            // It was met by giving memory back.
-            Shortage::None => {}
-            // Found only when its time is over, as on a machine where the engine itself has to wait: if
-            // the command had ended of it before, that is what will be told.
-            _ if cell.deadline().is_some_and(|deadline| deadline < monotonic_ns()) => {
-                self.kill(id, Cause::Timeout);
-            }
-            shortage => self.kill(id, Cause::Shortage(shortage)),
-        }
-    }
-
     fn kill(&mut self, id: CellId, cause: Cause) {
         // What it said before is heard first: a job that has ended is not killed for ending late.
         self.hear_cell(id, Source::Control);
@@ -388,17 +381,8 @@ impl Supervisor {
     fn conclude(&mut self, id: CellId) {
         self.timers.clear(id);
         let Some(cell) = self.cells.remove(&id) else { return };
-        cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
+        drop(cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone()));
         // Also of one that never came here: it may still be made, or have been made in part.
-        let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
+        self.release(id);
     }
-}
-
-/// That long from now, `CLOCK_MONOTONIC` nanoseconds.
-fn after(duration: Duration) -> u64 {
-    monotonic_ns().saturating_add(nanoseconds(duration))
-}
-
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

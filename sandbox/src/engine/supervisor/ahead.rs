@@ -1,0 +1,122 @@
+//! Cells without a job: those that wait for one, and those whose job has ended.
+//!
+//! A cell takes milliseconds to make and to take away, and a job need wait for neither. One that was
+//! made ahead has all its layers and limits already and waits in the last step, for its command; it is
+//! for one job, like any other. And a job has ended when nothing of it is left: that its PID 1, which is
+//! ours, has yet to take the namespaces down, is nothing that its result has to wait for.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{
+    Alarm, Handles, Source, Supervisor,
+    alarms::{LAUNCH_PATIENCE, after},
+};
+use crate::wire::{CellId, Request, Sizes, send};
+
+/// Under this number the alarms of all of them are set: cells count from 1.
+const NO_CELL: CellId = 0;
+/// How long after a job cells are made again: so that they do not take the job's time, nor that of the
+/// next one, where jobs come one after the other.
+const SETTLING: Duration = Duration::from_millis(2);
+/// How long a cell waits, about, that no job needs.
+const REST: Duration = Duration::from_secs(30);
+/// How many cells may be going whose jobs were told to have ended: each holds memory and a place in the
+/// kernel's tables yet. Beyond it a job has ended when its cell has.
+const MAX_LEAVING: usize = 64;
+
+impl Supervisor {
+    /// A job came: soon there is a cell to be made for the next one.
+    pub(super) fn refill_soon(&mut self) {
+        if !self.timers.is_set(NO_CELL, Alarm::Refill) {
+            self.timers.set(NO_CELL, Alarm::Refill, after(SETTLING));
+        }
+    }
+
+    /// Has the launcher make what is missing, unless it has cells to make for which jobs wait.
+    pub(super) fn refill(&mut self) {
+        while let Some(spare) = self.spares.surplus() {
+            self.watch.ignore(&spare.held.pidfd);
+            self.release(spare.cell);
+        }
+        let busy = !self.waiting.is_empty() || self.preparing > self.spares.coming();
+        while !busy && let Some(sizes) = self.spares.next() {
+            let cell = self.next.fetch_add(1, Ordering::Relaxed);
+            let request = Request::Prepare { cell, sizes, host_network: false, stdio: false };
+            if send(&self.socket, &request, &[]).is_err() {
+                return;
+            }
+            self.preparing += 1;
+            self.spares.ordered(cell, sizes);
+        }
+        if busy {
+            self.refill_soon();
+        }
+        if !self.spares.is_idle() && !self.timers.is_set(NO_CELL, Alarm::Rest) {
+            self.timers.set(NO_CELL, Alarm::Rest, after(REST));
+        }
+    }
+
+    /// Lets those go that nobody has needed for a while.
+    pub(super) fn rest(&mut self) {
+        self.spares.rest();
+        self.refill();
+    }
+
+    /// A cell that was to be made ahead is there.
+    pub(super) fn keep(&mut self, cell: CellId, sizes: Sizes, handles: Handles) {
+        if self.watch.add(cell, &handles).is_ok() {
+            self.spares.add(cell, sizes, handles);
+            self.refill();
+        } else {
+            self.lose_spare(cell);
+        }
+    }
+
+    /// A cell that was to be made ahead was not, or has ended.
+    pub(super) fn lose_spare(&mut self, cell: CellId) {
+        self.spares.arrived(cell);
+        self.spares.give_up();
+        self.release(cell);
+    }
+
+    /// Tells that a job has ended, of which nothing is left; its cell goes by itself.
+    pub(super) fn conclude_early(&mut self, id: CellId) {
+        if self.leaving.len() >= MAX_LEAVING {
+            return;
+        }
+        self.timers.clear(id);
+        let Some(cell) = self.cells.remove(&id) else { return };
+        let held = cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
+        let Some(handles) = held else { return };
+        self.watch.ignore(&handles.control);
+        self.timers.set(id, Alarm::Leave, after(LAUNCH_PATIENCE));
+        self.leaving.insert(id, handles);
+    }
+
+    /// Something was heard of a cell that has no job.
+    pub(super) fn hear_empty(&mut self, id: CellId, source: Source) {
+        if source != Source::Pidfd {
+            return;
+        }
+        if self.leaving.remove(&id).is_some() {
+            self.timers.clear(id);
+            self.release(id);
+        } else if self.spares.remove(id).is_some() {
+            self.lose_spare(id);
+        }
+    }
+
+    /// A cell that should be gone is killed.
+    pub(super) fn hasten(&mut self, id: CellId) {
+        let Some(handles) = self.leaving.get(&id) else { return };
+        let switch = handles.kill.as_ref();
+        if !switch.is_some_and(|switch| nix::unistd::write(switch, b"1").is_ok()) {
+            let _ = send(&self.socket, &Request::Kill { cell: id }, &[]);
+        }
+    }
+
+    /// Lets the launcher take a cell away.
+    pub(super) fn release(&self, id: CellId) {
+        let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
+    }
+}
