@@ -34,7 +34,7 @@ impl Goal {
 }
 
 /// One line of the table.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// Such as `L1`.
     pub(crate) id: &'static str,
@@ -56,6 +56,22 @@ impl Row {
             (Ok(_), Some(_)) => "missed",
             (Err(_), Some(_)) => "not measured",
         }
+    }
+
+    /// For programs: numbers are not rounded, and what was not measured is absent.
+    fn json(&self) -> Value {
+        let mut value = json!({ "id": self.id, "what": self.what, "verdict": self.verdict() });
+        if !self.unit.is_empty() {
+            value["unit"] = self.unit.trim().into();
+        }
+        match &self.measured {
+            Ok(spread) => value["measured"] = json!(spread),
+            Err(why) => value["not_measured"] = why.as_str().into(),
+        }
+        if let Some(goal) = self.goal {
+            value["goal"] = json!(goal);
+        }
+        value
     }
 
     /// As a row of a table in Markdown.
@@ -137,15 +153,7 @@ impl Report {
 
     /// Everything, for programs.
     pub(crate) fn json(&self, machine: &Value) -> Value {
-        let rows: Vec<Value> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let mut value = json!(row);
-                value["verdict"] = row.verdict().into();
-                value
-            })
-            .collect();
+        let rows: Vec<Value> = self.rows.iter().map(Row::json).collect();
         json!({ "machine": machine, "rows": rows, "notes": self.notes, "numbers": self.numbers })
     }
 }
