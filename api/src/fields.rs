@@ -3,9 +3,14 @@
 //! A derived `Deserialize` stops at the first fault and cannot say where it was; a person who sends
 //! a job with three mistakes should be told three things.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use crate::FieldProblem;
+
+/// Items of an array whose faults are told.
+const MAX_FAULTY: usize = 16;
 
 /// A JSON object being read. Fields that were never asked for are unknown, and a fault.
 pub(crate) struct Fields<'a> {
@@ -103,6 +108,39 @@ impl<'a> Fields<'a> {
         Some(result)
     }
 
+    /// An array of objects within this one, each read by `read`; that it is missing is a fault. Not
+    /// looked at any more once many of them were faulty: nobody reads so much.
+    pub(crate) fn objects<T>(
+        &mut self,
+        name: &'static str,
+        count: RangeInclusive<usize>,
+        mut read: impl FnMut(&mut Fields<'_>) -> T,
+    ) -> Vec<T> {
+        let held = format!("must be an array of {} to {} objects", count.start(), count.end());
+        let all = needed(self, name, |value| value.as_array().ok_or(held));
+        let Some(all) = all else { return Vec::new() };
+        if !count.contains(&all.len()) {
+            let (least, most) = (count.start(), count.end());
+            let detail = format!("must hold {least} to {most}, and holds {}", all.len());
+            self.fault(name, detail);
+            return Vec::new();
+        }
+        let (mut items, mut faulty) = (Vec::with_capacity(all.len()), 0);
+        for (at, value) in all.iter().enumerate() {
+            let before = self.faults.len();
+            let pointer = format!("{}/{name}/{at}", self.pointer);
+            if let Some(mut inner) = Fields::of(value, &pointer, self.faults) {
+                items.push(read(&mut inner));
+                inner.finish();
+            }
+            faulty += usize::from(self.faults.len() > before);
+            if faulty == MAX_FAULTY {
+                break;
+            }
+        }
+        items
+    }
+
     /// Makes every field that nobody asked for a fault, with the nearest known name where one is
     /// near.
     pub(crate) fn finish(mut self) {
@@ -119,10 +157,10 @@ impl<'a> Fields<'a> {
 }
 
 /// A field without a default: that it is missing is a fault.
-pub(crate) fn needed<T>(
-    fields: &mut Fields<'_>,
+pub(crate) fn needed<'a, T>(
+    fields: &mut Fields<'a>,
     name: &'static str,
-    parse: impl FnOnce(&Value) -> Result<T, String>,
+    parse: impl FnOnce(&'a Value) -> Result<T, String>,
 ) -> Option<T> {
     if !fields.has(name) {
         fields.fault(name, "is missing");
@@ -178,7 +216,7 @@ pub(crate) const NOT_WHOLE: &str =
     "must be a whole number, written without a fraction and without an exponent";
 
 /// A whole number in a range.
-pub(crate) fn integer(value: &Value, range: std::ops::RangeInclusive<i64>) -> Result<i64, String> {
+pub(crate) fn integer(value: &Value, range: RangeInclusive<i64>) -> Result<i64, String> {
     let (low, high) = (range.start(), range.end());
     if value.is_f64() {
         return Err(format!("{NOT_WHOLE}, from {low} to {high}"));

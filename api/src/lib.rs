@@ -8,6 +8,7 @@
 //! There is no I/O here and no policy beyond the ranges of the contract; what an operator allows
 //! comes in as [`Bounds`].
 
+mod batch;
 mod duration;
 mod event;
 mod fields;
@@ -24,6 +25,7 @@ mod size;
 mod task;
 mod timestamp;
 
+pub use batch::{BatchRequest, MAX_BATCH};
 pub use duration::Seconds;
 pub use event::{Event, Payload};
 pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};

@@ -47,22 +47,24 @@ impl JobRequest {
 
     /// Reads a body, or says everything that is wrong with it.
     pub fn parse(body: &[u8], max: &Bounds) -> Result<Self, Problem> {
-        parse(body, |fields| {
-            let default = Self::new(Task::read(fields, max));
-            Self {
-                priority: fields
-                    .read("priority", |v| integer(v, -100..=100))
-                    .and_then(|n| i32::try_from(n).ok())
-                    .unwrap_or(default.priority),
-                retries: fields
-                    .read("retries", |v| integer(v, 0..=10))
-                    .and_then(|n| u32::try_from(n).ok())
-                    .unwrap_or(default.retries),
-                retry_on: fields.read("retry_on", reasons).unwrap_or(default.retry_on),
-                labels: read_labels(fields),
-                task: default.task,
-            }
-        })
+        parse(body, |fields| Self::read(fields, max))
+    }
+
+    pub(crate) fn read(fields: &mut Fields<'_>, max: &Bounds) -> Self {
+        let default = Self::new(Task::read(fields, max));
+        Self {
+            priority: fields
+                .read("priority", |v| integer(v, -100..=100))
+                .and_then(|n| i32::try_from(n).ok())
+                .unwrap_or(default.priority),
+            retries: fields
+                .read("retries", |v| integer(v, 0..=10))
+                .and_then(|n| u32::try_from(n).ok())
+                .unwrap_or(default.retries),
+            retry_on: fields.read("retry_on", reasons).unwrap_or(default.retry_on),
+            labels: read_labels(fields),
+            task: default.task,
+        }
     }
 }
 

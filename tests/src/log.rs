@@ -30,11 +30,16 @@ impl Lines {
         (lines, guard)
     }
 
-    /// The one with this message.
+    /// The first one with this message.
     pub fn line(&self, message: &str) -> BTreeMap<String, String> {
+        let found = self.all(message).into_iter().next();
+        found.unwrap_or_else(|| panic!("{message:?} is not in {:#?}", self.0.lock().unwrap()))
+    }
+
+    /// All with this message.
+    pub fn all(&self, message: &str) -> Vec<BTreeMap<String, String>> {
         let lines = self.0.lock().unwrap();
-        let found = lines.iter().find(|line| line["message"] == message);
-        found.unwrap_or_else(|| panic!("{message:?} is not in {lines:#?}")).clone()
+        lines.iter().filter(|line| line["message"] == message).cloned().collect()
     }
 }
 

@@ -196,6 +196,39 @@ fn many_jobs_all_come_out_right() {
 }
 
 #[test]
+fn a_batch_is_taken_as_a_whole_and_each_of_it_comes_out_right() {
+    const JOBS: usize = 100;
+    let up = Service::up(&["--slots", "4"]);
+    let client = up.client();
+    let request = |i: usize| json!({ "command": format!("echo {i}; exit {}", i % 5) });
+    let mut jobs: Vec<_> = (0..JOBS).map(request).collect();
+    jobs[7]["timeout"] = json!("soon");
+    let refused = client.post("/jobs/batch", &json!({ "jobs": jobs }));
+    assert_eq!(refused.status, 400);
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/jobs/7/timeout");
+    assert_eq!(client.get("/jobs").json()["jobs"], json!([]));
+
+    jobs[7] = request(7);
+    let taken = client.post("/jobs/batch", &json!({ "jobs": jobs }));
+    assert_eq!(taken.status, 201);
+    let taken = taken.json();
+    let taken = taken["jobs"].as_array().unwrap();
+    assert_eq!(taken.len(), JOBS);
+    for (i, job) in taken.iter().enumerate() {
+        assert_eq!(job["command"], request(i)["command"]);
+        let id = job["job_id"].as_str().unwrap();
+        let job = client.get(&format!("/jobs/{id}?wait=60")).json();
+        assert_eq!(
+            (&job["stdout"], &job["exit_code"]),
+            (&json!(format!("{i}\n")), &json!(i % 5)),
+            "{job}"
+        );
+    }
+    let metrics = client.get("/metrics").text();
+    assert!(metrics.lines().any(|line| line == "jobs_total 100"), "{metrics}");
+}
+
+#[test]
 fn a_stream_begins_with_the_start() {
     let up = Service::up(&["--slots", "2"]);
     let runner = up.runner_client();

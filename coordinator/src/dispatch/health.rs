@@ -1,4 +1,5 @@
-//! Asks each runner how it is, about once a second, for as long as it is listed or has a job.
+//! Asks each runner how it is, about once a second, for as long as it is listed or has a job; and less
+//! often while nobody has anything for it.
 
 use std::{
     collections::HashMap,
@@ -20,6 +21,9 @@ use crate::{
 };
 
 const EVERY: Duration = Duration::from_secs(1);
+/// Where there is no job at all. When one comes all are asked within a second: a lease counts from its
+/// runner's last answer.
+const WHILE_QUIET: Duration = Duration::from_secs(5);
 /// A runner that is down is asked more often, so that its jobs wait no longer than they must.
 const WHILE_DOWN: Duration = Duration::from_millis(500);
 /// How often a runner is asked for executions that are nobody's.
@@ -120,7 +124,9 @@ async fn ask_on(
     soon: Arc<Notify>,
 ) {
     let (mut was_up, mut swept) = (None, None);
+    let mut stirs = engine.stirs();
     while interested(&engine, &runner) {
+        stirs.mark_unchanged();
         let up = ask_once(&engine, &runner, &contact).await;
         match up {
             Ok(()) if was_up != Some(true) => tracing::info!(%runner, "runner answers"),
@@ -133,12 +139,23 @@ async fn ask_on(
         if was_up == Some(true) && contact.borrow().leases {
             sweep(&engine, &runner, &mut swept).await;
         }
-        let pause = if was_up == Some(true) { EVERY } else { WHILE_DOWN };
+        let quiet = was_up == Some(true) && engine.is_quiet();
+        let pause = match was_up {
+            Some(true) if quiet => WHILE_QUIET.min(engine.lease / 6).max(EVERY),
+            Some(true) => EVERY,
+            _ => WHILE_DOWN,
+        };
         // Runners that were found together are not asked together for ever.
         let pause = pause.mul_f64(0.9 + 0.2 * engine.world.fraction());
+        let stirred = async {
+            // The sender is the engine's own, and lives as long.
+            let _ = stirs.changed().await;
+            sleep(EVERY.mul_f64(engine.world.fraction())).await;
+        };
         tokio::select! {
             biased;
             () = sleep(pause) => {}
+            () = stirred, if quiet => {}
             () = soon.notified() => sleep(WHILE_FULL).await,
         }
     }

@@ -1,4 +1,4 @@
-//! Who leads: asked of the store about once a second, by every coordinator.
+//! Who leads: asked of the store about once a second, by every coordinator that shares it.
 //!
 //! The lease is a row of the store, in the store's own time. What this process may conclude from it
 //! follows from its own clock alone, and errs on the safe side: it was the leader from the moment at
@@ -19,6 +19,10 @@ use crate::{
 pub(crate) const LEADER_LEASE: Duration = Duration::from_secs(5);
 /// How often it is renewed, and how often others look whether it has run out.
 const RENEW: Duration = Duration::from_secs(1);
+/// The same of a store that nobody else uses: there is nobody who could lead in its place.
+const LONE_LEASE: Duration = Duration::from_secs(60);
+/// How often that is renewed.
+const LONE_RENEW: Duration = Duration::from_secs(15);
 /// What a store may take to answer; beyond it the next question is asked.
 const ANSWER: Duration = Duration::from_secs(3);
 /// How long one that drains gives others to take the lease: each asks about once a second.
@@ -36,7 +40,9 @@ impl Engine {
                 self.ask_who_leads().await;
             }
             // Candidates that were started together should not ask together for ever.
-            let pause = RENEW.mul_f64(0.9 + 0.2 * self.world.fraction());
+            let lone = !self.store.is_shared() && self.mandate().is_some();
+            let pause = if lone { LONE_RENEW } else { RENEW };
+            let pause = pause.mul_f64(0.9 + 0.2 * self.world.fraction());
             tokio::select! {
                 biased;
                 () = sleep(pause) => {}
@@ -47,8 +53,9 @@ impl Engine {
 
     async fn ask_who_leads(self: &Arc<Self>) {
         let asked = Instant::now();
-        match timeout(ANSWER, self.store.lead(self.me.clone(), LEADER_LEASE)).await {
-            Ok(Ok(found)) => self.found(&found, asked),
+        let lease = if self.store.is_shared() { LEADER_LEASE } else { LONE_LEASE };
+        match timeout(ANSWER, self.store.lead(self.me.clone(), lease)).await {
+            Ok(Ok(found)) => self.found(&found, asked + lease),
             Ok(Err(error @ StoreError::Stale { .. })) => {
                 tracing::debug!(%error, "asking who leads");
             }
@@ -57,13 +64,13 @@ impl Engine {
         }
     }
 
-    fn found(self: &Arc<Self>, found: &Leadership, asked: Instant) {
+    fn found(self: &Arc<Self>, found: &Leadership, valid_until: Instant) {
         if *self.retired.borrow() {
             return;
         }
         self.leader.send_replace(Some(found.clone()));
         if found.leader.id == self.me.id {
-            self.led(found, asked + LEADER_LEASE);
+            self.led(found, valid_until);
         } else {
             self.not_led(Some(&found.leader));
         }

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloister_api::{Job, JobRequest, Kind, Problem, Status};
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use tokio::{sync::oneshot, time::timeout};
 use uuid::Uuid;
@@ -109,8 +110,7 @@ impl Engine {
         if room {
             return Ok(term);
         }
-        let detail = format!("the queue is full: {waiting} jobs wait; try again later");
-        Err(Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN))
+        Err(full(waiting))
     }
 
     /// What was reserved in a term is not needed.
@@ -232,7 +232,7 @@ impl Engine {
     }
 }
 
-fn with_digest(key: String, request: &JobRequest) -> Result<Key, Problem> {
+pub(super) fn with_digest(key: String, request: &impl Serialize) -> Result<Key, Problem> {
     // The request as it was understood: fields in their order, defaults filled in.
     let canonical = serde_json::to_vec(request).map_err(|error| {
         Problem::new(Kind::Internal, format!("cannot write a request: {error}"))
@@ -254,12 +254,18 @@ pub(crate) fn unknown_job(id: Uuid) -> Problem {
     Problem::new(Kind::NotFound, detail)
 }
 
-fn draining() -> Problem {
+/// There is no place in the queue, where so many wait.
+pub(super) fn full(waiting: usize) -> Problem {
+    let detail = format!("the queue is full: {waiting} jobs wait; try again later");
+    Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
+}
+
+pub(super) fn draining() -> Problem {
     let detail = "the coordinator is shutting down; try again when it is back";
     Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
 }
 
-fn other_request() -> Problem {
+pub(super) fn other_request() -> Problem {
     let detail = "this Idempotency-Key made a job by another request; use a new key for a new job";
     Problem::new(Kind::KeyReused, detail)
 }

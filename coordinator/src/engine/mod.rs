@@ -10,15 +10,18 @@
 //! Where several things are waited for at once the first one that is ready, in their order, is taken
 //! (`biased`): not by chance, so that a simulation repeats itself.
 
+mod batch;
 mod claims;
 mod election;
 mod jobs;
+mod quiet;
 mod storing;
 mod term;
 mod upkeep;
 mod watch;
 
 pub(crate) use self::{
+    batch::AcceptedAll,
     claims::Hold,
     jobs::{Accepted, CalledOff, store_problem, unknown_job},
     term::Term,
@@ -51,7 +54,8 @@ use crate::{
 
 /// How often the store is tried while it takes no writes.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often a leader looks for what others took in, should nothing tell it.
+/// How often a leader looks for what others took in, should nothing tell it. Where there can be no
+/// others, it is told of everything.
 const POLL: Duration = Duration::from_secs(1);
 
 /// What the engine works with.
@@ -91,6 +95,10 @@ pub(crate) struct Engine {
     /// Terms that this process began.
     pub(crate) terms: AtomicU64,
     figures: channel::Sender<Figures>,
+    /// Changes when jobs come and go.
+    stirred: channel::Sender<()>,
+    /// Told when somebody waits for a job's end.
+    awaited: Notify,
     /// Told when the next tick may be due earlier.
     due: Notify,
     /// Jobs that runners have, or whose end is being recorded.
@@ -151,6 +159,8 @@ impl Engine {
             rescan: Notify::new(),
             terms: AtomicU64::new(0),
             figures: channel::Sender::new(Figures::default()),
+            stirred: channel::Sender::new(()),
+            awaited: Notify::new(),
             due: Notify::new(),
             busy: channel::Sender::new(0),
             untold: channel::Sender::new(0),
@@ -217,6 +227,7 @@ impl Engine {
     }
 
     fn apply_within(self: &Arc<Self>, state: &mut State, event: Event) -> Option<Action> {
+        self.stir(&event);
         let mut own = None;
         let due = state.scheduler.next_due();
         for action in state.scheduler.apply(event, self.world.now()) {

@@ -10,7 +10,7 @@ use std::{
 use tokio::{task::JoinSet, time::Instant};
 use uuid::Uuid;
 
-use super::{Engine, POLL, State, claims::Claims};
+use super::{Engine, POLL, State, claims::Claims, quiet::STILL};
 use crate::{
     dispatch::{self, attempt},
     scheduler::{Action, Event, Facts, RunnerName},
@@ -150,11 +150,12 @@ impl Engine {
         self.take_up_all(term).await;
         self.apply_in(term, Event::Lead);
         self.validity.send_replace(());
+        let poll = if self.store.is_shared() { POLL } else { STILL };
         loop {
             self.empty_inbox(term).await;
             tokio::select! {
                 biased;
-                () = self.store.news(POLL) => {}
+                () = self.store.news(poll) => {}
                 // What the store may have taken while it failed is not known here yet.
                 () = self.rescan.notified() => self.take_up_all(term).await,
             }

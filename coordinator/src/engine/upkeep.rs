@@ -39,13 +39,14 @@ impl Engine {
 
     /// Removes ended jobs that are kept no longer, while this process leads.
     pub(crate) async fn expire(self: Arc<Self>) {
+        let mut stirs = self.stirs();
         loop {
             let Some(term) = self.mandate() else {
                 sleep(EXPIRE).await;
                 continue;
             };
             match self.store.expire(term.epoch, self.keep, self.world.now()).await {
-                Ok(0) => sleep(EXPIRE).await,
+                Ok(0) => self.rest(EXPIRE, &mut stirs).await,
                 Ok(count) => tracing::debug!(count, "removed ended jobs"),
                 Err(StoreError::Stale { .. }) => self.doubt(term),
                 Err(error) => {
@@ -58,6 +59,7 @@ impl Engine {
 
     /// Reads what operators ordered, at whichever coordinator, and how full the store is.
     pub(crate) async fn look(self: Arc<Self>) {
+        let mut stirs = self.stirs();
         loop {
             match self.store.orders().await {
                 Ok(orders) => self.obey(orders),
@@ -67,7 +69,7 @@ impl Engine {
                 Ok(figures) => drop(self.figures.send_replace(figures)),
                 Err(error) => self.store_failed(&error),
             }
-            sleep(LOOK).await;
+            self.rest(LOOK, &mut stirs).await;
         }
     }
 
@@ -123,7 +125,10 @@ impl Engine {
     pub(crate) async fn watch_ends(self: Arc<Self>) {
         loop {
             sleep(ENDS).await;
-            let foreign = self.foreign_ends();
+            let Some(foreign) = self.foreign_ends() else {
+                self.awaited.notified().await;
+                continue;
+            };
             for jobs in foreign.chunks(ASKED) {
                 let Ok(ended) = self.store.ended(jobs.to_vec()).await else { break };
                 let mut state = self.state();
@@ -134,11 +139,15 @@ impl Engine {
         }
     }
 
-    fn foreign_ends(&self) -> Vec<Uuid> {
+    /// `None` where nobody waits for any job.
+    fn foreign_ends(&self) -> Option<Vec<Uuid>> {
         let mut state = self.state();
         state.ends.retain(|_, end| end.receiver_count() > 0);
+        if state.ends.is_empty() {
+            return None;
+        }
         let own = |job: &Uuid| state.scheduler.live(*job).is_some();
-        state.ends.keys().filter(|job| !own(job)).copied().collect()
+        Some(state.ends.keys().filter(|job| !own(job)).copied().collect())
     }
 
     /// The time of day.

@@ -77,7 +77,9 @@ impl Engine {
     /// already, and so can miss no end.
     pub(super) fn end_of(&self, id: Uuid) -> channel::Receiver<()> {
         let mut state = self.state();
-        state.ends.entry(id).or_insert_with(|| channel::Sender::new(())).subscribe()
+        let end = state.ends.entry(id).or_insert_with(|| channel::Sender::new(())).subscribe();
+        self.awaited.notify_one();
+        end
     }
 
     /// Those who wait are answered now.

@@ -64,22 +64,26 @@ pub(crate) fn record(caller: Caller, action: &'static str, subject: &Subject, st
 }
 
 /// Does what a client asked for and records it, both also when the client hangs up meanwhile: it must
-/// not be able to have something done without a line. `outcome` tells what it was done to, where that
-/// is known only then, and the status.
+/// not be able to have something done without a line. `outcome` tells to which jobs it was done,
+/// where that is known only then, each of which has its line; and the status.
 pub(crate) async fn recorded<T: Send + 'static>(
     caller: Caller,
     action: &'static str,
     subject: Subject,
     doing: impl Future<Output = Result<T, Problem>> + Send + 'static,
-    outcome: fn(&T) -> (Option<Uuid>, StatusCode),
+    outcome: fn(&T) -> (Vec<Uuid>, StatusCode),
 ) -> Result<T, Problem> {
     let task = tokio::spawn(async move {
         let result = doing.await;
         match &result {
             Ok(done) => {
-                let (job, status) = outcome(done);
-                let subject = Subject { job: job.or(subject.job), ..subject };
-                record(caller, action, &subject, status.as_u16());
+                let (jobs, status) = outcome(done);
+                if jobs.is_empty() {
+                    record(caller, action, &subject, status.as_u16());
+                }
+                for job in jobs {
+                    record(caller, action, &Subject::job(job), status.as_u16());
+                }
             }
             Err(problem) => record(caller, action, &subject, problem.status),
         }
@@ -110,7 +114,7 @@ mod tests {
             tell.notify_one();
             Ok(id)
         };
-        let outcome = |id: &Uuid| (Some(*id), StatusCode::CREATED);
+        let outcome = |id: &Uuid| (vec![*id], StatusCode::CREATED);
         let mut request =
             Box::pin(recorded(Caller::default(), SUBMIT, Subject::none(), doing, outcome));
         assert!((&mut request).now_or_never().is_none());

@@ -40,7 +40,7 @@ pub(super) async fn submit(
     let submitting = async move { engine.submit(request, key).await };
     let status = |accepted: &Accepted| {
         let status = if accepted.new { StatusCode::CREATED } else { StatusCode::OK };
-        (Some(accepted.job.job_id), status)
+        (vec![accepted.job.job_id], status)
     };
     let none = Subject::none();
     let accepted = audit::recorded(caller, audit::SUBMIT, none, submitting, status).await?;
@@ -93,7 +93,7 @@ pub(super) async fn cancel(
     let status = |called_off: &CalledOff| {
         let goes_on = called_off.ran || !called_off.job.status.ended();
         let status = if goes_on { StatusCode::ACCEPTED } else { StatusCode::OK };
-        (None, status)
+        (Vec::new(), status)
     };
     let job = Subject::job(id);
     let called_off = audit::recorded(caller, audit::CANCEL, job, cancelling, status).await?;

@@ -2,6 +2,7 @@
 //! between is the engine's.
 
 mod audit;
+mod batch;
 mod jobs;
 mod operate;
 mod ops;
@@ -36,6 +37,7 @@ pub(crate) struct App {
 pub(crate) fn router(app: App, guard: Guard) -> Router {
     let router = Router::new()
         .route("/jobs", get(jobs::list).post(jobs::submit))
+        .route("/jobs/batch", post(batch::submit))
         .route("/jobs/{id}", get(jobs::show).delete(jobs::cancel))
         .route("/runners", get(ops::runners))
         .route("/runners/drain", post(operate::drain))

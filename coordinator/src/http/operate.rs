@@ -66,7 +66,7 @@ async fn set_drained(
         let gone = RunnerInfo { drained, trouble: None, ..before };
         Ok(view(&app, &name).unwrap_or(gone))
     };
-    let done = |_: &RunnerInfo| (None, StatusCode::OK);
+    let done = |_: &RunnerInfo| (Vec::new(), StatusCode::OK);
     Ok(Json(audit::recorded(caller, action, subject, ordering, done).await?))
 }
 
@@ -124,7 +124,7 @@ async fn set_paused(
         let reason = app.engine.paused();
         Ok(PauseState { paused: reason.is_some(), reason })
     };
-    let done = |_: &PauseState| (None, StatusCode::OK);
+    let done = |_: &PauseState| (Vec::new(), StatusCode::OK);
     Ok(Json(audit::recorded(caller, action, Subject::none(), ordering, done).await?))
 }
 

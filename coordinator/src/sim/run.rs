@@ -185,7 +185,14 @@ impl Sim {
                 self.pause(500).await;
                 continue;
             };
-            let submitted = async { engine.submit(request.clone(), Some(key.clone())).await };
+            let submitted = async {
+                let key = Some(key.clone());
+                if number.is_multiple_of(4) {
+                    let made = engine.submit_all(vec![request.clone()], key).await;
+                    return made.map(|made| made.jobs[0].job_id);
+                }
+                engine.submit(request.clone(), key).await.map(|made| made.job.job_id)
+            };
             if self.bug == Bug::AcknowledgeFirst {
                 self.tell(|story| story.acknowledged(&key, None, may_repeat, code));
                 // Whatever becomes of it, nobody asks again.
@@ -193,7 +200,7 @@ impl Sim {
                 return;
             }
             match timeout(Duration::from_secs(10), submitted).await {
-                Ok(Ok(accepted)) => break accepted.job.job_id,
+                Ok(Ok(made)) => break made,
                 _ => self.pause(2_000).await,
             }
         };

@@ -41,6 +41,10 @@ macro_rules! through {
                 })
             })*
 
+            fn is_shared(&self) -> bool {
+                self.inner.is_shared()
+            }
+
             fn news(&self, at_most: Duration) -> BoxFuture<'_, ()> {
                 self.inner.news(at_most)
             }
@@ -52,6 +56,7 @@ through! {
     lead(me: Candidate, ttl: Duration) -> Leadership, false;
     resign(epoch: Epoch) -> (), true;
     submit(job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Submitted, true;
+    submit_all(jobs: Vec<Job>, key: Option<Key>, epoch: Option<Epoch>) -> Submitted<Vec<Uuid>>, true;
     request_cancel(job: Uuid, epoch: Option<Epoch>) -> bool, true;
     inbox(epoch: Epoch, limit: usize) -> Vec<Message>, true;
     claim(epoch: Epoch, job: Uuid, claim: Claim) -> Option<Job>, true;

@@ -162,6 +162,39 @@ impl Store for Memory {
         })
     }
 
+    fn submit_all(
+        &self,
+        jobs: Vec<Job>,
+        key: Option<Key>,
+        epoch: Option<Epoch>,
+    ) -> Answer<'_, Submitted<Vec<Uuid>>> {
+        self.whoever(move |state| {
+            if let Some(key) = key {
+                let names = key.names(jobs.len()).into_iter();
+                let names: Vec<_> = names.map(|name| (key.tenant.clone(), name)).collect();
+                let known: Vec<_> = names.iter().filter_map(|name| state.keys.get(name)).collect();
+                if known.iter().any(|(_, digest)| *digest != key.digest) {
+                    return Submitted::Other;
+                }
+                if !known.is_empty() {
+                    return Submitted::Same(known.into_iter().map(|(id, _)| *id).collect());
+                }
+                let made = jobs.iter().map(|job| (job.job_id, key.digest));
+                state.keys.extend(names.into_iter().zip(made));
+            }
+            let taken = state.leads(epoch);
+            for job in jobs {
+                let id = job.job_id;
+                state.jobs.insert(id, Row { job, claim: None, cancel: false, not_before: None });
+                if !taken {
+                    state.inbox.push_back(Item::Submitted(id));
+                    self.news.notify_one();
+                }
+            }
+            Submitted::New { taken }
+        })
+    }
+
     fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool> {
         self.whoever(|state| {
             let leads = state.leads(epoch);
@@ -303,5 +336,9 @@ impl Store for Memory {
 
     fn probe(&self) -> Answer<'_, ()> {
         self.whoever(|_| ())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

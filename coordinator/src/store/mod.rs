@@ -32,7 +32,7 @@ pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{iter, path::Path, sync::Arc, time::Duration};
 
 use cloister_api::{Job, Reason, Status, Timestamp};
 use cloister_web::ClientTls;
@@ -61,6 +61,15 @@ pub(crate) trait Store: Send + Sync {
     /// caller's term, if it leads: it has the job then, as [`Submitted::New`] tells, and else the
     /// leader finds it in the inbox.
     fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted>;
+
+    /// The same of several jobs, all of them or none, in one commit: in their order, which is that of
+    /// their ids too. The key makes them together.
+    fn submit_all(
+        &self,
+        jobs: Vec<Job>,
+        key: Option<Key>,
+        epoch: Option<Epoch>,
+    ) -> Answer<'_, Submitted<Vec<Uuid>>>;
 
     /// Records that somebody asked for the job's end. Without an `epoch`, or with one that is over, the
     /// leader finds that in the inbox. Answers whether the caller leads.
@@ -120,6 +129,9 @@ pub(crate) trait Store: Send + Sync {
 
     /// Whether it takes writes.
     fn probe(&self) -> Answer<'_, ()>;
+
+    /// Whether other processes may use it: then not all that happens in it happens here.
+    fn is_shared(&self) -> bool;
 }
 
 /// Opens the store that a URL names, and brings it up to date. `tls` is for one that
@@ -191,17 +203,26 @@ pub(crate) struct Key {
     pub(crate) digest: Digest,
 }
 
+impl Key {
+    /// As what it stands in the store where it made so many jobs: a name for each, so that each can
+    /// be forgotten with its job. No header carries a newline, so none is a key that a client sent.
+    fn names(&self, jobs: usize) -> Vec<String> {
+        let further = (1..jobs).map(|at| format!("{}\n{at}", self.name));
+        iter::once(self.name.clone()).chain(further).collect()
+    }
+}
+
 /// What became of a submission.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Submitted {
+pub(crate) enum Submitted<Made = Uuid> {
     /// It is a new job. `taken` tells that it is the caller's to schedule, who leads; else the leader
     /// has it from the inbox.
     New {
         /// See above.
         taken: bool,
     },
-    /// The key made this job before, by the same request.
-    Same(Uuid),
+    /// The key made this before, by the same request. Of several jobs those that are still kept.
+    Same(Made),
     /// The key made a job before, by another request.
     Other,
 }

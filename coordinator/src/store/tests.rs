@@ -1,6 +1,7 @@
 //! What every store must do: each case is run on each kind of store. Another kind is one more
 //! [`Place`].
 
+mod batch;
 mod cases;
 mod fencing;
 mod inbox;

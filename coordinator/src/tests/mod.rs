@@ -2,6 +2,7 @@
 //! here, with a store on disk.
 
 mod bad_input;
+mod batch;
 mod client;
 mod dispatch;
 mod jobs;

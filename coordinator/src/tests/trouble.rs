@@ -20,7 +20,7 @@ use crate::store::{
 };
 
 /// A disk that is full when the test says so.
-struct Disk(Arc<AtomicBool>);
+pub(super) struct Disk(pub(super) Arc<AtomicBool>);
 
 impl Gate for Disk {
     fn before(&self, writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -4,6 +4,7 @@
 //! against the leader's term within itself (`lease`). What is promised rests on the database's own
 //! durability: an answer comes after its commit, with `synchronous_commit` on.
 
+mod batch;
 mod connect;
 mod inbox;
 mod lease;
@@ -149,6 +150,28 @@ impl Store for Postgres {
                 .link
                 .call(WRITING, move |session| {
                     Box::pin(async move { write::submit(session, &new, key.as_ref(), epoch).await })
+                })
+                .await?;
+            if made == (Submitted::New { taken: false }) {
+                self.tell();
+            }
+            Ok(made)
+        })
+    }
+
+    fn submit_all(
+        &self,
+        jobs: Vec<Job>,
+        key: Option<Key>,
+        epoch: Option<Epoch>,
+    ) -> Answer<'_, Submitted<Vec<Uuid>>> {
+        Box::pin(async move {
+            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>();
+            let all = all.map_err(|e| self.record_error(e))?;
+            let made = self
+                .link
+                .call(WRITING, move |session| {
+                    Box::pin(async move { batch::submit(session, &all, key.as_ref(), epoch).await })
                 })
                 .await?;
             if made == (Submitted::New { taken: false }) {
@@ -304,5 +327,9 @@ impl Store for Postgres {
             self.link.settle().await?;
             self.link.call(WRITING, |session| Box::pin(write::probe(session))).await
         })
+    }
+
+    fn is_shared(&self) -> bool {
+        true
     }
 }

@@ -205,6 +205,25 @@ impl Store for Sqlite {
         })
     }
 
+    fn submit_all(
+        &self,
+        jobs: Vec<Job>,
+        key: Option<Key>,
+        epoch: Option<Epoch>,
+    ) -> Answer<'_, Submitted<Vec<Uuid>>> {
+        Box::pin(async move {
+            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>();
+            let all = all.map_err(|e| self.record_error(e))?;
+            let weight = all.len();
+            let work = move |db: &Connection| write::submit_all(db, &all, key.as_ref(), epoch);
+            let made = self.writer.call_for(weight, work).await?;
+            if made == (Submitted::New { taken: false }) {
+                self.news.tell();
+            }
+            Ok(made)
+        })
+    }
+
     fn request_cancel(&self, job: Uuid, epoch: Option<Epoch>) -> Answer<'_, bool> {
         Box::pin(async move {
             let work = move |db: &Connection| write::request_cancel(db, job, epoch);
@@ -334,5 +353,10 @@ impl Store for Sqlite {
 
     fn probe(&self) -> Answer<'_, ()> {
         Box::pin(self.writer.call(write::probe))
+    }
+
+    fn is_shared(&self) -> bool {
+        // Whoever opens it locks it.
+        false
     }
 }

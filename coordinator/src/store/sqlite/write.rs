@@ -32,6 +32,47 @@ pub(super) fn submit(
             None => {}
         }
     }
+    put(db, new, key.map(|key| (key, &*key.name)))?;
+    let taken = lease::is(db, epoch)?;
+    if !taken {
+        inbox::put(db, Kind::Job, new.id)?;
+    }
+    Ok(Submitted::New { taken })
+}
+
+/// The same of several, all of which the transaction has or none.
+pub(super) fn submit_all(
+    db: &Connection,
+    all: &[New],
+    key: Option<&Key>,
+    epoch: Option<Epoch>,
+) -> rusqlite::Result<Submitted<Vec<Uuid>>> {
+    let names = key.map(|key| key.names(all.len())).unwrap_or_default();
+    let mut known = Vec::new();
+    if let Some(key) = key {
+        for name in &names {
+            match key_of(db, &key.tenant, name)? {
+                Some((job, digest)) if digest == key.digest => known.push(job),
+                Some(_) => return Ok(Submitted::Other),
+                None => {}
+            }
+        }
+    }
+    if !known.is_empty() {
+        return Ok(Submitted::Same(known));
+    }
+    let taken = lease::is(db, epoch)?;
+    for (at, new) in all.iter().enumerate() {
+        put(db, new, key.zip(names.get(at).map(String::as_str)))?;
+        if !taken {
+            inbox::put(db, Kind::Job, new.id)?;
+        }
+    }
+    Ok(Submitted::New { taken })
+}
+
+/// Writes a new job, with a key under a name if it has one.
+fn put(db: &Connection, new: &New, key: Option<(&Key, &str)>) -> rusqlite::Result<()> {
     let id = new.id.as_bytes();
     db.prepare_cached(
         "INSERT INTO jobs (job_id, status, attempt, record, size) VALUES (?, ?, ?, ?, ?)",
@@ -44,15 +85,11 @@ pub(super) fn submit(
         db.prepare_cached("INSERT INTO labels VALUES (?, ?, ?)")?
             .execute(params![name, value, id])?;
     }
-    if let Some(key) = key {
+    if let Some((key, name)) = key {
         db.prepare_cached("INSERT INTO keys VALUES (?, ?, ?, ?)")?
-            .execute(params![key.tenant, key.name, key.digest, id])?;
+            .execute(params![key.tenant, name, key.digest, id])?;
     }
-    let taken = lease::is(db, epoch)?;
-    if !taken {
-        inbox::put(db, Kind::Job, new.id)?;
-    }
-    Ok(Submitted::New { taken })
+    Ok(())
 }
 
 pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Row>> {

@@ -19,17 +19,20 @@ use super::super::StoreError;
 
 /// Writes that may wait for the thread; beyond it callers wait for room.
 const QUEUE: usize = 1024;
-/// Writes in one transaction.
+/// Writes in one transaction; one that is of many jobs counts as so many, and may go beyond it. So
+/// nobody waits for more than about a thousand.
 const BATCH: usize = 256;
 
 /// The thread's end of a call: does its work, possibly twice, and answers its caller.
 trait Write: Send {
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    fn weight(&self) -> usize;
     fn answer(self: Box<Self>, result: Result<(), StoreError>);
 }
 
 struct Call<T, F> {
     work: F,
+    weight: usize,
     done: Option<T>,
     reply: oneshot::Sender<Result<T, StoreError>>,
 }
@@ -41,6 +44,10 @@ where
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.done = Some((self.work)(db)?);
         Ok(())
+    }
+
+    fn weight(&self) -> usize {
+        self.weight
     }
 
     fn answer(self: Box<Self>, result: Result<(), StoreError>) {
@@ -86,10 +93,19 @@ impl Writer {
         T: Send + 'static,
         F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
+        self.call_for(1, work).await
+    }
+
+    /// The same for `work` that is as much as so many writes.
+    pub(super) async fn call_for<T, F>(&self, weight: usize, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
         let closed = || StoreError::Closed { store: self.path.display().to_string() };
         let (reply, answer) = oneshot::channel();
         let done = None;
-        let call = Box::new(Call { work, done, reply });
+        let call = Box::new(Call { work, weight, done, reply });
         let queue = self.queue.as_ref().ok_or_else(closed)?;
         queue.send(call).await.map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
@@ -107,10 +123,12 @@ impl Drop for Writer {
 
 fn work(mut db: Connection, mut calls: mpsc::Receiver<Box<dyn Write>>, path: &Path) {
     while let Some(first) = calls.blocking_recv() {
+        let mut weight = first.weight();
         let mut batch = vec![first];
-        while batch.len() < BATCH
+        while weight < BATCH
             && let Ok(next) = calls.try_recv()
         {
+            weight += next.weight();
             batch.push(next);
         }
         let result = commit(&mut db, &mut batch);
