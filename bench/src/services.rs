@@ -39,9 +39,7 @@ pub(crate) fn address(client: &Client) -> anyhow::Result<SocketAddr> {
 
 /// Options of a runner that makes so many cells ahead at most.
 pub(crate) fn cells_ahead(count: usize) -> Vec<String> {
-    // TODO: `--cells-ahead COUNT`, once runners make cells ahead.
-    let _ = count;
-    Vec::new()
+    vec!["--cells-ahead".to_owned(), count.to_string()]
 }
 
 /// A runner for so many jobs at once. `ahead`: how many cells it makes ahead, where not its default.

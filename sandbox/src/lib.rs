@@ -37,6 +37,8 @@ mod launcher;
 mod layers;
 mod mounts;
 mod privilege;
+#[cfg(feature = "steps")]
+pub mod steps;
 mod sys;
 mod wire;
 

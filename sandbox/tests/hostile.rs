@@ -3,17 +3,19 @@
 //!
 //! Without libtest's harness, since the launcher is forked while the process has one thread.
 
+mod common;
+
 use std::{
     fs, io,
     mem::MaybeUninit,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
-    sync::mpsc::{Sender, channel},
     time::{Duration, Instant},
 };
 
-use cloister_api::{Outcome, Program, Status, Task};
-use cloister_sandbox::{Config, Engine, Host, Launcher, Observer, Stdio};
+use cloister_api::{Program, Status, Task};
+use cloister_sandbox::{Config, Engine, Host, Launcher};
+use common::{children, only_child, run};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -241,18 +243,10 @@ fn flood(victim: &Victim) {
 
 /// The engine takes the same socket, and a job runs as if nothing had been.
 fn a_good_request_still_works(launcher: Launcher, victim: Victim) {
-    struct Wait(Sender<Outcome>);
-    impl Observer for Wait {
-        fn ended(self: Box<Self>, outcome: Outcome) {
-            let _ = self.0.send(outcome);
-        }
-    }
     // The copy of the socket would keep the launcher.
     drop(victim);
     let engine = Engine::start(launcher, || panic!("the launcher has ended")).unwrap();
-    let (tell, hear) = channel();
-    let task = Task::new(Program::Command("echo well; id -u".into()));
-    let _ticket = engine.run(task, Stdio::Captured, Box::new(Wait(tell)));
+    let (_ticket, hear) = run(&engine, Task::new(Program::Command("echo well; id -u".into())));
     let outcome = hear.recv_timeout(Duration::from_secs(60)).expect("the job ends");
     assert_eq!(outcome.status, Status::Completed, "{outcome:?}");
     assert_eq!(outcome.stdout.as_deref(), Some("well\n1000\n"), "{outcome:?}");
@@ -343,7 +337,7 @@ impl Victim {
         let lines = |path: String| fs::read_to_string(path).unwrap();
         Census {
             descriptors: count(format!("/proc/{pid}/fd")),
-            children: lines(format!("/proc/{pid}/task/{pid}/children")).split(' ').count(),
+            children: children(pid).len(),
             mounts: lines(format!("/proc/{pid}/mountinfo")).lines().count(),
             folders: cgroups_of(pid),
         }
@@ -376,12 +370,6 @@ fn find_socket() -> Option<OwnedFd> {
         let opened = listed.try_clone_to_owned().ok()?;
         (socket_type(&opened) == Ok(SocketType::SEQPACKET)).then_some(opened)
     })
-}
-
-fn only_child() -> u32 {
-    let own = std::process::id();
-    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap();
-    children.trim().parse().expect("the launcher is this process's only child")
 }
 
 /// The folders of a launcher in every hierarchy with all below them. It holds them open, which tells

@@ -24,15 +24,13 @@ const LOOK: Duration = Duration::from_micros(200);
 
 /// A launcher's configuration with so many cells made ahead at most.
 fn config(ahead: usize) -> Config {
-    // TODO: `cells_ahead: ahead`, once the library makes cells ahead.
-    let _ = ahead;
-    Config { max_cells: Some(64), ..Config::default() }
+    Config { max_cells: Some(64), cells_ahead: ahead, ..Config::default() }
 }
 
 pub(super) struct Cells {
     engine: Engine,
     launcher: Pid,
-    /// Cells that wait when nothing is launched.
+    /// Cells that wait at least when nothing is launched.
     ahead: usize,
 }
 
@@ -58,12 +56,10 @@ impl Cells {
         for _ in 0..5 {
             cells.one(&["/bin/true".into()])?;
         }
-        cells.ahead = cells.still()?;
-        ensure!(
-            ahead > 0 || cells.ahead == 0,
-            "{} cells are made ahead, and none should be",
-            cells.ahead
-        );
+        let waiting = cells.still()?;
+        ensure!(ahead > 0 || waiting == 0, "{waiting} cells are made ahead, and none should be");
+        // For jobs that come one after the other, one is enough: more go again by themselves.
+        cells.ahead = ahead.min(1);
         Ok(cells)
     }
 
@@ -91,7 +87,7 @@ impl Cells {
         Ok(())
     }
 
-    /// Returns when as many cells wait as did before, and nothing is left of others.
+    /// Returns when a cell waits again, if any is to, and nothing is left of others.
     fn refilled(&self) -> anyhow::Result<()> {
         let until = Instant::now() + PATIENCE;
         while self.waiting().is_none_or(|count| count < self.ahead) {

@@ -138,8 +138,8 @@ pub(crate) struct Cells {
     /// Cells that may wait at most, made ahead of the jobs that will run in them; there are as many as
     /// jobs have found missing, and none after half a minute without any. 0: each is made when its job
     /// comes
-    #[arg(long, value_name = "N", env = "CLOISTER_CELLS_AHEAD", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_SLOTS))]
-    cells_ahead: usize,
+    #[arg(long = "cells-ahead", value_name = "N", env = "CLOISTER_CELLS_AHEAD", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_SLOTS))]
+    ahead: usize,
     /// One more host folder that cells see, read-only; may be given again
     /// [env: CLOISTER_EXPOSE, several separated by commas]
     #[arg(long, value_name = "PATH")]
@@ -309,7 +309,7 @@ impl Cells {
             expose: self.exposed(env::var_os(EXPOSE)),
             network_host: self.allow_network.is_some(),
             max_cells: None,
-            cells_ahead: self.cells_ahead,
+            cells_ahead: self.ahead,
         }
     }
 }

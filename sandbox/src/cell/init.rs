@@ -84,7 +84,7 @@ fn read_command(control: &mut File) -> io::Result<Option<Start>> {
     }
 }
 
-enum Launched {
+pub(super) enum Launched {
     /// Since when, `CLOCK_MONOTONIC` nanoseconds.
     Running(Pid, u64),
     Refused(Fault),
@@ -92,7 +92,7 @@ enum Launched {
 
 /// Forks the job and waits until its exec has happened. Until then it runs on this process's memory,
 /// which nothing copies: what it leaves there says when, and what failed.
-fn launch(job: &Job, confinement: &Confinement) -> Result<Launched, Fault> {
+pub(super) fn launch(job: &Job, confinement: &Confinement) -> Result<Launched, Fault> {
     let (mut at, mut fault) = (None, None);
     // SAFETY: this process has one thread, and `execute` allocates nothing, changes nothing of this
     // process but what is declared here, and takes no lock.

@@ -18,6 +18,8 @@
 mod confine;
 mod init;
 mod job;
+#[cfg(feature = "steps")]
+mod steps;
 mod view;
 
 use std::{
@@ -38,6 +40,8 @@ use crate::{
 };
 
 pub(crate) use confine::FILTER_LENGTH;
+#[cfg(feature = "steps")]
+pub(crate) use steps::{Inside, run_timed};
 
 /// The line to the engine, after the job's three.
 const CONTROL: RawFd = 3;

@@ -81,17 +81,19 @@ fn scratch(disk: u64) -> io::Result<()> {
 
 fn masks() -> io::Result<()> {
     for path in READ_ONLY {
-        if let Some(tree) = if_there(mounts::clone(path, RDONLY | NOSUID | NODEV | NOEXEC, false))?
-        {
+        if is_there(path)? {
+            let tree = mounts::clone(path, RDONLY | NOSUID | NODEV | NOEXEC, false)?;
             mounts::attach(&tree, path)?;
         }
     }
     for path in MASKED_FILES {
-        let null = mounts::clone("/dev/null", RDONLY | NOSUID | NOEXEC, false)?;
-        if_there(mounts::attach(&null, path))?;
+        if is_there(path)? {
+            let null = mounts::clone("/dev/null", RDONLY | NOSUID | NOEXEC, false)?;
+            mounts::attach(&null, path)?;
+        }
     }
     for path in MASKED_FOLDERS {
-        if rustix::fs::stat(path).is_ok() {
+        if is_there(path)? {
             let options = [("size", "4096"), ("nr_inodes", "1"), ("mode", "0555")];
             let empty = mounts::new("tmpfs", &options, RDONLY | NOSUID | NODEV | NOEXEC)?;
             mounts::attach(&empty, path)?;
@@ -100,11 +102,11 @@ fn masks() -> io::Result<()> {
     Ok(())
 }
 
-/// Kernels differ in what they have in `/proc`.
-fn if_there<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+/// Kernels differ in what they have in `/proc`: looking costs less than a mount that finds no place.
+fn is_there(path: &str) -> io::Result<bool> {
+    match rustix::fs::stat(path) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }

@@ -21,6 +21,8 @@ pub(crate) struct Spares<C> {
     wanted: usize,
     /// What jobs asked for and was not made again yet, oldest first.
     asked: VecDeque<Sizes>,
+    /// What a job found none of, since that was last seen to.
+    missing: Option<Sizes>,
     coming: HashMap<CellId, Sizes>,
     /// Oldest first.
     ready: VecDeque<Spare<C>>,
@@ -41,6 +43,7 @@ impl<C> Spares<C> {
             most,
             wanted: 0,
             asked: VecDeque::new(),
+            missing: None,
             coming: HashMap::new(),
             ready: VecDeque::new(),
             unneeded: 0,
@@ -59,6 +62,7 @@ impl<C> Spares<C> {
         let taken = found.and_then(|index| self.ready.remove(index));
         if taken.is_none() {
             self.wanted = self.most.min(self.wanted + 1);
+            self.missing = Some(*sizes);
         }
         self.unneeded = if taken.is_some() { self.unneeded.min(self.ready.len()) } else { 0 };
         taken
@@ -70,12 +74,16 @@ impl<C> Spares<C> {
         if room && self.coming.len() < COMING { self.asked.pop_back() } else { None }
     }
 
-    /// One that has to go: there are more than wanted, or they are all of other sizes than jobs ask for.
+    /// One that has to go: there are more than wanted, or a job found none of its sizes and there is no
+    /// room for one.
     pub(crate) fn surplus(&mut self) -> Option<Spare<C>> {
         let all = self.ready.len() + self.coming.len();
-        let stale = all == self.most
-            && self.asked.back().is_some_and(|last| self.ready.iter().all(|s| s.sizes != *last));
-        if all > self.wanted || stale { self.ready.pop_front() } else { None }
+        if all > self.wanted {
+            return self.ready.pop_front();
+        }
+        let missing = if all == self.most { self.missing.take()? } else { return None };
+        let other = self.ready.iter().position(|spare| spare.sizes != missing)?;
+        self.ready.remove(other)
     }
 
     /// One was asked for.

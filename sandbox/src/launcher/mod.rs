@@ -11,6 +11,8 @@ mod identity;
 mod judge;
 mod process;
 mod root;
+#[cfg(feature = "steps")]
+mod steps;
 
 use std::{
     io,
@@ -35,6 +37,8 @@ pub(crate) use cells::GO;
 pub(crate) use identity::JOB_ID;
 #[cfg(fuzzing)]
 pub(crate) use judge::{Asked, Rules};
+#[cfg(feature = "steps")]
+pub(crate) use steps::Bench;
 
 /// What the operator decided.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +131,7 @@ impl Launcher {
 }
 
 /// Closes everything but the standard streams and this socket, which has a new number.
-fn keep_only(socket: OwnedFd) -> io::Result<OwnedFd> {
+pub(crate) fn keep_only(socket: OwnedFd) -> io::Result<OwnedFd> {
     sys::place(socket.as_fd(), SOCKET)?;
     // Its old number is among those that are closed now.
     std::mem::forget(socket);

@@ -72,19 +72,23 @@ pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &
     state.tear_down();
 }
 
-struct State {
-    cgroups: Cgroups,
-    users: Users,
+pub(super) struct State {
+    pub(super) cgroups: Cgroups,
+    pub(super) users: Users,
     rules: Rules,
     /// Whether jobs can have their AppArmor profile.
-    profile: bool,
+    pub(super) profile: bool,
     cells: HashMap<CellId, cells::Cell>,
     /// Cgroups that were still busy when their cell was released.
     stale: Vec<Group>,
 }
 
 impl State {
-    fn set_up(config: &Config, exposed: &[PathBuf], scope: &Scope) -> Result<(Self, Host), Error> {
+    pub(super) fn set_up(
+        config: &Config,
+        exposed: &[PathBuf],
+        scope: &Scope,
+    ) -> Result<(Self, Host), Error> {
         // Ctrl-C reaches a terminal's whole process group, and a service manager signals every
         // process: when to end is for the service to say, by closing the socket.
         nix::unistd::setsid().context("starting a session")?;
@@ -206,7 +210,7 @@ impl State {
         }
     }
 
-    fn tear_down(&mut self) {
+    pub(super) fn tear_down(&mut self) {
         for cell in self.cells.values() {
             cell.kill();
         }

@@ -5,7 +5,7 @@
 //! for one job, like any other. And a job has ended when nothing of it is left: that its PID 1, which is
 //! ours, has yet to take the namespaces down, is nothing that its result has to wait for.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{os::fd::OwnedFd, sync::atomic::Ordering, time::Duration};
 
 use super::{
     Alarm, Handles, Source, Supervisor,
@@ -23,6 +23,13 @@ const REST: Duration = Duration::from_secs(30);
 /// How many cells may be going whose jobs were told to have ended: each holds memory and a place in the
 /// kernel's tables yet. Beyond it a job has ended when its cell has.
 const MAX_LEAVING: usize = 64;
+
+/// What is held of a cell whose job was told to have ended.
+pub(super) struct Leaving {
+    /// Watched.
+    _pidfd: OwnedFd,
+    kill: Option<OwnedFd>,
+}
 
 impl Supervisor {
     /// A job came: soon there is a cell to be made for the next one.
@@ -87,10 +94,10 @@ impl Supervisor {
         self.timers.clear(id);
         let Some(cell) = self.cells.remove(&id) else { return };
         let held = cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
-        let Some(handles) = held else { return };
-        self.watch.ignore(&handles.control);
+        // Its streams are closed with the rest: their end would be told again and again.
+        let Some(Handles { pidfd, kill, .. }) = held else { return };
         self.timers.set(id, Alarm::Leave, after(LAUNCH_PATIENCE));
-        self.leaving.insert(id, handles);
+        self.leaving.insert(id, Leaving { _pidfd: pidfd, kill });
     }
 
     /// Something was heard of a cell that has no job.
@@ -108,9 +115,9 @@ impl Supervisor {
 
     /// A cell that should be gone is killed.
     pub(super) fn hasten(&mut self, id: CellId) {
-        let Some(handles) = self.leaving.get(&id) else { return };
-        let switch = handles.kill.as_ref();
-        if !switch.is_some_and(|switch| nix::unistd::write(switch, b"1").is_ok()) {
+        let Some(leaving) = self.leaving.get(&id) else { return };
+        let switch = leaving.kill.as_ref();
+        if switch.is_none_or(|switch| nix::unistd::write(switch, b"1").is_err()) {
             let _ = send(&self.socket, &Request::Kill { cell: id }, &[]);
         }
     }

@@ -23,6 +23,7 @@ use nix::{
     unistd::Pid,
 };
 
+use ahead::Leaving;
 use alarms::{LAUNCH_PATIENCE, after};
 
 use super::{
@@ -64,7 +65,7 @@ pub(crate) struct Supervisor {
     /// Cells that wait for a job.
     spares: Spares<Handles>,
     /// Cells whose job was told to have ended, until their PID 1 has.
-    leaving: HashMap<CellId, Handles>,
+    leaving: HashMap<CellId, Leaving>,
     /// The number of the next cell.
     next: Arc<AtomicU64>,
     sink: OwnedFd,
@@ -169,7 +170,7 @@ impl Supervisor {
             match command {
                 Command::Run(id, cell) => self.run_in_a_cell(id, *cell),
                 Command::Cancel(place) => {
-                    self.kill(place.load(Ordering::Relaxed), Cause::Cancelled)
+                    self.kill(place.load(Ordering::Relaxed), Cause::Cancelled);
                 }
                 Command::Stop => return Next::Stop,
             }
