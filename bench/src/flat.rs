@@ -33,8 +33,8 @@ const PORTION: usize = 1000;
 const PACE: Duration = Duration::from_millis(6);
 /// What was released is gone when nothing has changed for so long.
 const STILL: Duration = Duration::from_millis(150);
-/// At both ends, where the outcome depends on it.
-const LONG_STILL: Duration = Duration::from_secs(2);
+/// At both ends, where the outcome depends on it: a cell that was made ahead goes after at most 20 s.
+const LONG_STILL: Duration = Duration::from_secs(21);
 /// What an allocator keeps is not the same each time; what leaks for each of a hundred thousand jobs is
 /// far beyond it. KiB.
 const SLACK: u64 = 2048;

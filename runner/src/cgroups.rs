@@ -20,7 +20,7 @@ pub(crate) fn of_all(stats: &Stats) -> Vec<MetricFamily> {
         ),
         gauge(
             "cloister_cells_pids",
-            "Processes and threads in all cells, one of the runner's own in each included.",
+            "Processes and threads in all cells; one of the runner's own in each is included, and cells that wait for a job.",
             [(labels([]), count(stats.pids))],
         ),
         counter(

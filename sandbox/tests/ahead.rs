@@ -234,7 +234,7 @@ fn nothing_left(scene: &Scene) {
     }
 }
 
-/// By itself, within two of the half minutes after which somebody looks.
+/// By itself: once nobody has needed it from one look to the next.
 fn idle(scene: &Scene) {
     scene.has_one_ready();
     scene.until("none waits", || scene.cells().is_empty());

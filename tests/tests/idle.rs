@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloister_tests::{Service, finished};
+use cloister_tests::{Service, census, finished};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -29,7 +29,13 @@ fn who_has_nothing_to_do_sleeps_and_wakes_at_once() {
     let up = Service::up(&[]);
     let client = up.client();
     finished(client, &json!({ "command": "true" }));
-    // What a job has left to be done comes first: acknowledging it, looking how full the store is.
+    // What a job has left to be done comes first: letting the cell go that was made ahead for the next
+    // one, acknowledging the job, looking how full the store is.
+    let until = Instant::now() + Duration::from_secs(60);
+    while census::children(up.launcher()) > 0 {
+        assert!(Instant::now() < until, "cells go on waiting for jobs");
+        thread::sleep(Duration::from_millis(50));
+    }
     thread::sleep(Duration::from_secs(4));
     let before = (naps(up.pid()), naps(up.launcher()));
     thread::sleep(WINDOW);

@@ -268,7 +268,7 @@ fn a_service_without_descriptors_loses_no_verdict() {
             thread::sleep(Duration::from_millis(5));
         }
         let mut early: Vec<_> = (0..3).map(|_| connect()).collect();
-        let idle: Vec<_> = (0..400).map_while(|_| TcpStream::connect(&address).ok()).collect();
+        let idle: Vec<_> = (0..350).map_while(|_| TcpStream::connect(&address).ok()).collect();
         assert!(idle.len() > 100, "{} connections", idle.len());
         let until = Instant::now() + Duration::from_secs(10);
         while census::descriptors(runner.pid()) < 299 {

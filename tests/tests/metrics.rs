@@ -49,7 +49,7 @@ fn cpu_of_all(samples: &Samples) -> f64 {
 fn runner() -> Service {
     let mut command = Command::new("/bin/sh");
     command.args(["-c", "umask 077; exec \"$0\" \"$@\""]);
-    Service::by(command, "runner", &Scratch::new("unused"), &["--slots", "1"])
+    Service::by(command, "runner", &Scratch::new("unused"), &["--slots", "1", "--cells-ahead", "0"])
 }
 
 /// Starts a job and comes back at once.

@@ -136,7 +136,7 @@ pub(crate) struct Cells {
     #[arg(long, value_name = "N", env = "CLOISTER_SLOTS", value_parser = RangedU64ValueParser::<usize>::new().range(1..=MAX_SLOTS))]
     pub(crate) slots: Option<usize>,
     /// Cells that may wait at most, made ahead of the jobs that will run in them; there are as many as
-    /// jobs have found missing, and none after half a minute without any. 0: each is made when its job
+    /// jobs have found missing, and none after some seconds without any. 0: each is made when its job
     /// comes
     #[arg(long = "cells-ahead", value_name = "N", env = "CLOISTER_CELLS_AHEAD", default_value_t = 16, value_parser = RangedU64ValueParser::<usize>::new().range(0..=MAX_SLOTS))]
     ahead: usize,

@@ -15,8 +15,8 @@ use super::{Record, files::keyed};
 const V1_CHARGE: u64 = 64 * 4096;
 
 /// What a cell may hold whose job is called ended, bytes: a job that is let in meanwhile finds all
-/// memory but this. An empty cell holds about a tenth of it.
-const NEXT_TO_NOTHING: u64 = 4 << 20;
+/// memory but this. An empty cell holds about a fifth of it.
+const NEXT_TO_NOTHING: u64 = 2 << 20;
 
 /// A job's records.
 pub(crate) struct Meter {

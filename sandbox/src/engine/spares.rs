@@ -21,7 +21,7 @@ pub(crate) struct Spares<C> {
     wanted: usize,
     /// What jobs asked for and was not made again yet, oldest first.
     asked: VecDeque<Sizes>,
-    /// What a job found none of, since that was last seen to.
+    /// What a job found none of, until one is asked for.
     missing: Option<Sizes>,
     coming: HashMap<CellId, Sizes>,
     /// Oldest first.
@@ -52,12 +52,13 @@ impl<C> Spares<C> {
 
     /// A job asks for a cell of these sizes. Where there is none, more are wanted from now on.
     pub(crate) fn take(&mut self, sizes: &Sizes) -> Option<Spare<C>> {
+        if self.most == 0 {
+            return None;
+        }
         if self.asked.len() == self.most {
             self.asked.pop_front();
         }
-        if self.most > 0 {
-            self.asked.push_back(*sizes);
-        }
+        self.asked.push_back(*sizes);
         let found = self.ready.iter().position(|spare| spare.sizes == *sizes);
         let taken = found.and_then(|index| self.ready.remove(index));
         if taken.is_none() {
@@ -70,8 +71,7 @@ impl<C> Spares<C> {
 
     /// The sizes of the next one to be made, if one is to be.
     pub(crate) fn next(&mut self) -> Option<Sizes> {
-        let room = self.ready.len() + self.coming.len() < self.wanted;
-        if room && self.coming.len() < COMING { self.asked.pop_back() } else { None }
+        if self.is_short() { self.asked.pop_back() } else { None }
     }
 
     /// One that has to go: there are more than wanted, or a job found none of its sizes and there is no
@@ -86,8 +86,22 @@ impl<C> Spares<C> {
         self.ready.remove(other)
     }
 
+    /// Whether another one is to be made.
+    pub(crate) fn is_short(&self) -> bool {
+        let all = self.ready.len() + self.coming.len();
+        all < self.wanted && self.coming.len() < COMING && !self.asked.is_empty()
+    }
+
+    /// Whether one is to be made, or has to go.
+    pub(crate) fn has_work(&self) -> bool {
+        self.is_short() || self.missing.is_some()
+    }
+
     /// One was asked for.
     pub(crate) fn ordered(&mut self, cell: CellId, sizes: Sizes) {
+        if self.missing == Some(sizes) {
+            self.missing = None;
+        }
         self.coming.insert(cell, sizes);
     }
 
@@ -208,6 +222,17 @@ mod tests {
         assert!(spares.take(&LARGE).is_none());
         assert_eq!((gone(&mut spares), make(&mut spares, &mut numbers)), (1, 1));
         assert!(spares.take(&LARGE).is_some() && spares.take(&SMALL).is_some());
+    }
+
+    #[test]
+    fn jobs_of_two_sizes_that_take_turns_find_both() {
+        let (mut spares, mut numbers) = (Spares::new(2), 1..);
+        let turns = (0..12).map(|turn| {
+            let found = spares.take(if turn % 2 == 0 { &SMALL } else { &LARGE }).is_some();
+            while gone(&mut spares) + make(&mut spares, &mut numbers) > 0 {}
+            found
+        });
+        assert_eq!(turns.skip(2).filter(|found| *found).count(), 10);
     }
 
     #[test]

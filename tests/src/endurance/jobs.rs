@@ -58,16 +58,10 @@ pub enum Target {
     Runner,
 }
 
-impl Target {
-    /// After so long without a change nothing is on its way any more. A coordinator looks through its
-    /// idle connections to runners every 10 s, for those that are older than 10 s.
-    fn still(self) -> Duration {
-        Duration::from_secs(match self {
-            Self::Up => 21,
-            Self::Runner => 1,
-        })
-    }
-}
+/// After so long without a change nothing is on its way any more. A coordinator looks through its idle
+/// connections to runners every 10 s, for those that are older than 10 s; a runner looks as often
+/// through the cells that were made ahead, for those that nobody has needed since it looked last.
+const STILL: Duration = Duration::from_secs(21);
 
 /// Runs them. Every verdict must be right; what exists at the end must be what existed after the
 /// first ones; and memory must not have grown by more than 5 %, where so many jobs ran in between
@@ -88,12 +82,12 @@ pub fn jobs(options: &Jobs) -> Report {
     run.run(0..first, &mut report, &mut ends);
     let mut took = began.elapsed();
     let (service_pid, launcher) = (service.pid(), service.launcher());
-    let census = Census::settled(service_pid, launcher, options.target.still());
+    let census = Census::settled(service_pid, launcher, STILL);
     let before = Footing::of(&service);
     let began = Instant::now();
     run.run(first..options.count, &mut report, &mut ends);
     took += began.elapsed();
-    let patience = options.target.still() + Duration::from_secs(20);
+    let patience = STILL + Duration::from_secs(20);
     let (equal, now) = Census::comes_to(&census, service_pid, launcher, patience);
     let after = Footing::of(&service);
 

@@ -5,13 +5,22 @@
 //! for one job, like any other. And a job has ended when nothing of it is left: that its PID 1, which is
 //! ours, has yet to take the namespaces down, is nothing that its result has to wait for.
 
-use std::{os::fd::OwnedFd, sync::atomic::Ordering, time::Duration};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    sync::atomic::Ordering,
+    time::Duration,
+};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{
     Alarm, Handles, Source, Supervisor,
     alarms::{LAUNCH_PATIENCE, after},
 };
-use crate::wire::{CellId, Request, Sizes, send};
+use crate::{
+    engine::spares::Spare,
+    wire::{CellId, Request, Sizes, send},
+};
 
 /// Under this number the alarms of all of them are set: cells count from 1.
 const NO_CELL: CellId = 0;
@@ -19,10 +28,10 @@ const NO_CELL: CellId = 0;
 /// next one, where jobs come one after the other.
 const SETTLING: Duration = Duration::from_millis(2);
 /// How long a cell waits, about, that no job needs.
-const REST: Duration = Duration::from_secs(30);
-/// How many cells may be going whose jobs were told to have ended: each holds memory and a place in the
-/// kernel's tables yet. Beyond it a job has ended when its cell has.
-const MAX_LEAVING: usize = 64;
+const REST: Duration = Duration::from_secs(10);
+/// How many cells may be going whose jobs were told to have ended: each holds a little memory yet, which
+/// the next jobs can't have. Beyond it a job has ended when its cell has.
+const MAX_LEAVING: usize = 16;
 
 /// What is held of a cell whose job was told to have ended.
 pub(super) struct Leaving {
@@ -32,21 +41,47 @@ pub(super) struct Leaving {
 }
 
 impl Supervisor {
-    /// A job came: soon there is a cell to be made for the next one.
+    /// A cell of these sizes that lives and waits, if there is one.
+    pub(super) fn take_spare(&mut self, sizes: &Sizes) -> Option<Spare<Handles>> {
+        loop {
+            let spare = self.spares.take(sizes)?;
+            // Its end may not have been heard of yet.
+            let mut end = [PollFd::new(spare.held.pidfd.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut end, PollTimeout::ZERO) == Ok(0) {
+                return Some(spare);
+            }
+            self.lose_spare(spare.cell);
+        }
+    }
+
+    /// Soon there is a cell to be made for the next job, or one that has to go.
     pub(super) fn refill_soon(&mut self) {
         if !self.timers.is_set(NO_CELL, Alarm::Refill) {
             self.timers.set(NO_CELL, Alarm::Refill, after(SETTLING));
         }
     }
 
-    /// Has the launcher make what is missing, unless it has cells to make for which jobs wait.
+    /// Whether the launcher has cells to make for which jobs wait.
+    fn is_busy(&self) -> bool {
+        !self.waiting.is_empty() || self.preparing > self.spares.coming()
+    }
+
+    /// The launcher has answered: if that was the last job's cell, the next jobs' have their turn.
+    pub(super) fn refill_when_idle(&mut self) {
+        if self.spares.is_short() && !self.is_busy() {
+            self.refill_soon();
+        }
+    }
+
+    /// Has the launcher make what is missing, unless it is busy: then what it answers leads back here.
     pub(super) fn refill(&mut self) {
         while let Some(spare) = self.spares.surplus() {
             self.watch.ignore(&spare.held.pidfd);
             self.release(spare.cell);
         }
-        let busy = !self.waiting.is_empty() || self.preparing > self.spares.coming();
-        while !busy && let Some(sizes) = self.spares.next() {
+        while !self.is_busy()
+            && let Some(sizes) = self.spares.next()
+        {
             let cell = self.next.fetch_add(1, Ordering::Relaxed);
             let request = Request::Prepare { cell, sizes, host_network: false, stdio: false };
             if send(&self.socket, &request, &[]).is_err() {
@@ -54,9 +89,6 @@ impl Supervisor {
             }
             self.preparing += 1;
             self.spares.ordered(cell, sizes);
-        }
-        if busy {
-            self.refill_soon();
         }
         if !self.spares.is_idle() && !self.timers.is_set(NO_CELL, Alarm::Rest) {
             self.timers.set(NO_CELL, Alarm::Rest, after(REST));
@@ -94,8 +126,13 @@ impl Supervisor {
         self.timers.clear(id);
         let Some(cell) = self.cells.remove(&id) else { return };
         let held = cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
-        // Its streams are closed with the rest: their end would be told again and again.
-        let Some(Handles { pidfd, kill, .. }) = held else { return };
+        let Some(handles) = held else { return };
+        // Their end would be told again and again: also once they are closed here, for as long as the
+        // launcher has yet to close its own.
+        let Handles { control, pidfd, stdin, stdout, stderr, kill, oom, .. } = handles;
+        for told in [Some(control), stdin, stdout, stderr, oom].iter().flatten() {
+            self.watch.ignore(told);
+        }
         self.timers.set(id, Alarm::Leave, after(LAUNCH_PATIENCE));
         self.leaving.insert(id, Leaving { _pidfd: pidfd, kill });
     }

@@ -40,7 +40,12 @@ impl Supervisor {
         match self.cells.get(&id) {
             Some(cell) if cell.deadline().is_some() => {}
             Some(cell) if cell.handles.is_some() => self.kill(id, Cause::Stuck),
-            _ => self.never_came(id, Fault { step: Step::Release, errno: libc::ETIMEDOUT }),
+            Some(_) => {
+                let fault = Fault { step: Step::Release, errno: libc::ETIMEDOUT };
+                self.never_came(id, false, fault);
+            }
+            // It has, and its job has ended.
+            None => {}
         }
     }
 

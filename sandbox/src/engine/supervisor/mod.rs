@@ -181,8 +181,10 @@ impl Supervisor {
 
     /// Runs a job in a cell that was made ahead, or else in a new one of that number.
     fn run_in_a_cell(&mut self, id: CellId, cell: Cell) {
-        let spare = if cell.takes_a_spare() { self.spares.take(&cell.sizes()) } else { None };
-        self.refill_soon();
+        let spare = if cell.takes_a_spare() { self.take_spare(&cell.sizes()) } else { None };
+        if self.spares.has_work() {
+            self.refill_soon();
+        }
         let Some(spare) = spare else {
             self.cells.insert(id, cell);
             self.waiting.push_back(id);
@@ -229,6 +231,7 @@ impl Supervisor {
                 Ok(Some(packet)) => packet,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.prepare_waiting();
+                    self.refill_when_idle();
                     return Next::Continue;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -250,22 +253,26 @@ impl Supervisor {
                         }
                         // What came is closed again; with its control socket the cell ends.
                         _ => {
-                            self.never_came(cell, Fault { step: Step::Adopt, errno: libc::EMFILE });
+                            let fault = Fault { step: Step::Adopt, errno: libc::EMFILE };
+                            self.never_came(cell, spare.is_some(), fault);
                         }
                     }
                 }
-                Reply::Failed { cell, fault } => self.never_came(cell, fault),
+                Reply::Failed { cell, fault } => {
+                    let is_spare = self.spares.arrived(cell).is_some();
+                    self.never_came(cell, is_spare, fault);
+                }
                 Reply::Hello { .. } | Reply::Unfit(_) => {}
             }
         }
     }
 
     /// A cell will not come, or came in part.
-    fn never_came(&mut self, id: CellId, fault: Fault) {
+    fn never_came(&mut self, id: CellId, is_spare: bool, fault: Fault) {
         if let Some(cell) = self.cells.get_mut(&id) {
             cell.fail(fault);
             self.conclude(id);
-        } else {
+        } else if is_spare {
             self.lose_spare(id);
         }
     }
