@@ -55,7 +55,9 @@ impl Source {
             return Err(wrong("has a path, and runners have none"));
         }
         let (host, port) = (authority.host(), authority.port_u16().unwrap_or(usual_port));
-        let bare = host.trim_matches(['[', ']']);
+        // Only a whole pair stands around an address: what else has brackets is no host.
+        let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let bare = bracketed.unwrap_or(host);
         if bare.is_empty() {
             return Err(wrong("names no host"));
         }
@@ -182,6 +184,7 @@ mod tests {
             "http://user:pass@a",
             "ftp://a",
             "http://127.[::1]:80",
+            "http://127.0.0.1[::1]",
             "http://[a]",
             "http://a%20b",
         ] {
