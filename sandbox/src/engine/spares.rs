@@ -19,9 +19,9 @@ pub(crate) struct Spares<C> {
     /// How many there are to be: each job that found none raises it, and what was not needed for a while
     /// lowers it.
     wanted: usize,
-    /// What jobs asked for and was not made again yet, oldest first.
+    /// What jobs asked for and was not made again yet, oldest first, or what the last one asked for.
     asked: VecDeque<Sizes>,
-    /// What a job found none of, until one is asked for.
+    /// What a job found none of when there could be no more: one of other sizes is to make room.
     missing: Option<Sizes>,
     coming: HashMap<CellId, Sizes>,
     /// Oldest first.
@@ -62,8 +62,11 @@ impl<C> Spares<C> {
         let found = self.ready.iter().position(|spare| spare.sizes == *sizes);
         let taken = found.and_then(|index| self.ready.remove(index));
         if taken.is_none() {
-            self.wanted = self.most.min(self.wanted + 1);
-            self.missing = Some(*sizes);
+            if self.wanted < self.most {
+                self.wanted += 1;
+            } else {
+                self.missing = Some(*sizes);
+            }
         }
         self.unneeded = if taken.is_some() { self.unneeded.min(self.ready.len()) } else { 0 };
         taken
@@ -71,7 +74,11 @@ impl<C> Spares<C> {
 
     /// The sizes of the next one to be made, if one is to be.
     pub(crate) fn next(&mut self) -> Option<Sizes> {
-        if self.is_short() { self.asked.pop_back() } else { None }
+        if !self.is_short() {
+            return None;
+        }
+        // The last one stays: as many as are wanted are made, also where one had to make room.
+        if self.asked.len() > 1 { self.asked.pop_back() } else { self.asked.back().copied() }
     }
 
     /// One that has to go: there are more than wanted, or a job found none of its sizes and there is no
@@ -99,9 +106,6 @@ impl<C> Spares<C> {
 
     /// One was asked for.
     pub(crate) fn ordered(&mut self, cell: CellId, sizes: Sizes) {
-        if self.missing == Some(sizes) {
-            self.missing = None;
-        }
         self.coming.insert(cell, sizes);
     }
 
