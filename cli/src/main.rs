@@ -15,50 +15,85 @@ mod trial;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, builder::Resettable};
+use clap::{ArgMatches, Args, FromArgMatches, builder::Resettable};
 
-/// Run commands in cells of their own: fresh namespaces, a cgroup, a seccomp filter, Landlock.
-#[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
+/// One of the commands. Its options are laid out only when it is the one that was given: those of all
+/// together take longer than to make a cell's namespaces.
+struct Command {
+    name: &'static str,
+    about: &'static str,
+    options: fn(clap::Command) -> clap::Command,
+    main: fn(&mut ArgMatches) -> anyhow::Result<ExitCode>,
 }
 
-#[derive(Subcommand)]
-enum Command {
+macro_rules! commands {
+    ($($(#[doc = $about:literal])* $name:literal => |$args:ident: $type:ty| $main:expr,)*) => {
+        const COMMANDS: &[Command] = &[$(Command {
+            name: $name,
+            about: concat!($($about)*).trim_ascii_start(),
+            options: options::<$type>,
+            main: |matches| {
+                let $args = <$type>::from_arg_matches_mut(matches).unwrap_or_else(|e| e.exit());
+                $main
+            },
+        },)*];
+    };
+}
+
+commands! {
     /// Start a coordinator and one runner on this machine
-    Up(Box<service::Up>),
+    "up" => |args: service::Up| service::up(&args),
     /// Start a coordinator: it queues jobs and hands them to runners
-    Coordinator(Box<service::Coordinator>),
+    "coordinator" => |args: service::Coordinator| service::coordinator(&args),
     /// Start a runner: it runs jobs in cells
-    Runner(Box<service::Runner>),
+    "runner" => |args: service::Runner| service::runner(&args),
     /// Run one command in a cell, without any server
-    Run(Box<run::Args>),
+    "run" => |args: run::Args| Ok(run::main(args)),
     /// Tell what this host can enforce and what not
-    Check(check::Args),
+    "check" => |args: check::Args| check::main(&args),
     /// Print a profile for AppArmor, to be given to apparmor_parser
-    Apparmor(apparmor::Args),
+    "apparmor" => |args: apparmor::Args| apparmor::main(&args),
     /// Copy the jobs of a coordinator to a file, while it runs
-    Backup(backup::Args),
+    "backup" => |args: backup::Args| backup::main(&args),
     /// Hand a job to a coordinator
-    Submit(Box<client::Submit>),
+    "submit" => |args: client::Submit| Ok(client::submit(&args)),
     /// Show a job
-    Get(client::Get),
+    "get" => |args: client::Get| Ok(client::get(&args)),
     /// Wait until jobs have ended
-    Wait(client::Wait),
+    "wait" => |args: client::Wait| Ok(client::wait(&args)),
     /// Cancel jobs
-    Cancel(client::Cancel),
+    "cancel" => |args: client::Cancel| Ok(client::cancel(&args)),
     /// List jobs, the newest first
-    List(client::List),
+    "list" => |args: client::List| Ok(client::list(&args)),
     /// Tell whether a coordinator or a runner takes work
-    Ready(client::Ready),
+    "ready" => |args: client::Ready| Ok(client::ready(&args)),
     /// Show the runners, drain one, or take it back
-    Runners(client::Runners),
+    "runners" => |args: client::Runners| Ok(client::runners(&args)),
     /// Give no job to any runner until `resume`; what runs goes on
-    Pause(client::Pause),
+    "pause" => |args: client::Pause| Ok(client::pause(&args)),
     /// Give jobs to runners again, after `pause` or after a restore
-    Resume(client::Resume),
+    "resume" => |args: client::Resume| Ok(client::resume(&args)),
+}
+
+/// The command line.
+fn cli() -> clap::Command {
+    let subcommands = COMMANDS.iter().map(|command| {
+        clap::Command::new(command.name).about(command.about).defer(command.options)
+    });
+    clap::Command::new("cloister")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Run commands in cells of their own: fresh namespaces, a cgroup, a seccomp filter, Landlock")
+        .propagate_version(true)
+        .max_term_width(100)
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommands(subcommands)
+}
+
+/// Lays out what a command takes, and keeps what was said of it.
+fn options<A: Args>(command: clap::Command) -> clap::Command {
+    let about = command.get_about().cloned();
+    without_empty_variables(A::augment_args(command).about(Resettable::from(about)))
 }
 
 /// An environment variable that is set to nothing is not set: that is what `${X:-}` of a compose file
@@ -76,26 +111,15 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 
 fn main() -> ExitCode {
     // Nothing here may start a thread: the launcher is forked from this process as it is.
-    let cli = Cli::from_arg_matches(&without_empty_variables(Cli::command()).get_matches());
-    let result = match cli.unwrap_or_else(|error| error.exit()).command {
-        Command::Up(args) => service::up(&args),
-        Command::Coordinator(args) => service::coordinator(&args),
-        Command::Runner(args) => service::runner(&args),
-        Command::Run(args) => Ok(run::main(*args)),
-        Command::Check(args) => check::main(&args),
-        Command::Apparmor(args) => apparmor::main(&args),
-        Command::Backup(args) => backup::main(&args),
-        Command::Submit(args) => Ok(client::submit(&args)),
-        Command::Get(args) => Ok(client::get(&args)),
-        Command::Wait(args) => Ok(client::wait(&args)),
-        Command::Cancel(args) => Ok(client::cancel(&args)),
-        Command::List(args) => Ok(client::list(&args)),
-        Command::Ready(args) => Ok(client::ready(&args)),
-        Command::Runners(args) => Ok(client::runners(&args)),
-        Command::Pause(args) => Ok(client::pause(&args)),
-        Command::Resume(args) => Ok(client::resume(&args)),
+    let mut matches = cli().get_matches();
+    let given = matches.remove_subcommand();
+    let command = given.and_then(|(name, matches)| {
+        Some((COMMANDS.iter().find(|command| command.name == name)?, matches))
+    });
+    let Some((command, mut matches)) = command else {
+        unreachable!("one of the commands is required");
     };
-    result.unwrap_or_else(|error| {
+    (command.main)(&mut matches).unwrap_or_else(|error| {
         eprintln!("cloister: {error:#}");
         ExitCode::FAILURE
     })
