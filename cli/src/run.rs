@@ -8,17 +8,22 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        atomic::{AtomicI32, Ordering},
-        mpsc::channel,
+        mpsc::{TryRecvError, channel},
     },
 };
 
 use anyhow::{Context, bail};
 use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Seconds, Status, Task};
-use cloister_sandbox::{Config, Engine, Host, Launcher, Stdio};
-use nix::sys::{
-    signal::{SigSet, Signal},
-    stat::{SFlag, fstat},
+use cloister_sandbox::{Config, Engine, Host, Launcher, Observer, Stdio};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{
+        eventfd::{EfdFlags, EventFd},
+        signal::{SigSet, Signal},
+        signalfd::{SfdFlags, SignalFd},
+        stat::{SFlag, fstat},
+    },
 };
 
 use crate::{exit, limits::LimitArgs, log, trial::Teller};
@@ -95,29 +100,52 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
         passed(io::stderr().as_fd(), "standard error")?,
     ]);
 
-    // Blocked before the engine's thread is made, which inherits that: one thread waits for them.
+    // Blocked before the engine's thread is made, which inherits that.
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block()?;
+    let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let engine = Engine::start(launcher, || {})?;
     let (teller, told) = channel();
-    let ticket = engine.run(task, stdio, Box::new(Teller(teller)));
-    let received = Arc::new(AtomicI32::new(0));
-    std::thread::spawn({
-        let received = Arc::clone(&received);
-        move || {
-            while let Ok(signal) = signals.wait() {
-                received.store(signal as i32, Ordering::Relaxed);
-                ticket.cancel();
-            }
+    let ended = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
+    let caller = Caller { teller: Teller(teller), ended: Arc::clone(&ended) };
+    let ticket = engine.run(task, stdio, Box::new(caller));
+    let mut received = 0;
+    let outcome = loop {
+        match told.try_recv() {
+            Err(TryRecvError::Empty) => {}
+            outcome => break outcome.context("the engine ended without a result")?,
         }
-    });
-    let outcome = told.recv().context("the engine ended without a result")?;
+        let events = [signals.as_fd(), ended.as_fd()];
+        let mut events = events.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut events, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(error) => return Err(error).context("waiting for the command's end failed"),
+        }
+        while let Some(signal) = signals.read_signal()? {
+            received = i32::try_from(signal.ssi_signo)?;
+            ticket.cancel();
+        }
+    };
     engine.stop();
     if let Some(mut file) = report {
         serde_json::to_writer_pretty(&mut file, &outcome)?;
         file.write_all(b"\n").context("the report cannot be written")?;
     }
-    Ok((outcome, received.load(Ordering::Relaxed)))
+    Ok((outcome, received))
+}
+
+/// Passes on how the command ended, and wakes who polls for it.
+struct Caller {
+    teller: Teller,
+    ended: Arc<EventFd>,
+}
+
+impl Observer for Caller {
+    fn ended(self: Box<Self>, outcome: Outcome) {
+        Box::new(self.teller).ended(outcome);
+        // It fails only where billions of such words were never read.
+        let _ = self.ended.write(1);
+    }
 }
 
 /// One of our own streams, for the job. Through a folder it could find its way to others of the host.
