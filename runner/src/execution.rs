@@ -214,11 +214,10 @@ impl Witness {
 impl Observer for Witness {
     fn started(&mut self, at: Timestamp) {
         self.metrics.launched(self.accepted.elapsed());
-        self.execution.state.send_modify(|state| {
+        self.execution.state.send_if_modified(|state| {
             state.started = Some(at);
-            if let Some(log) = &mut state.log {
-                log.started(at);
-            }
+            // Without a log nobody waits for this, and nobody is woken.
+            state.log.as_mut().map(|log| log.started(at)).is_some()
         });
     }
 
