@@ -46,8 +46,9 @@ impl Group {
     fn make_folders(&mut self, cgroups: &Cgroups, sizes: &Sizes) -> io::Result<Opened> {
         let mut opened = Opened(Vec::new());
         for instance in cgroups.instances() {
-            let folder = files::make_folder(&instance.folder, &self.name)?;
+            // Before it is there: what was made and could not be opened is to be removed too.
             self.instances.push(Rc::clone(instance));
+            let folder = files::make_folder(&instance.folder, &self.name)?;
             opened.0.push((Rc::clone(instance), folder));
         }
         for role in Role::ALL {

@@ -316,6 +316,10 @@ fn remove_dead(base: &OwnedFd, path: &Path) {
 
 /// Kills all that is in a folder and in those directly below it, and removes them.
 fn remove_tree(base: &OwnedFd, name: &str) -> io::Result<()> {
+    if files::remove_folder(base, name).is_ok() {
+        // There was nothing in it, as in most.
+        return Ok(());
+    }
     let folder = match files::open_folder(base, name) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         opened => opened?,
