@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, ensure};
-use cloister_tests::{Service, cleanup::children};
+use cloister_tests::{
+    Service,
+    cleanup::{cells, children},
+};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -122,7 +125,7 @@ fn running(runner: &Service, jobs: usize) -> anyhow::Result<()> {
         let health = runner.client().get("/health").json();
         let used = health["slots"]["used"].as_u64().context("a runner tells its slots")?;
         // A slot is taken before its cell is there: each sleep is counted too.
-        let cells = children(runner.launcher());
+        let cells = cells(runner.launcher());
         let sleeping = cells.iter().filter(|cell| !children(**cell).is_empty());
         if used == u64::try_from(jobs)? && sleeping.count() == jobs {
             return Ok(());

@@ -17,8 +17,9 @@ fn main() {
     let mut steps = Steps::start().expect("a launcher can be forked: this runs as root");
     let mut criterion = Criterion::default().configure_from_args();
     let mut group = criterion.benchmark_group("launch");
-    let all: [(&str, Step); 9] = [
+    let all: [(&str, Step); 10] = [
         ("cgroup", |times| times.cgroup),
+        ("network", |times| times.network),
         ("clone", |times| times.clone),
         ("mounts", |times| times.mounts),
         ("filters", |times| times.filters),
@@ -28,6 +29,7 @@ fn main() {
         ("cgroup removed", |times| times.removal),
         ("sum of these", |times| {
             times.cgroup
+                + times.network
                 + times.clone
                 + times.mounts
                 + times.filters

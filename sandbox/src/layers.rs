@@ -66,8 +66,9 @@ layers! {
     CgroupNamespace = "without-cgroup-namespace",
 }
 
-/// Which of these clone3(2) is to make; the cgroup namespace is made later, from inside.
-pub(crate) fn namespaces(host_network: bool) -> u64 {
+/// Which of these clone3(2) is to make, with a `network` if one is wanted; the cgroup namespace is made
+/// later, from inside.
+pub(crate) fn namespaces(network: bool) -> u64 {
     let mut flags = libc::CLONE_NEWNS;
     for (layer, flag) in [
         (Layer::UserNamespace, libc::CLONE_NEWUSER),
@@ -79,15 +80,10 @@ pub(crate) fn namespaces(host_network: bool) -> u64 {
             flags |= flag;
         }
     }
-    if own_network(host_network) {
+    if network {
         flags |= libc::CLONE_NEWNET;
     }
     u64::from(flags.cast_unsigned())
-}
-
-/// Whether a cell gets a network of its own.
-pub(crate) fn own_network(host_network: bool) -> bool {
-    !host_network && Layer::NetworkNamespace.stands()
 }
 
 /// What is to be said of a program that was built without some.

@@ -24,6 +24,8 @@ use crate::{
 pub struct Times {
     /// Making the cgroups and setting their limits.
     pub cgroup: Duration,
+    /// Entering the network that was made for it, or waiting until it has been.
+    pub network: Duration,
     /// clone3(2) with its namespaces, as its caller sees it.
     pub clone: Duration,
     /// The view from within: mounts, host name, loopback.
@@ -40,7 +42,7 @@ pub struct Times {
     pub removal: Duration,
 }
 
-const STEPS: usize = 8;
+const STEPS: usize = 9;
 
 /// A launcher that does nothing else.
 #[derive(Debug)]
@@ -74,9 +76,9 @@ impl Steps {
         let mut bytes = [0; STEPS * 8];
         self.0.read_exact(&mut bytes)?;
         let (numbers, _) = bytes.as_chunks::<8>();
-        let [cgroup, clone, mounts, filters, exec, reap, end, removal] =
+        let [cgroup, network, clone, mounts, filters, exec, reap, end, removal] =
             std::array::from_fn(|step| Duration::from_nanos(u64::from_le_bytes(numbers[step])));
-        Ok(Times { cgroup, clone, mounts, filters, exec, reap, end, removal })
+        Ok(Times { cgroup, network, clone, mounts, filters, exec, reap, end, removal })
     }
 }
 
@@ -86,12 +88,13 @@ fn serve(scope: &Scope, socket: OwnedFd) -> Result<(), Box<dyn std::error::Error
     let mut bench = Bench::set_up(&Config::default(), scope)?;
     while socket.read(&mut [0])? > 0 {
         let launched = bench.launch();
-        let Ok((cgroup, clone, Inside { mounts, filters, exec, reap }, end, removal)) = launched
+        let Ok((cgroup, network, clone, Inside { mounts, filters, exec, reap }, end, removal)) =
+            launched
         else {
             bench.tear_down();
             return Err(format!("{launched:?}").into());
         };
-        for step in [cgroup, clone, mounts, filters, exec, reap, end, removal] {
+        for step in [cgroup, network, clone, mounts, filters, exec, reap, end, removal] {
             socket.write_all(&step.to_le_bytes())?;
         }
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use nix::{
+    sys::mman::{MapFlags, ProtFlags, mmap_anonymous},
     sys::socket::{AddressFamily, SockFlag, SockType, socketpair},
     unistd::Pid,
 };
@@ -84,9 +85,38 @@ pub(crate) unsafe fn fork() -> io::Result<Forked> {
     }
 }
 
-/// The stack of a child that has the memory of its parent, bytes: many times what the few system calls
-/// between fork and exec take.
-const SHARED_STACK: usize = 64 << 10;
+/// The stack of a child that has the memory of its parent. Never unmapped: who has one forks once, and
+/// ends.
+pub(crate) struct Stack(ptr::NonNull<libc::c_void>);
+
+impl Stack {
+    /// Bytes: many times what the few system calls between fork and exec take.
+    const SIZE: usize = 64 << 10;
+
+    /// Maps it, with its first page in memory.
+    pub(crate) fn new() -> io::Result<Self> {
+        const SIZE: std::num::NonZeroUsize = std::num::NonZeroUsize::new(Stack::SIZE).unwrap();
+        // SAFETY: a new mapping, at an address that the kernel chooses.
+        let base = unsafe {
+            mmap_anonymous(
+                None,
+                SIZE,
+                ProtFlags::PROT_READ | ProtFlags::PROT_WRITE,
+                MapFlags::MAP_PRIVATE | MapFlags::MAP_STACK,
+            )
+        }?;
+        let stack = Self(base);
+        // SAFETY: its last byte, in the page that a stack begins with.
+        unsafe { stack.top().cast::<u8>().sub(1).write_volatile(0) };
+        Ok(stack)
+    }
+
+    /// It grows down from here: the end of a page, and so aligned as every ABI wants it.
+    fn top(&self) -> *mut libc::c_void {
+        // SAFETY: one past the end of the mapping.
+        unsafe { self.0.as_ptr().byte_add(Self::SIZE) }
+    }
+}
 
 /// A child that runs `until_exec` on this process's own memory, while this process waits until it has
 /// executed a program, or has ended (clone(2), CLONE_VM and CLONE_VFORK: what posix_spawn(3) does). A
@@ -98,20 +128,21 @@ const SHARED_STACK: usize = 64 << 10;
 /// # Safety
 /// The process must be single-threaded. `until_exec` must not allocate, take a lock or unwind, and what
 /// it leaves in memory must be what the process can go on with: also when it is killed half way.
-pub(crate) unsafe fn fork_sharing_memory<F: FnMut()>(mut until_exec: F) -> io::Result<Pid> {
+pub(crate) unsafe fn fork_sharing_memory<F: FnMut()>(
+    stack: &mut Stack,
+    mut until_exec: F,
+) -> io::Result<Pid> {
     extern "C" fn enter<F: FnMut()>(until_exec: *mut libc::c_void) -> libc::c_int {
         let _end = EndOnUnwind;
         // SAFETY: it is the closure of the caller below, who waits and does not touch it.
         unsafe { (*until_exec.cast::<F>())() };
         exit_now(127)
     }
-    let mut stack = Vec::<u128>::with_capacity(SHARED_STACK / size_of::<u128>());
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack is aligned as the ABI wants it, grows down from its end, and lives until the
-    // child needs it no more: clone returns only then. The closure lives as long.
+    // SAFETY: the stack is nobody else's until the child needs it no more: clone returns only then. The
+    // closure lives as long.
     let pid = unsafe {
-        let top = stack.as_mut_ptr().add(stack.capacity());
-        libc::clone(enter::<F>, top.cast(), flags, ptr::from_mut(&mut until_exec).cast())
+        libc::clone(enter::<F>, stack.top(), flags, ptr::from_mut(&mut until_exec).cast())
     };
     check(pid.into())?;
     Ok(Pid::from_raw(pid))
@@ -312,14 +343,18 @@ pub(crate) fn reap_any() -> Option<Ended> {
     Some(Ended { pid: Pid::from_raw(pid), code, signal })
 }
 
-/// Gives every signal its default action and unblocks all, so that a program starts as it would from
-/// a shell. (Rust's runtime ignores SIGPIPE, which exec would hand on.)
-pub(crate) fn reset_signals() -> io::Result<()> {
+/// Gives every signal its default action, so that a program starts as it would from a shell. (Rust's
+/// runtime ignores SIGPIPE, which exec would hand on.)
+pub(crate) fn reset_signals() {
     for signal in 1..=libc::SIGRTMAX() {
         // SAFETY: the default action runs no code of ours. SIGKILL, SIGSTOP and the two that libc
         // keeps to itself answer EINVAL, which is what they should.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Blocks no signal any more.
+pub(crate) fn unblock_signals() -> io::Result<()> {
     nix::sys::signal::sigprocmask(
         nix::sys::signal::SigmaskHow::SIG_SETMASK,
         Some(&nix::sys::signal::SigSet::empty()),

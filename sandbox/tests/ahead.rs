@@ -14,7 +14,7 @@ use std::{
 
 use cloister_api::{ByteSize, Outcome, Program, Reason, Status, Task};
 use cloister_sandbox::{Config, Engine, Launcher, Ticket};
-use common::{children, only_child, run};
+use common::{cells, children, only_child, run};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -263,7 +263,7 @@ impl Scene {
     }
 
     fn cells(&self) -> Vec<u32> {
-        children(self.launcher)
+        cells(self.launcher)
     }
 
     /// Each cell with a job, and the processes that its PID 1 has started or taken in.

@@ -70,6 +70,18 @@ fn clean_up(ask: fn(&[Pid])) {
     });
 }
 
+/// The cells of a launcher: its children that are the first process of a namespace.
+pub fn cells(launcher: Pid) -> Vec<Pid> {
+    children(launcher).into_iter().filter(|pid| is_first(*pid)).collect()
+}
+
+/// Whether the innermost of its process ids is 1 (`NSpid`, proc_pid_status(5)).
+fn is_first(pid: Pid) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+    ids.and_then(|ids| ids.split_ascii_whitespace().last()) == Some("1")
+}
+
 /// Children of all threads of a process.
 pub fn children(pid: Pid) -> Vec<Pid> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();

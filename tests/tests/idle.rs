@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloister_tests::{Service, census, finished};
+use cloister_tests::{Service, cleanup, finished};
 use nix::unistd::Pid;
 use serde_json::json;
 
@@ -32,7 +32,7 @@ fn who_has_nothing_to_do_sleeps_and_wakes_at_once() {
     // What a job has left to be done comes first: letting the cell go that was made ahead for the next
     // one, acknowledging the job, looking how full the store is.
     let until = Instant::now() + Duration::from_secs(60);
-    while census::children(up.launcher()) > 0 {
+    while !cleanup::cells(up.launcher()).is_empty() {
         assert!(Instant::now() < until, "cells go on waiting for jobs");
         thread::sleep(Duration::from_millis(50));
     }

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 use cloister_api::{Bounds, Limits, Outcome, Program, Status, Task};
 use cloister_sandbox::{Config, Engine, Launcher, Observer, Stdio};
-use cloister_tests::cleanup::children;
+use cloister_tests::cleanup::{cells, children};
 use nix::unistd::{Pid, getpid};
 
 use super::{Launched, Order, spawn};
@@ -118,7 +118,7 @@ impl Cells {
 
     /// How many cells wait for a command; `None` while one is being made or taken away.
     fn waiting(&self) -> Option<usize> {
-        let cells = children(self.launcher);
+        let cells = cells(self.launcher);
         for cell in &cells {
             // One that has just gone has no name any more.
             let ready = procs::name(*cell).is_ok_and(|name| name == "cell-init")
@@ -130,8 +130,12 @@ impl Cells {
         Some(cells.len())
     }
 
-    /// CPU time of this process, the launcher, and the cells that it has waited for.
+    /// CPU time of this process, the launcher, what it has beside it, and the cells that it has waited
+    /// for.
     fn cpu(&self) -> anyhow::Result<Duration> {
-        Ok(spawn::cpu()? + procs::cpu(self.launcher)?)
+        let cells = cells(self.launcher);
+        let beside = children(self.launcher).into_iter().filter(|pid| !cells.contains(pid));
+        let beside: Duration = beside.map(procs::cpu).sum::<Result<_, _>>()?;
+        Ok(spawn::cpu()? + procs::cpu(self.launcher)? + beside)
     }
 }

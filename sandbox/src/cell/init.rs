@@ -27,6 +27,9 @@ use crate::{
     wire::{MAX_START, Start, Status, frame, unframe},
 };
 
+/// Bytes: more than most commands take.
+const PIECE: usize = 4096;
+
 /// Runs the one command of this cell's life. `Ok` when it has ended or nobody waits for it any more.
 pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), Fault> {
     let mut children = SigSet::empty();
@@ -35,11 +38,19 @@ pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), F
     let ended = SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
         .at(Step::Fork)?;
 
+    // All that can be done before the command is there. The job inherits the actions; for this process,
+    // as the first of its namespace, the default one is to ignore what comes from itself and from within
+    // (pid_namespaces(7)).
+    sys::reset_signals();
+    let mut stack = sys::Stack::new().at(Step::Fork)?;
+    // Brings in the pages of the clock, which would otherwise come in when it is read for the job.
+    sys::monotonic_ns();
+
     let Some(start) = read_command(control).at(Step::Command)? else {
         return Ok(());
     };
     let job = Job::prepare(start).at(Step::Command)?;
-    let (main, at) = match launch(&job, confinement)? {
+    let (main, at) = match launch(&job, confinement, &mut stack)? {
         Launched::Running(pid, at) => (pid, at),
         Launched::Refused(fault) => return say(control, &Status::NotExecuted(fault)),
     };
@@ -71,15 +82,15 @@ fn say(control: &mut File, status: &Status) -> Result<(), Fault> {
 
 /// The engine's one frame; `None` when it is gone.
 fn read_command(control: &mut File) -> io::Result<Option<Start>> {
-    let mut buffer = Vec::new();
-    let mut piece = [0; 4096];
+    let mut buffer = Vec::with_capacity(PIECE);
+    let mut piece = [0; PIECE];
     loop {
+        if let Some(start) = unframe(&mut buffer, MAX_START)? {
+            return Ok(Some(start));
+        }
         match control.read(&mut piece)? {
             0 => return Ok(None),
             length => buffer.extend_from_slice(&piece[..length]),
-        }
-        if let Some(start) = unframe(&mut buffer, MAX_START)? {
-            return Ok(Some(start));
         }
     }
 }
@@ -92,13 +103,17 @@ pub(super) enum Launched {
 
 /// Forks the job and waits until its exec has happened. Until then it runs on this process's memory,
 /// which nothing copies: what it leaves there says when, and what failed.
-pub(super) fn launch(job: &Job, confinement: &Confinement) -> Result<Launched, Fault> {
+pub(super) fn launch(
+    job: &Job,
+    confinement: &Confinement,
+    stack: &mut sys::Stack,
+) -> Result<Launched, Fault> {
     let (mut at, mut fault) = (None, None);
     // SAFETY: this process has one thread, and `execute` allocates nothing, changes nothing of this
     // process but what is declared here, and takes no lock.
     #[allow(unsafe_code)]
     let forked = unsafe {
-        sys::fork_sharing_memory(|| {
+        sys::fork_sharing_memory(stack, || {
             fault = Some(job.execute(confinement, || at = Some(sys::monotonic_ns())));
         })
     };

@@ -50,8 +50,8 @@ const CONTROL: RawFd = 3;
 pub(crate) struct Plan {
     /// Bytes of the writable file system.
     pub(crate) disk: u64,
-    /// Whether the network is the host's, and not the cell's own.
-    pub(crate) host_network: bool,
+    /// Whether its network is made with it, and nobody has raised its loopback.
+    pub(crate) new_network: bool,
     /// The job's uid and gid outside.
     pub(crate) outer_id: u32,
     /// Whether jobs can have their AppArmor profile.

@@ -66,8 +66,10 @@ fn timed(plan: &Plan, doors: &[OwnedFd], control: &mut File) -> Result<(), Fault
         rlimits: Rlimits { open_files: 64, file_size: 1 << 20, cpu: None, processes: None },
     };
     let job = Job::prepare(start).at(Step::Command)?;
+    sys::reset_signals();
+    let mut stack = sys::Stack::new().at(Step::Fork)?;
     lap();
-    let pid = match init::launch(&job, &confinement)? {
+    let pid = match init::launch(&job, &confinement, &mut stack)? {
         init::Launched::Running(pid, _) => pid,
         init::Launched::Refused(fault) => return Err(fault),
     };

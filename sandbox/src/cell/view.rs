@@ -3,12 +3,13 @@
 
 use std::io;
 
-use rustix::fs::{Mode, OFlags, fchmod, mkdirat, openat};
+use nix::sys::stat;
+use rustix::fs::{Mode, mkdirat};
 
 use super::Plan;
 use crate::{
     error::{At, Fault, Step},
-    layers::{Layer, own_network},
+    layers::Layer,
     mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
     sys,
 };
@@ -28,6 +29,8 @@ const MASKED_FILES: [&str; 10] = [
     "/proc/timer_stats",
 ];
 const MASKED_FOLDERS: [&str; 4] = ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/scsi"];
+/// A folder of the launcher's root that is empty, before the cell's own is mounted there.
+const EMPTY: &str = "/job";
 /// Folders of `/proc` through which the kernel is configured.
 const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
 
@@ -36,7 +39,6 @@ pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
     if Layer::CgroupNamespace.stands() {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP).at(Step::CgroupNamespace)?;
     }
-    scratch(plan.disk).at(Step::Scratch)?;
     if Layer::PidNamespace.stands() {
         let proc = mounts::new("proc", &[], NOSUID | NODEV | NOEXEC).at(Step::Proc)?;
         mounts::attach(&proc, "/proc").at(Step::Proc)?;
@@ -44,10 +46,11 @@ pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
     if Layer::Masks.stands() {
         masks().at(Step::Masks)?;
     }
+    scratch(plan.disk).at(Step::Scratch)?;
     if Layer::UtsNamespace.stands() {
         nix::unistd::sethostname("cell").at(Step::Hostname)?;
     }
-    if own_network(plan.host_network) {
+    if plan.new_network {
         sys::raise_loopback().at(Step::Loopback)?;
     }
     nix::unistd::chdir("/").at(Step::Scratch)
@@ -62,18 +65,18 @@ fn scratch(disk: u64) -> io::Result<()> {
     let (size, files) = (disk.to_string(), files.to_string());
     let options = [("size", size.as_str()), ("nr_inodes", files.as_str()), ("mode", "0755")];
     let whole = mounts::new("tmpfs", &options, NOSUID | NODEV)?;
+    // For the modes as they stand here; the job's own is set before it is executed.
+    stat::umask(stat::Mode::empty());
     for (name, mode) in [("job", 0o755), ("shm", 0o1777), ("tmp", 0o1777)] {
         mkdirat(&whole, name, Mode::from_raw_mode(mode))?;
-        // mkdir left out what the umask takes.
-        let folder = openat(&whole, name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
-        fchmod(&folder, Mode::from_raw_mode(mode))?;
     }
-    // A part of a mount can be cloned only once the whole is attached: it is, for as long as it
-    // takes, where its own part /tmp will be.
+    // A part of a mount can be cloned only once the whole is attached. It stays where its own part /tmp
+    // comes to lie on top of it, and is out of reach there: unmounting it would wait until every CPU
+    // has forgotten it (`synchronize_rcu_expedited` in the kernel's fs/namespace.c), for longer than all
+    // of these mounts take.
     mounts::attach(&whole, "/tmp")?;
     let part = |name: &str| mounts::clone(name, 0, false);
     let (job, shm, tmp) = (part("/tmp/job")?, part("/tmp/shm")?, part("/tmp/tmp")?);
-    nix::mount::umount2("/tmp", nix::mount::MntFlags::MNT_DETACH)?;
     mounts::attach(&job, "/job")?;
     mounts::attach(&shm, "/dev/shm")?;
     mounts::attach(&tmp, "/tmp")
@@ -94,8 +97,7 @@ fn masks() -> io::Result<()> {
     }
     for path in MASKED_FOLDERS {
         if is_there(path)? {
-            let options = [("size", "4096"), ("nr_inodes", "1"), ("mode", "0555")];
-            let empty = mounts::new("tmpfs", &options, RDONLY | NOSUID | NODEV | NOEXEC)?;
+            let empty = mounts::clone(EMPTY, RDONLY | NOSUID | NODEV | NOEXEC, false)?;
             mounts::attach(&empty, path)?;
         }
     }

@@ -55,7 +55,8 @@ struct Stdio {
     ours: Option<[OwnedFd; 3]>,
 }
 
-/// Makes a cell and tells the engine of it; the rest is up to the cell itself.
+/// Makes a cell and tells the engine of it; the rest is up to the cell itself. A failure comes with the
+/// cgroup that could not be removed yet, if there is one.
 pub(crate) fn prepare(
     cgroups: &Cgroups,
     users: &Users,
@@ -63,15 +64,13 @@ pub(crate) fn prepare(
     plan: &cell::Plan,
     passed: Option<[OwnedFd; 3]>,
     socket: &OwnedFd,
-) -> Result<Cell, Fault> {
-    let (mut group, opened) = Group::make(cgroups, cell, sizes).at(Step::Cgroup)?;
+) -> Result<Cell, (Fault, Option<Group>)> {
+    let made = Group::make(cgroups, cell, sizes).at(Step::Cgroup);
+    let (mut group, opened) = made.map_err(|fault| (fault, None))?;
     let made = clone(&opened, users, plan, passed);
     let (pid, attached) = match made {
         Ok(made) => made,
-        Err(fault) => {
-            let _ = group.remove();
-            return Err(fault);
-        }
+        Err(fault) => return Err((fault, group.remove().is_err().then_some(group))),
     };
     let cell_made = Cell { pid, group, user: plan.outer_id };
     let shortage = opened.shortage_event().at(Step::Cgroup);
@@ -81,8 +80,7 @@ pub(crate) fn prepare(
         Ok(()) => Ok(cell_made),
         Err(fault) => {
             cell_made.kill();
-            let _ = cell_made.release();
-            Err(fault)
+            Err((fault, cell_made.release()))
         }
     }
 }
@@ -111,7 +109,7 @@ fn clone(
     let doors = opened.doors().at(Step::Join)?;
     // SAFETY: the launcher is single-threaded.
     #[allow(unsafe_code)]
-    let cloned = unsafe { sys::clone3(namespaces(plan.host_network), opened.for_clone()) };
+    let cloned = unsafe { sys::clone3(namespaces(plan.new_network), opened.for_clone()) };
     match cloned.at(Step::Clone)? {
         Cloned::Child => {
             cell::run(plan, &doors, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)

@@ -9,6 +9,7 @@
 mod cells;
 mod identity;
 mod judge;
+mod networks;
 mod process;
 mod root;
 #[cfg(feature = "steps")]

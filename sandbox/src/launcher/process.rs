@@ -19,12 +19,13 @@ use super::{
     Config, cells,
     identity::{self, Users},
     judge::{Asked, Rules},
+    networks::Networks,
     root,
 };
 use crate::{
     apparmor, cell,
     cgroup::{Cgroups, Group, Scope},
-    error::{Context, Error},
+    error::{At, Context, Error, Step},
     host::{Host, holds, lacks},
     layers::{self, Layer},
     sys,
@@ -55,10 +56,10 @@ const MAX_WAITING: usize = 16 << 10;
 /// The launcher's whole life.
 pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &OwnedFd) {
     let mut state = match State::set_up(config, exposed, scope) {
-        Ok((state, host)) => {
+        Ok((mut state, host)) => {
             if let Err(error) = state.introduce(&host, socket) {
                 let _ = send(socket, &Reply::Unfit(error.to_string()), &[]);
-                state.cgroups.remove();
+                state.tear_down();
                 return;
             }
             state
@@ -75,6 +76,7 @@ pub(super) fn run(config: &Config, exposed: &[PathBuf], scope: &Scope, socket: &
 pub(super) struct State {
     pub(super) cgroups: Cgroups,
     pub(super) users: Users,
+    pub(super) networks: Networks,
     rules: Rules,
     /// Whether jobs can have their AppArmor profile.
     pub(super) profile: bool,
@@ -111,6 +113,9 @@ impl State {
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
         let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
+        let networks = Networks::start(config.network_host)
+            .context("starting what makes networks")
+            .inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
@@ -129,7 +134,7 @@ impl State {
             max_cells: config.max_cells.unwrap_or(usize::MAX),
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
-        Ok((Self { cgroups, users, rules, profile, cells, stale }, host))
+        Ok((Self { cgroups, users, networks, rules, profile, cells, stale }, host))
     }
 
     /// The first word: what the host gives, and where cells' cgroups will be.
@@ -193,14 +198,20 @@ impl State {
                         self.users.pick(|id| self.cells.values().any(|cell| cell.user == id));
                     let plan = cell::Plan {
                         disk: sizes.disk,
-                        host_network,
+                        new_network: self.networks.for_clone(host_network).at(Step::Network)?,
                         outer_id: user,
                         profile: self.profile,
                     };
                     let what = (cell, &sizes);
                     let passed = fds.try_into().ok();
-                    cells::prepare(&self.cgroups, &self.users, what, &plan, passed, socket)
+                    let made =
+                        cells::prepare(&self.cgroups, &self.users, what, &plan, passed, socket);
+                    made.map_err(|(fault, group)| {
+                        self.stale.extend(group);
+                        fault
+                    })
                 });
+                self.networks.make_next();
                 match made {
                     Ok(made) => drop(self.cells.insert(cell, made)),
                     // If the service is gone too, the loop notices.
@@ -211,6 +222,7 @@ impl State {
     }
 
     pub(super) fn tear_down(&mut self) {
+        let maker = self.networks.end();
         for cell in self.cells.values() {
             cell.kill();
         }
@@ -219,6 +231,9 @@ impl State {
         }
         self.stale.retain_mut(|group| group.remove().is_err());
         self.cgroups.remove();
+        if let Some(maker) = maker {
+            maker.reap();
+        }
     }
 }
 

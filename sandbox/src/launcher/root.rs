@@ -6,10 +6,12 @@
 //! of this there: it can be neither unmounted nor made writable (mount_namespaces(7)).
 
 use std::{
-    fs, io,
+    collections::BTreeSet,
+    fs::{self, File},
+    io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::{DirBuilderExt, symlink},
+        unix::fs::symlink,
     },
     path::{Component, Path, PathBuf},
 };
@@ -29,6 +31,8 @@ const ETC_FOLDERS: [&str; 4] =
     ["etc/alternatives", "etc/ssl/certs", "etc/pki/ca-trust/extracted", "etc/pki/tls/certs"];
 /// Files of `/etc` that are copied, where they exist.
 const ETC_COPIES: [&str; 3] = ["etc/ld.so.cache", "etc/localtime", "etc/ssl/openssl.cnf"];
+/// The same for jobs that may have the host's network.
+const RESOLVER: &str = "etc/resolv.conf";
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 const DEV_LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),
@@ -123,17 +127,9 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
     // A fresh /proc can be mounted in a user namespace only where a complete one is there already.
     let proc = mounts::clone("/proc", NOSUID | NODEV | NOEXEC, true).context("cloning /proc")?;
     shown.push(("/proc".into(), Shown::Folder(proc)));
-    let mut copies: Vec<(PathBuf, Vec<u8>)> = ETC_COPIES
-        .iter()
-        .filter_map(|name| {
-            fs::read(Path::new("/").join(name)).ok().map(|bytes| ((*name).into(), bytes))
-        })
-        .collect();
-    if network_host {
-        copies.extend(
-            fs::read("/etc/resolv.conf").ok().map(|bytes| ("etc/resolv.conf".into(), bytes)),
-        );
-    }
+    let copies = ETC_COPIES.iter().chain(network_host.then_some(&RESOLVER));
+    let copies = copies.filter_map(|name| Some((*name, open(&Path::new("/").join(name))?)));
+    let copies: Vec<_> = copies.collect();
 
     let root = mounts::new("tmpfs", &[("mode", "0755"), ("size", "16m")], NOSUID | NODEV)
         .context("making the root's tmpfs")?;
@@ -143,7 +139,7 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
         .find(|path| path.is_dir())
         .ok_or_else(|| Error::Launcher("none of /tmp, /mnt, /run and /var is a folder".into()))?;
     mounts::attach(&root, place).context(format!("attaching the root at {}", place.display()))?;
-    let filled = fill(place, shown, &copies);
+    let filled = fill(place, shown, copies);
     filled.context("filling the root")?;
 
     nix::unistd::chdir(place).context("entering the root")?;
@@ -194,32 +190,53 @@ fn as_shown(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
     ))
 }
 
+/// A file that is there and may be read.
+fn open(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    file.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(file)
+}
+
+/// The folders of a new root. What was made is known, and not looked for again.
+struct Folders<'a> {
+    root: &'a Path,
+    made: BTreeSet<PathBuf>,
+}
+
+impl Folders<'_> {
+    /// Makes a folder and those above it, where they were not made yet; comes back with where it is.
+    fn make(&mut self, path: &Path) -> io::Result<PathBuf> {
+        let full = self.root.join(path);
+        if path != Path::new("") && !self.made.contains(path) {
+            self.make(path.parent().unwrap_or(Path::new("")))?;
+            fs::create_dir(&full)?;
+            self.made.insert(path.into());
+        }
+        Ok(full)
+    }
+
+    /// The place of something in its folder, which is made.
+    fn place(&mut self, path: &Path) -> io::Result<PathBuf> {
+        self.make(path.parent().unwrap_or(Path::new("")))?;
+        Ok(self.root.join(path))
+    }
+}
+
 /// Folders and files come before any link: a link would lead out of the new root, to the host's.
-fn fill(
-    root: &Path,
-    shown: Vec<(PathBuf, Shown)>,
-    copies: &[(PathBuf, Vec<u8>)],
-) -> io::Result<()> {
-    let mut folders = fs::DirBuilder::new();
-    folders.recursive(true).mode(0o755);
+fn fill(root: &Path, shown: Vec<(PathBuf, Shown)>, copies: Vec<(&str, File)>) -> io::Result<()> {
+    let mut folders = Folders { root, made: BTreeSet::new() };
     for name in ["job", "tmp", "dev/shm", "etc"] {
-        folders.create(root.join(name))?;
+        folders.make(Path::new(name))?;
     }
     let (links, mounts): (Vec<_>, Vec<_>) =
         shown.into_iter().partition(|(_, what)| matches!(what, Shown::Link(_)));
     for (path, what) in mounts.into_iter().chain(links) {
-        let target = root.join(path.strip_prefix("/").unwrap_or(&path));
-        if let Some(parent) = target.parent() {
-            folders.create(parent)?;
-        }
+        let path = path.strip_prefix("/").unwrap_or(&path);
         match what {
-            Shown::Link(to) => symlink(to, &target)?,
-            Shown::Folder(tree) => {
-                folders.create(&target)?;
-                mounts::attach(&tree, &target)?;
-            }
+            Shown::Link(to) => symlink(to, folders.place(path)?)?,
+            Shown::Folder(tree) => mounts::attach(&tree, folders.make(path)?)?,
             Shown::File(node) => {
-                fs::write(&target, "")?;
+                let target = folders.place(path)?;
+                File::create(&target)?;
                 mounts::attach(&node, &target)?;
             }
         }
@@ -237,12 +254,8 @@ fn fill(
         fs::write(root.join("etc").join(name), text)?;
     }
     symlink("/proc/self/mounts", root.join("etc/mtab"))?;
-    for (path, bytes) in copies {
-        let target = root.join(path);
-        if let Some(parent) = target.parent() {
-            folders.create(parent)?;
-        }
-        fs::write(target, bytes)?;
+    for (path, mut file) in copies {
+        io::copy(&mut file, &mut File::create(folders.place(Path::new(path))?)?)?;
     }
     Ok(())
 }

@@ -24,8 +24,8 @@ impl Bench {
         Ok(Self(State::set_up(config, &[], scope)?.0))
     }
 
-    /// Nanoseconds for the cgroup, clone3, what is inside, the end and the removal.
-    pub(crate) fn launch(&mut self) -> Result<(u64, u64, Inside, u64, u64), Fault> {
+    /// Nanoseconds for the cgroup, entering the network, clone3, what is inside, the end and the removal.
+    pub(crate) fn launch(&mut self) -> Result<(u64, u64, u64, Inside, u64, u64), Fault> {
         let mut last = monotonic_ns();
         let mut lap = || {
             let now = monotonic_ns();
@@ -34,19 +34,21 @@ impl Bench {
         let (mut group, opened) = Group::make(&self.0.cgroups, 1, &SIZES).at(Step::Cgroup)?;
         let cgroup = lap();
         let outer_id = self.0.users.pick(|_| false);
-        let plan =
-            cell::Plan { disk: SIZES.disk, host_network: false, outer_id, profile: self.0.profile };
+        let new_network = self.0.networks.for_clone(false).at(Step::Network)?;
+        let network = lap();
+        let plan = cell::Plan { disk: SIZES.disk, new_network, outer_id, profile: self.0.profile };
         let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
         let doors = opened.doors().at(Step::Join)?;
         lap();
         // SAFETY: the launcher is single-threaded.
         #[allow(unsafe_code)]
-        let cloned = unsafe { sys::clone3(namespaces(false), opened.for_clone()) };
+        let cloned = unsafe { sys::clone3(namespaces(new_network), opened.for_clone()) };
         let pid = match cloned.at(Step::Clone)? {
             Cloned::Child => cell::run_timed(&plan, &doors, inner),
             Cloned::Parent { pid, .. } => pid,
         };
         let clone = lap();
+        self.0.networks.make_next();
         drop(inner);
         map(pid, outer_id).at(Step::Map)?;
         nix::unistd::write(&control, &[GO]).at(Step::Release)?;
@@ -56,7 +58,7 @@ impl Bench {
         waitpid(pid, None).at(Step::Report)?;
         let end = lap();
         group.remove().at(Step::Cgroup)?;
-        Ok((cgroup, clone, Inside::from_bytes(bytes), end, lap()))
+        Ok((cgroup, network, clone, Inside::from_bytes(bytes), end, lap()))
     }
 
     pub(crate) fn tear_down(&mut self) {
