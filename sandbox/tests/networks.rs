@@ -3,6 +3,8 @@
 //!
 //! Without libtest's harness, since the launcher is forked while the process has one thread.
 
+#[path = "common/cells.rs"]
+mod cells;
 mod common;
 
 use std::{
@@ -13,9 +15,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use cells::cells;
 use cloister_api::{Outcome, Program, Status, Task};
 use cloister_sandbox::{Config, Engine, Launcher, Ticket};
-use common::{cells, children, only_child, run};
+use common::{children, only_child, run};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

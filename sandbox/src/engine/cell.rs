@@ -113,9 +113,12 @@ impl Cell {
         self.captured && !self.host_network()
     }
 
-    /// It is in that cell, and not in the one of the number that it had first.
-    pub(crate) fn moves_to(&self, cell: CellId) {
+    /// Runs in that cell, which was made ahead, and not in the one of the number that it had first. What
+    /// can't be sent of its command at once, the engine's thread sends.
+    pub(crate) fn begin(&mut self, cell: CellId, handles: Handles) {
         self.place.store(cell, Ordering::Relaxed);
+        self.handles = Some(handles);
+        self.send_command();
     }
 
     /// Takes note of it if a shortage of memory was announced (cgroup v1).

@@ -4,7 +4,8 @@
 //! pipes, and timers; it never ticks and never waits for one cell while another needs it. What comes
 //! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
 //!
-//! - `supervisor`: the thread's loop, and what each event means; `spares`: how many cells are made ahead.
+//! - `supervisor`: the thread's loop, and what each event means; `spares`: how many cells are made ahead;
+//!   `pool`: those that wait, as threads share them.
 //! - `command`: what goes into a cell; `handles`: what the engine holds of it; `cell`: what is known
 //!   of it; `report`: what its PID 1 says.
 //! - `streams`: feeding and capturing, bounded.
@@ -15,6 +16,7 @@
 mod cell;
 mod command;
 mod handles;
+mod pool;
 mod report;
 mod spares;
 mod streams;
@@ -42,6 +44,7 @@ use std::{
 use cloister_api::{Outcome, Task, Timestamp};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use self::{pool::Pool, spares::Spare};
 use crate::{
     cgroup::{Folders, Stats},
     error::{Context, Error},
@@ -85,13 +88,15 @@ pub trait Observer: Send {
     fn ended(self: Box<Self>, outcome: Outcome);
 }
 
-/// The number of the cell that a job is in: a new one's, until the engine's thread finds that one which
-/// was made ahead will do.
+/// The number of the cell that a job is in: a new one's, unless there is one that was made ahead.
 type Place = Arc<AtomicU64>;
 
 /// What the thread is told.
 enum Command {
+    /// In a new cell of that number.
     Run(CellId, Box<cell::Cell>),
+    /// In that one, which was made ahead and has the command already.
+    Ran(CellId, Box<cell::Cell>),
     Cancel(Place),
     Stop,
 }
@@ -101,6 +106,7 @@ struct Shared {
     wake: Arc<EventFd>,
     /// The number of the next cell.
     next: Arc<AtomicU64>,
+    pool: Arc<Pool>,
     host: Host,
     folders: Folders,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -123,8 +129,14 @@ impl Engine {
         let host = launcher.host().clone();
         let folders = std::mem::take(&mut launcher.folders);
         let next = Arc::new(AtomicU64::new(1));
-        let supervisor =
-            supervisor::Supervisor::new(launcher, inbox, Arc::clone(&wake), Arc::clone(&next))?;
+        let pool = Arc::new(Pool::new(launcher.cells_ahead));
+        let supervisor = supervisor::Supervisor::new(
+            launcher,
+            inbox,
+            Arc::clone(&wake),
+            Arc::clone(&next),
+            Arc::clone(&pool),
+        )?;
         let thread = std::thread::Builder::new()
             .name("cells".into())
             .spawn(move || supervisor.run(lost))
@@ -133,6 +145,7 @@ impl Engine {
             commands,
             wake,
             next,
+            pool,
             host,
             folders,
             thread: Mutex::new(Some(thread)),
@@ -155,12 +168,18 @@ impl Engine {
     /// Runs a task in a cell of its own. Always ends in [`Observer::ended`], also when no cell could
     /// be made.
     pub fn run(&self, task: Task, stdio: Stdio, observer: Box<dyn Observer>) -> Ticket {
-        let cell = self.0.next.fetch_add(1, Ordering::Relaxed);
-        let place = Arc::new(AtomicU64::new(cell));
+        let new = self.0.next.fetch_add(1, Ordering::Relaxed);
+        let place = Arc::new(AtomicU64::new(new));
         match command::Load::new(&task, stdio, &self.0.host) {
             Ok(load) => {
-                let made = cell::Cell::new(task, load, Arc::clone(&place), observer);
-                self.tell(Command::Run(cell, Box::new(made)));
+                let mut cell = cell::Cell::new(task, load, Arc::clone(&place), observer);
+                let spare = cell.takes_a_spare().then(|| self.0.pool.take(&cell.sizes())).flatten();
+                if let Some(Spare { cell: number, held, .. }) = spare {
+                    cell.begin(number, held);
+                    self.tell(Command::Ran(number, Box::new(cell)));
+                } else {
+                    self.tell(Command::Run(new, Box::new(cell)));
+                }
             }
             Err(error) => observer.ended(verdict::not_laid_out(&error)),
         }

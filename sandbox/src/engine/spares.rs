@@ -72,6 +72,11 @@ impl<C> Spares<C> {
         taken
     }
 
+    /// One that was taken and is not used.
+    pub(crate) fn put_back(&mut self, spare: Spare<C>) {
+        self.ready.push_back(spare);
+    }
+
     /// The sizes of the next one to be made, if one is to be.
     pub(crate) fn next(&mut self) -> Option<Sizes> {
         if !self.is_short() {
@@ -122,6 +127,11 @@ impl<C> Spares<C> {
     /// It waits from now on.
     pub(crate) fn add(&mut self, cell: CellId, sizes: Sizes, held: C) {
         self.ready.push_back(Spare { cell, sizes, held });
+    }
+
+    /// There are none any more.
+    pub(crate) fn close(&mut self) {
+        *self = Self::new(0);
     }
 
     /// What can't be made, or does not live, is not made again and again: only when jobs ask.

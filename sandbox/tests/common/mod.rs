@@ -28,17 +28,6 @@ pub(crate) fn only_child() -> u32 {
     children(own)[..].try_into().map(|[child]: [u32; 1]| child).expect("there is one child")
 }
 
-/// The cells of a launcher: its children that are the first process of a namespace (`NSpid`,
-/// proc_pid_status(5)).
-pub(crate) fn cells(launcher: u32) -> Vec<u32> {
-    let is_first = |pid: &u32| {
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-        ids.and_then(|ids| ids.split_ascii_whitespace().last()) == Some("1")
-    };
-    children(launcher).into_iter().filter(is_first).collect()
-}
-
 /// The children of a process of one thread, or of its first.
 pub(crate) fn children(of: u32) -> Vec<u32> {
     let text = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();

@@ -5,20 +5,14 @@
 //! for one job, like any other. And a job has ended when nothing of it is left: that its PID 1, which is
 //! ours, has yet to take the namespaces down, is nothing that its result has to wait for.
 
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    sync::atomic::Ordering,
-    time::Duration,
-};
-
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::{os::fd::OwnedFd, sync::atomic::Ordering, time::Duration};
 
 use super::{
     Alarm, Handles, Source, Supervisor,
     alarms::{LAUNCH_PATIENCE, after},
 };
 use crate::{
-    engine::spares::Spare,
+    engine::spares::Spares,
     wire::{CellId, Request, Sizes, send},
 };
 
@@ -41,19 +35,6 @@ pub(super) struct Leaving {
 }
 
 impl Supervisor {
-    /// A cell of these sizes that lives and waits, if there is one.
-    pub(super) fn take_spare(&mut self, sizes: &Sizes) -> Option<Spare<Handles>> {
-        loop {
-            let spare = self.spares.take(sizes)?;
-            // Its end may not have been heard of yet.
-            let mut end = [PollFd::new(spare.held.pidfd.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut end, PollTimeout::ZERO) == Ok(0) {
-                return Some(spare);
-            }
-            self.lose_spare(spare.cell);
-        }
-    }
-
     /// Soon there is a cell to be made for the next job, or one that has to go.
     pub(super) fn refill_soon(&mut self) {
         if !self.timers.is_set(NO_CELL, Alarm::Refill) {
@@ -63,24 +44,24 @@ impl Supervisor {
 
     /// Whether the launcher has cells to make for which jobs wait.
     fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || self.preparing > self.spares.coming()
+        !self.waiting.is_empty() || self.preparing > self.pool.with(|spares| spares.coming())
     }
 
     /// The launcher has answered: if that was the last job's cell, the next jobs' have their turn.
     pub(super) fn refill_when_idle(&mut self) {
-        if self.spares.is_short() && !self.is_busy() {
+        if self.pool.with(|spares| spares.is_short()) && !self.is_busy() {
             self.refill_soon();
         }
     }
 
     /// Has the launcher make what is missing, unless it is busy: then what it answers leads back here.
     pub(super) fn refill(&mut self) {
-        while let Some(spare) = self.spares.surplus() {
+        while let Some(spare) = self.pool.with(Spares::surplus) {
             self.watch.ignore(&spare.held.pidfd);
             self.release(spare.cell);
         }
         while !self.is_busy()
-            && let Some(sizes) = self.spares.next()
+            && let Some(sizes) = self.pool.with(Spares::next)
         {
             let cell = self.next.fetch_add(1, Ordering::Relaxed);
             let request = Request::Prepare { cell, sizes, host_network: false, stdio: false };
@@ -88,23 +69,23 @@ impl Supervisor {
                 return;
             }
             self.preparing += 1;
-            self.spares.ordered(cell, sizes);
+            self.pool.with(|spares| spares.ordered(cell, sizes));
         }
-        if !self.spares.is_idle() && !self.timers.is_set(NO_CELL, Alarm::Rest) {
+        if !self.pool.with(|spares| spares.is_idle()) && !self.timers.is_set(NO_CELL, Alarm::Rest) {
             self.timers.set(NO_CELL, Alarm::Rest, after(REST));
         }
     }
 
     /// Lets those go that nobody has needed for a while.
     pub(super) fn rest(&mut self) {
-        self.spares.rest();
+        self.pool.with(Spares::rest);
         self.refill();
     }
 
     /// A cell that was to be made ahead is there.
     pub(super) fn keep(&mut self, cell: CellId, sizes: Sizes, handles: Handles) {
         if self.watch.add(cell, &handles).is_ok() {
-            self.spares.add(cell, sizes, handles);
+            self.pool.with(|spares| spares.add(cell, sizes, handles));
             self.refill();
         } else {
             self.lose_spare(cell);
@@ -113,8 +94,10 @@ impl Supervisor {
 
     /// A cell that was to be made ahead was not, or has ended.
     pub(super) fn lose_spare(&mut self, cell: CellId) {
-        self.spares.arrived(cell);
-        self.spares.give_up();
+        self.pool.with(|spares| {
+            spares.arrived(cell);
+            spares.give_up();
+        });
         self.release(cell);
     }
 
@@ -145,7 +128,7 @@ impl Supervisor {
         if self.leaving.remove(&id).is_some() {
             self.timers.clear(id);
             self.release(id);
-        } else if self.spares.remove(id).is_some() {
+        } else if self.pool.with(|spares| spares.remove(id)).is_some() {
             self.lose_spare(id);
         }
     }

@@ -30,6 +30,7 @@ use super::{
     Command, Stream,
     cell::{Cell, borrow},
     handles::Handles,
+    pool::Pool,
     report::More,
     spares::Spares,
     streams,
@@ -63,7 +64,7 @@ pub(crate) struct Supervisor {
     /// How many were asked for and have not come.
     preparing: usize,
     /// Cells that wait for a job.
-    spares: Spares<Handles>,
+    pool: Arc<Pool>,
     /// Cells whose job was told to have ended, until their PID 1 has.
     leaving: HashMap<CellId, Leaving>,
     /// The number of the next cell.
@@ -85,6 +86,7 @@ impl Supervisor {
         inbox: Receiver<Command>,
         wake: Arc<EventFd>,
         next: Arc<AtomicU64>,
+        pool: Arc<Pool>,
     ) -> Result<Self, Error> {
         let timers = Timers::new().context("making a timerfd")?;
         let watch = Watch::new([launcher.socket.as_fd(), wake.as_fd(), timers.fd.as_fd()])
@@ -104,7 +106,7 @@ impl Supervisor {
             cells: HashMap::new(),
             waiting: VecDeque::new(),
             preparing: 0,
-            spares: Spares::new(launcher.cells_ahead),
+            pool,
             leaving: HashMap::new(),
             next,
             sink: streams::sink().context("opening /dev/null")?,
@@ -128,6 +130,7 @@ impl Supervisor {
             }
         };
         let cells = std::mem::take(&mut self.cells);
+        self.pool.with(Spares::close);
         // The launcher sees the socket's end, kills what is left, removes its cgroups, and ends.
         let Self { socket, launcher, .. } = self;
         drop(socket);
@@ -168,32 +171,26 @@ impl Supervisor {
         let _ = self.wake.read();
         while let Ok(command) = self.inbox.try_recv() {
             match command {
-                Command::Run(id, cell) => self.run_in_a_cell(id, *cell),
+                Command::Run(id, cell) => {
+                    self.cells.insert(id, *cell);
+                    self.waiting.push_back(id);
+                }
+                Command::Ran(id, cell) => {
+                    self.cells.insert(id, *cell);
+                    self.timers.set(id, Alarm::Launch, after(LAUNCH_PATIENCE));
+                    self.watch_job(id);
+                }
                 Command::Cancel(place) => {
                     self.kill(place.load(Ordering::Relaxed), Cause::Cancelled);
                 }
                 Command::Stop => return Next::Stop,
             }
         }
-        self.prepare_waiting();
-        Next::Continue
-    }
-
-    /// Runs a job in a cell that was made ahead, or else in a new one of that number.
-    fn run_in_a_cell(&mut self, id: CellId, cell: Cell) {
-        let spare = if cell.takes_a_spare() { self.take_spare(&cell.sizes()) } else { None };
-        if self.spares.has_work() {
+        if self.pool.with(|spares| spares.has_work()) {
             self.refill_soon();
         }
-        let Some(spare) = spare else {
-            self.cells.insert(id, cell);
-            self.waiting.push_back(id);
-            return;
-        };
-        cell.moves_to(spare.cell);
-        self.cells.insert(spare.cell, cell);
-        self.timers.set(spare.cell, Alarm::Launch, after(LAUNCH_PATIENCE));
-        self.give_command(spare.cell, spare.held);
+        self.prepare_waiting();
+        Next::Continue
     }
 
     /// Asks the launcher for the cells that wait, as many as may be asked for at once.
@@ -240,7 +237,7 @@ impl Supervisor {
             self.preparing = self.preparing.saturating_sub(1);
             match packet.message {
                 Reply::Ready { cell, attached } => {
-                    let spare = self.spares.arrived(cell);
+                    let spare = self.pool.with(|spares| spares.arrived(cell));
                     let memory = match spare {
                         Some(sizes) => sizes.memory,
                         None => self.cells.get(&cell).map_or(0, |job| job.task.limits.memory.0),
@@ -259,7 +256,7 @@ impl Supervisor {
                     }
                 }
                 Reply::Failed { cell, fault } => {
-                    let is_spare = self.spares.arrived(cell).is_some();
+                    let is_spare = self.pool.with(|spares| spares.arrived(cell)).is_some();
                     self.never_came(cell, is_spare, fault);
                 }
                 Reply::Hello { .. } | Reply::Unfit(_) => {}
@@ -290,15 +287,16 @@ impl Supervisor {
             // Nobody will tell of its end.
             self.conclude(id);
         } else {
-            self.give_command(id, handles);
+            cell.handles = Some(handles);
+            self.watch_job(id);
         }
     }
 
-    /// Sends a cell its command, and listens to what comes back.
-    fn give_command(&mut self, id: CellId, handles: Handles) {
+    /// Sends a cell its command, or what is left of it, and listens to what comes back.
+    fn watch_job(&mut self, id: CellId) {
         let Some(cell) = self.cells.get_mut(&id) else { return };
-        let watched = self.watch.add_job(id, &handles);
-        cell.handles = Some(handles);
+        let Some(handles) = &cell.handles else { return };
+        let watched = self.watch.add_job(id, handles);
         if let Err(error) = watched {
             cell.fail(Fault::new(Step::Adopt, &error.into()));
         }
