@@ -41,14 +41,12 @@ impl Means {
     }
 
     /// Spawns a program.
-    fn spawning(name: &'static str, count: usize, argv: &[String]) -> anyhow::Result<Self> {
-        let mut child = Handle::spawn()?;
-        let argv = argv.to_vec();
+    fn spawning(name: &'static str, count: usize, mut child: Handle, argv: Vec<String>) -> Self {
         let launch = move |count| {
             let order = Order { argv: argv.clone(), ..paced(count) };
             Ok(child.launch(&order)?.times)
         };
-        Ok(Self::new(name, count, Box::new(launch)))
+        Self::new(name, count, Box::new(launch))
     }
 
     fn library(name: &'static str, ahead: usize) -> anyhow::Result<Self> {
@@ -86,6 +84,10 @@ impl Means {
     }
 }
 
+fn plain() -> Vec<String> {
+    vec!["/bin/true".into()]
+}
+
 fn paced(count: usize) -> Order {
     Order { pause: PAUSE, ..Order::of(&["/bin/true"], count) }
 }
@@ -95,18 +97,20 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let wanted = |id| options.wants(id);
     let folder = Scratch::new("bundles");
     let runner = wanted("L4").then(|| services::runner(4, None));
-    let mut all = vec![Means::spawning("posix_spawn", 20, &["/bin/true".into()])?];
+    let mut all = vec![Means::spawning("posix_spawn", 20, Handle::spawn()?, plain())];
     if wanted("L1") {
         all.push(Means::library("warm", AHEAD)?);
     }
     if wanted("L2") {
         all.push(Means::library("cold", 0)?);
+        let namespaces = Handle::namespaces()?;
+        all.push(Means::spawning("namespaces alone", 10, namespaces, plain()));
     }
     let mut absent = Vec::new();
     if wanted("L3") {
         for other in others::all(&folder)? {
             match other.argv {
-                Ok(argv) => all.push(Means::spawning(other.name, 10, &argv)?),
+                Ok(argv) => all.push(Means::spawning(other.name, 10, Handle::spawn()?, argv)),
                 Err(why) => absent.push((other.name, why)),
             }
         }
@@ -152,6 +156,10 @@ fn tell(
         let ratios = ratios(&cold.medians(), &spawn.medians());
         let what = "library, cold cell: p50 over `posix_spawn`";
         report.ratio("L2", what, &ratios, Some(Goal::AtMost(3.0)));
+    }
+    if let Some(bare) = find("namespaces alone") {
+        let ratios = ratios(&bare.medians(), &spawn.medians());
+        report.ratio("L2", "new namespaces alone: p50 over `posix_spawn`", &ratios, None);
     }
     if let Some(ours) = find("cloister run") {
         for (name, call, goal) in [

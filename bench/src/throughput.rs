@@ -21,17 +21,22 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let runner = services::runner(AT_ONCE, None);
     let address = address(runner.client())?;
     let mut spawning = [Handle::spawn()?, Handle::spawn()?];
+    let mut unshared = [Handle::namespaces()?, Handle::namespaces()?];
     execute(AT_ONCE, Until::Done(100), address)?;
-    let (mut ratios, mut ours, mut base) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ratios, mut floor) = (Vec::new(), Vec::new());
+    let (mut ours, mut base) = (Vec::new(), Vec::new());
     for _ in 0..options.rounds() {
         let load = execute(AT_ONCE, Until::Passed(TURN), address)?;
         let spawned = both(&mut spawning)?;
+        floor.push(both(&mut unshared)? / spawned);
         ours.push(load.rate());
         base.push(spawned);
         ratios.push(load.rate() / spawned);
     }
     let what = "runner, 16 at once: jobs/s over `posix_spawn` by two processes";
     report.ratio("L5", what, &ratios, Some(Goal::AtLeast(0.4)));
+    let what = "new namespaces alone, by two processes: launches/s over `posix_spawn` by two";
+    report.ratio("L5", what, &floor, None);
     let (jobs, spawned) = (Spread::of(&ours), Spread::of(&base));
     report.note(format!(
         "16 at once: {:.0} jobs/s; `posix_spawn` by two processes: {:.0}/s.",

@@ -22,6 +22,11 @@ impl Handle {
         Self::start(&["spawn"])
     }
 
+    /// One that spawns in new namespaces.
+    pub(crate) fn namespaces() -> anyhow::Result<Self> {
+        Self::start(&["namespaces"])
+    }
+
     /// One that uses the library, with so many cells made ahead.
     pub(crate) fn library(ahead: usize) -> anyhow::Result<Self> {
         Self::start(&["library", &ahead.to_string()])

@@ -5,6 +5,7 @@
 
 mod handle;
 mod library;
+mod namespaces;
 mod spawn;
 
 use std::{
@@ -24,6 +25,8 @@ pub(crate) use handle::Handle;
 pub(crate) enum Means {
     /// posix_spawn(3) and waitpid(2)
     Spawn,
+    /// The same in new namespaces, and nothing else: the kernel's part of a launch
+    Namespaces,
     /// The library, in this process
     Library {
         /// Cells that may be made ahead; 0 for none
@@ -86,7 +89,9 @@ impl Order {
 /// Obeys until nobody orders any more.
 pub(crate) fn main(means: &Means) -> ExitCode {
     let end = match means {
-        Means::Spawn => obey(spawn::launch),
+        Means::Spawn => obey(|order| spawn::launch(order, || Ok(()))),
+        Means::Namespaces => namespaces::Origin::find()
+            .and_then(|origin| obey(|order| spawn::launch(order, || origin.leave()))),
         Means::Library { ahead } => library::Cells::start(*ahead).and_then(|cells| {
             let end = obey(|order| cells.launch(order));
             cells.stop();

@@ -22,7 +22,11 @@ use super::{Launched, Order};
 const ENVIRONMENT: [&str; 2] =
     ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"];
 
-pub(super) fn launch(order: &Order) -> anyhow::Result<Launched> {
+/// Does something `before` each, which counts.
+pub(super) fn launch(
+    order: &Order,
+    before: impl Fn() -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Launched> {
     let strings = |all: Vec<&str>| all.into_iter().map(CString::new).collect::<Result<Vec<_>, _>>();
     let argv = strings(order.argv.iter().map(String::as_str).collect())
         .context("an argument has a NUL in it")?;
@@ -30,6 +34,7 @@ pub(super) fn launch(order: &Order) -> anyhow::Result<Launched> {
     let program = argv.first().context("there is nothing to launch")?;
     let nothing = File::open("/dev/null").context("/dev/null cannot be opened")?;
     let one = || {
+        before()?;
         let mut files = PosixSpawnFileActions::init().context("making file actions failed")?;
         files.add_dup2(nothing.as_raw_fd(), 0).context("naming its standard input failed")?;
         let attributes = PosixSpawnAttr::init().context("making attributes failed")?;
