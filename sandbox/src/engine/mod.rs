@@ -16,6 +16,7 @@
 mod cell;
 mod command;
 mod handles;
+mod line;
 mod pool;
 mod report;
 mod spares;
@@ -44,10 +45,10 @@ use std::{
 use cloister_api::{Outcome, Task, Timestamp};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use self::{pool::Pool, spares::Spare};
+use self::{line::Line, pool::Pool, spares::Spare};
 use crate::{
     cgroup::{Folders, Stats},
-    error::{Context, Error},
+    error::{Context, Error, Fault, Step},
     host::Host,
     launcher::Launcher,
     wire::CellId,
@@ -93,10 +94,14 @@ type Place = Arc<AtomicU64>;
 
 /// What the thread is told.
 enum Command {
-    /// In a new cell of that number.
+    /// In a new cell of that number, which is yet to be asked for.
     Run(CellId, Box<cell::Cell>),
-    /// In that one, which was made ahead and has the command already.
-    Ran(CellId, Box<cell::Cell>),
+    /// In one that the launcher is being asked for.
+    RunInNew(CellId, Box<cell::Cell>),
+    /// In one that was made ahead, and has the command already.
+    RunInSpare(CellId, Box<cell::Cell>),
+    /// That one could not be asked for.
+    Unasked(CellId, Fault),
     Cancel(Place),
     Stop,
 }
@@ -107,6 +112,7 @@ struct Shared {
     /// The number of the next cell.
     next: Arc<AtomicU64>,
     pool: Arc<Pool>,
+    line: Arc<Line>,
     host: Host,
     folders: Folders,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -130,12 +136,15 @@ impl Engine {
         let folders = std::mem::take(&mut launcher.folders);
         let next = Arc::new(AtomicU64::new(1));
         let pool = Arc::new(Pool::new(launcher.cells_ahead));
+        let line = Arc::new(Line::new(launcher.socket));
         let supervisor = supervisor::Supervisor::new(
-            launcher,
+            launcher.pid,
+            &host,
             inbox,
             Arc::clone(&wake),
             Arc::clone(&next),
             Arc::clone(&pool),
+            Arc::clone(&line),
         )?;
         let thread = std::thread::Builder::new()
             .name("cells".into())
@@ -146,6 +155,7 @@ impl Engine {
             wake,
             next,
             pool,
+            line,
             host,
             folders,
             thread: Mutex::new(Some(thread)),
@@ -172,18 +182,32 @@ impl Engine {
         let place = Arc::new(AtomicU64::new(new));
         match command::Load::new(&task, stdio, &self.0.host) {
             Ok(load) => {
-                let mut cell = cell::Cell::new(task, load, Arc::clone(&place), observer);
-                let spare = cell.takes_a_spare().then(|| self.0.pool.take(&cell.sizes())).flatten();
-                if let Some(Spare { cell: number, held, .. }) = spare {
-                    cell.begin(number, held);
-                    self.tell(Command::Ran(number, Box::new(cell)));
-                } else {
-                    self.tell(Command::Run(new, Box::new(cell)));
-                }
+                let cell = cell::Cell::new(task, load, Arc::clone(&place), observer);
+                self.begin(new, Box::new(cell));
             }
             Err(error) => observer.ended(verdict::not_laid_out(&error)),
         }
         Ticket { place, engine: self.clone() }
+    }
+
+    /// Has the job's command sent to a cell that waits, or a new one made of that number, from this
+    /// thread: the engine's own may yet have to wake up. It hears of either first.
+    fn begin(&self, new: CellId, mut cell: Box<cell::Cell>) {
+        let spare = cell.takes_a_spare().then(|| self.0.pool.take(&cell.sizes())).flatten();
+        if let Some(Spare { cell: number, held, .. }) = spare {
+            cell.begin(number, held);
+            self.tell(Command::RunInSpare(number, cell));
+            return;
+        }
+        let Some(turn) = self.0.line.turn() else {
+            self.tell(Command::Run(new, cell));
+            return;
+        };
+        let (request, passed) = (cell.request(new), cell.passed.take());
+        self.tell(Command::RunInNew(new, cell));
+        if let Err(error) = turn.ask(&request, &cell::borrow(passed.as_ref())) {
+            self.tell(Command::Unasked(new, Fault::new(Step::Refuse, &error)));
+        }
     }
 
     /// Ends what still runs, and comes back when the launcher has taken its cgroups away and is

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     engine::spares::Spares,
-    wire::{CellId, Request, Sizes, send},
+    wire::{CellId, Request, Sizes},
 };
 
 /// Under this number the alarms of all of them are set: cells count from 1.
@@ -44,7 +44,7 @@ impl Supervisor {
 
     /// Whether the launcher has cells to make for which jobs wait.
     fn is_busy(&self) -> bool {
-        !self.waiting.is_empty() || self.preparing > self.pool.with(|spares| spares.coming())
+        !self.waiting.is_empty() || self.line.preparing() > self.pool.with(|spares| spares.coming())
     }
 
     /// The launcher has answered: if that was the last job's cell, the next jobs' have their turn.
@@ -65,10 +65,10 @@ impl Supervisor {
         {
             let cell = self.next.fetch_add(1, Ordering::Relaxed);
             let request = Request::Prepare { cell, sizes, host_network: false, stdio: false };
-            if send(&self.socket, &request, &[]).is_err() {
+            let asked = self.line.turn().is_some_and(|turn| turn.ask(&request, &[]).is_ok());
+            if !asked {
                 return;
             }
-            self.preparing += 1;
             self.pool.with(|spares| spares.ordered(cell, sizes));
         }
         if !self.pool.with(|spares| spares.is_idle()) && !self.timers.is_set(NO_CELL, Alarm::Rest) {
@@ -138,12 +138,12 @@ impl Supervisor {
         let Some(leaving) = self.leaving.get(&id) else { return };
         let switch = leaving.kill.as_ref();
         if switch.is_none_or(|switch| nix::unistd::write(switch, b"1").is_err()) {
-            let _ = send(&self.socket, &Request::Kill { cell: id }, &[]);
+            self.line.kill(id);
         }
     }
 
     /// Lets the launcher take a cell away.
     pub(super) fn release(&self, id: CellId) {
-        let _ = send(&self.socket, &Request::Release { cell: id }, &[]);
+        self.line.release(id);
     }
 }

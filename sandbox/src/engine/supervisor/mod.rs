@@ -30,6 +30,7 @@ use super::{
     Command, Stream,
     cell::{Cell, borrow},
     handles::Handles,
+    line::Line,
     pool::Pool,
     report::More,
     spares::Spares,
@@ -40,16 +41,12 @@ use super::{
 };
 use crate::{
     error::{Context, Error, Fault, Step},
-    launcher::Launcher,
-    wire::{CellId, Reply, Request, receive, send},
+    host::Host,
+    wire::{CellId, Reply},
 };
 
-/// How many cells are asked for at once. More wait here: were both sides to fill the socket, each
-/// would wait for the other to read.
-const MAX_PREPARING: usize = 64;
-
 pub(crate) struct Supervisor {
-    socket: OwnedFd,
+    line: Arc<Line>,
     launcher: Pid,
     not_enforced: Vec<String>,
     /// The host's cores: no job uses its CPU time faster than on all of them.
@@ -61,8 +58,6 @@ pub(crate) struct Supervisor {
     cells: HashMap<CellId, Cell>,
     /// Cells that are yet to be asked for, oldest first.
     waiting: VecDeque<CellId>,
-    /// How many were asked for and have not come.
-    preparing: usize,
     /// Cells that wait for a job.
     pool: Arc<Pool>,
     /// Cells whose job was told to have ended, until their PID 1 has.
@@ -82,30 +77,30 @@ enum Next {
 
 impl Supervisor {
     pub(crate) fn new(
-        launcher: Launcher,
+        launcher: Pid,
+        host: &Host,
         inbox: Receiver<Command>,
         wake: Arc<EventFd>,
         next: Arc<AtomicU64>,
         pool: Arc<Pool>,
+        line: Arc<Line>,
     ) -> Result<Self, Error> {
         let timers = Timers::new().context("making a timerfd")?;
-        let watch = Watch::new([launcher.socket.as_fd(), wake.as_fd(), timers.fd.as_fd()])
+        let watch = Watch::new([line.as_fd(), wake.as_fd(), timers.fd.as_fd()])
             .context("making an epoll")?;
-        let not_enforced = launcher.host.not_enforced();
         #[expect(clippy::cast_precision_loss, reason = "no host has 2^52 cores")]
-        let cores = launcher.host.cores as f64;
+        let cores = host.cores as f64;
         Ok(Self {
             cores,
-            not_enforced,
-            socket: launcher.socket,
-            launcher: launcher.pid,
+            not_enforced: host.not_enforced(),
+            line,
+            launcher,
             inbox,
             wake,
             watch,
             timers,
             cells: HashMap::new(),
             waiting: VecDeque::new(),
-            preparing: 0,
             pool,
             leaving: HashMap::new(),
             next,
@@ -131,10 +126,9 @@ impl Supervisor {
         };
         let cells = std::mem::take(&mut self.cells);
         self.pool.with(Spares::close);
-        // The launcher sees the socket's end, kills what is left, removes its cgroups, and ends.
-        let Self { socket, launcher, .. } = self;
-        drop(socket);
-        let _ = waitpid(launcher, None);
+        // The launcher sees the line's end, kills what is left, removes its cgroups, and ends.
+        self.line.close();
+        let _ = waitpid(self.launcher, None);
         // Each tells its observer that it is lost.
         drop(cells);
         if matches!(next, Next::Lost) {
@@ -175,7 +169,17 @@ impl Supervisor {
                     self.cells.insert(id, *cell);
                     self.waiting.push_back(id);
                 }
-                Command::Ran(id, cell) => {
+                Command::RunInNew(id, cell) => {
+                    self.cells.insert(id, *cell);
+                    self.timers.set(id, Alarm::Launch, after(LAUNCH_PATIENCE));
+                }
+                Command::Unasked(id, fault) => {
+                    if let Some(cell) = self.cells.get_mut(&id) {
+                        cell.fail(fault);
+                        self.conclude(id);
+                    }
+                }
+                Command::RunInSpare(id, cell) => {
                     self.cells.insert(id, *cell);
                     self.timers.set(id, Alarm::Launch, after(LAUNCH_PATIENCE));
                     self.watch_job(id);
@@ -195,10 +199,10 @@ impl Supervisor {
 
     /// Asks the launcher for the cells that wait, as many as may be asked for at once.
     fn prepare_waiting(&mut self) {
-        while self.preparing < MAX_PREPARING {
-            let Some(id) = self.waiting.pop_front() else {
-                return;
-            };
+        let line = Arc::clone(&self.line);
+        while !self.waiting.is_empty() {
+            let Some(turn) = line.turn() else { return };
+            let Some(id) = self.waiting.pop_front() else { return };
             let Some(cell) = self.cells.get_mut(&id) else {
                 continue;
             };
@@ -207,11 +211,9 @@ impl Supervisor {
                 continue;
             }
             let request = cell.request(id);
-            let sent = send(&self.socket, &request, &borrow(cell.passed.as_ref()));
-            cell.passed = None;
-            match sent {
+            let passed = cell.passed.take();
+            match turn.ask(&request, &borrow(passed.as_ref())) {
                 Ok(()) => {
-                    self.preparing += 1;
                     self.timers.set(id, Alarm::Launch, after(LAUNCH_PATIENCE));
                 }
                 Err(error) => {
@@ -224,7 +226,7 @@ impl Supervisor {
 
     fn hear_launcher(&mut self) -> Next {
         loop {
-            let packet = match receive::<Reply>(&self.socket, false) {
+            let packet = match self.line.receive() {
                 Ok(Some(packet)) => packet,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     self.prepare_waiting();
@@ -234,7 +236,11 @@ impl Supervisor {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Ok(None) | Err(_) => return Next::Lost,
             };
-            self.preparing = self.preparing.saturating_sub(1);
+            self.line.answered();
+            // Of jobs whose cells come, this thread was told first, if perhaps just now.
+            if let end @ (Next::Stop | Next::Lost) = self.obey() {
+                return end;
+            }
             match packet.message {
                 Reply::Ready { cell, attached } => {
                     let spare = self.pool.with(|spares| spares.arrived(cell));
@@ -378,7 +384,7 @@ impl Supervisor {
             return;
         };
         if cell.handles.is_some() && !cell.kill() {
-            let _ = send(&self.socket, &Request::Kill { cell: id }, &[]);
+            self.line.kill(id);
         }
     }
 
