@@ -58,6 +58,8 @@ layers! {
     PidNamespace = "without-pid-namespace",
     /// The host's network.
     NetworkNamespace = "without-network-namespace",
+    /// That a cell's network belongs to a user namespace in which no job is. Without it, to the cell's own.
+    NetworkOwner = "without-network-owner",
     /// System V objects and message queues of the host.
     IpcNamespace = "without-ipc-namespace",
     /// The host's name.

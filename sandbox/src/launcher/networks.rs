@@ -38,8 +38,12 @@ pub(super) enum Networks {
 impl Networks {
     /// Starts what makes them.
     pub(super) fn start(network_host: bool) -> io::Result<Self> {
-        let ahead = !network_host && Layer::NetworkNamespace.stands();
-        if ahead { Maker::start().map(Self::Ahead) } else { Ok(Self::WithTheCell) }
+        let layers = Layer::NetworkNamespace.stands() && Layer::NetworkOwner.stands();
+        if layers && !network_host {
+            Maker::start().map(Self::Ahead)
+        } else {
+            Ok(Self::WithTheCell)
+        }
     }
 
     /// Sees to the network of the next cell; whether clone3 is to make it.

@@ -1,6 +1,6 @@
 """Gives the loopback another address, by the request that configures interfaces.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import fcntl
 import socket

@@ -1,6 +1,6 @@
 """Takes the loopback down, by the request that configures interfaces.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import fcntl
 import socket

@@ -1,6 +1,6 @@
 """Listens on a port below 1024, which others take for root's.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 

@@ -1,6 +1,6 @@
 """Marks its packets as those that the host's rules let through, and takes a priority of the host's own.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 

@@ -1,6 +1,6 @@
 """Adds an address by the netlink that jobs may ask for addresses.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 import struct

@@ -1,6 +1,6 @@
 """Adds interfaces: a bridge, a dummy, a pair; many kinds are modules that are loaded on demand.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 import struct

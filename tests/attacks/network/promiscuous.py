@@ -1,6 +1,6 @@
 """Makes an interface take up what is meant for others.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import fcntl
 import socket

@@ -1,6 +1,6 @@
 """Makes up a connection that never was (TCP_REPAIR).
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 

@@ -1,6 +1,6 @@
 """Makes a socket of the old interface to IPsec (AF_KEY).
 
-layers: seccomp, capabilities
+layers: seccomp, capabilities, network-owner
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Makes a socket that sees and sends whole frames.
 
-layers: seccomp, capabilities
+layers: seccomp, capabilities, network-owner
 """
 import socket
 

@@ -1,6 +1,6 @@
 """Makes sockets of raw IP, version 4 and 6, with the type spelt with and without flags.
 
-layers: seccomp, capabilities
+layers: seccomp, capabilities, network-owner
 """
 import socket
 

@@ -1,6 +1,6 @@
 """Makes a packet socket with numbers that only a comparison of 64 bits would take for another family.
 
-layers: seccomp, capabilities
+layers: seccomp, capabilities, network-owner
 """
 import socket
 

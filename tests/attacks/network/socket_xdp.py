@@ -1,6 +1,6 @@
 """Makes a socket that shares rings with a network driver (AF_XDP).
 
-layers: seccomp, capabilities
+layers: seccomp, capabilities, network-owner
 """
 from attack import *
 

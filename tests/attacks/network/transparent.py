@@ -1,6 +1,6 @@
 """Binds to an address that is not its own (IP_TRANSPARENT), to answer for others.
 
-layers: capabilities
+layers: capabilities, network-owner
 """
 import socket
 

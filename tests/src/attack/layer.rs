@@ -12,7 +12,7 @@ use super::need::{has_apparmor, landlock_abi};
 pub struct Layer(&'static str);
 
 /// Each can be left out of a build by a cargo feature, `without-` and its name.
-const SWITCHED: [&str; 13] = [
+const SWITCHED: [&str; 14] = [
     "apparmor",
     "capabilities",
     "cgroup-namespace",
@@ -22,6 +22,7 @@ const SWITCHED: [&str; 13] = [
     "masks",
     "mounts",
     "network-namespace",
+    "network-owner",
     "pid-namespace",
     "seccomp",
     "user-namespace",
