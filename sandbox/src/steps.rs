@@ -15,7 +15,7 @@ use crate::{
     cell::Inside,
     cgroup::Scope,
     error::{Context, Error},
-    launcher::{Bench, keep_only},
+    launcher::{Bench, alone, keep_only},
     sys::{self, Forked},
 };
 
@@ -49,11 +49,15 @@ const STEPS: usize = 9;
 pub struct Steps(File);
 
 impl Steps {
-    /// Forks it. The process must have one thread.
+    /// Forks it.
+    ///
+    /// # Errors
+    /// When this process has more than one thread already.
     pub fn start() -> Result<Self, Error> {
         let scope = Scope::ask();
         let (ours, theirs) = sys::socket_pair(SockType::Stream).context("making a socket")?;
-        // SAFETY: promised by the caller; the benchmark has one thread.
+        alone()?;
+        // SAFETY: there is one thread, as was just counted.
         #[allow(unsafe_code)]
         match unsafe { sys::fork() }.context("forking the launcher")? {
             Forked::Child => {

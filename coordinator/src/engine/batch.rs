@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use cloister_api::{FieldProblem, Job, JobRequest, Kind, Problem};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
@@ -33,12 +32,8 @@ impl Engine {
         requests: Vec<JobRequest>,
         key: Option<String>,
     ) -> Result<AcceptedAll, Problem> {
-        let (answer, answered) = oneshot::channel();
         let engine = Arc::clone(self);
-        self.spawn(async move {
-            let _ = answer.send(engine.take_in_all(requests, key).await);
-        });
-        answered.await.unwrap_or_else(|_| Err(draining()))
+        self.to_its_end(async move { engine.take_in_all(requests, key).await }).await
     }
 
     async fn take_in_all(

@@ -42,10 +42,18 @@ impl Engine {
         request: JobRequest,
         key: Option<String>,
     ) -> Result<Accepted, Problem> {
-        let (answer, answered) = oneshot::channel();
         let engine = Arc::clone(self);
+        self.to_its_end(async move { engine.take_in(request, key).await }).await
+    }
+
+    /// Does this also when whoever waits for it goes away meanwhile.
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let (answer, answered) = oneshot::channel();
         self.spawn(async move {
-            let _ = answer.send(engine.take_in(request, key).await);
+            let _ = answer.send(work.await);
         });
         answered.await.unwrap_or_else(|_| Err(draining()))
     }

@@ -11,7 +11,7 @@ use cloister_api::{Network, Task, Timestamp};
 use super::{
     Observer, Place, Stream,
     command::Load,
-    handles::Handles,
+    handles::{Handles, kill_by},
     report::{More, Report},
     streams::{Capture, Feed, Flow},
     verdict::{self, Cause, Exit, Records},
@@ -167,10 +167,7 @@ impl Cell {
 
     /// Kills everything in it; `false` where only the launcher can.
     pub(crate) fn kill(&self) -> bool {
-        self.handles
-            .as_ref()
-            .and_then(|handles| handles.kill.as_ref())
-            .is_some_and(|switch| nix::unistd::write(switch, b"1").is_ok())
+        kill_by(self.handles.as_ref().and_then(|handles| handles.kill.as_ref()))
     }
 
     /// Sends what is left of the command; `true` when it is all sent.

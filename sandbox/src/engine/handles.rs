@@ -19,6 +19,11 @@ pub(crate) struct Handles {
     pub(crate) meter: Meter,
 }
 
+/// Kills all that is in a cgroup, by its `cgroup.kill`; `false` where there is none, or it refuses.
+pub(crate) fn kill_by(switch: Option<&OwnedFd>) -> bool {
+    switch.is_some_and(|switch| nix::unistd::write(switch, b"1").is_ok())
+}
+
 impl Handles {
     /// Sorts what came with a `Ready`, of a job with this memory limit.
     pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>, memory: u64) -> io::Result<Self> {

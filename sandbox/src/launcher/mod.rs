@@ -81,10 +81,7 @@ impl Launcher {
     pub fn fork(config: &Config) -> Result<Self, Error> {
         // What is forked afterwards comes to stand in the same cgroup.
         let scope = Scope::ask();
-        let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-        if threads > 1 {
-            return Err(Error::Threads(threads));
-        }
+        alone()?;
         let exposed = root::check_exposed(&config.expose)?;
         let (ours, theirs) =
             sys::socket_pair(SockType::SeqPacket).context("making the launcher's socket")?;
@@ -129,6 +126,12 @@ impl Launcher {
     pub fn host(&self) -> &Host {
         &self.host
     }
+}
+
+/// That this process has one thread: fork would copy locks that others hold.
+pub(crate) fn alone() -> Result<(), Error> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 { Err(Error::Threads(threads)) } else { Ok(()) }
 }
 
 /// Closes everything but the standard streams and this socket, which has a new number.

@@ -12,7 +12,7 @@ use super::{
     alarms::{LAUNCH_PATIENCE, after},
 };
 use crate::{
-    engine::spares::Spares,
+    engine::{handles::kill_by, spares::Spares},
     wire::{CellId, Request, Sizes},
 };
 
@@ -136,8 +136,7 @@ impl Supervisor {
     /// A cell that should be gone is killed.
     pub(super) fn hasten(&mut self, id: CellId) {
         let Some(leaving) = self.leaving.get(&id) else { return };
-        let switch = leaving.kill.as_ref();
-        if switch.is_none_or(|switch| nix::unistd::write(switch, b"1").is_err()) {
+        if !kill_by(leaving.kill.as_ref()) {
             self.line.kill(id);
         }
     }
