@@ -5,7 +5,8 @@
 //! 1. Its cgroups, where clone3 did not put it there; then [`descriptors`]: 0, 1, 2 are the job's, 3 is
 //!    the line to the engine, all others are closed, before anything else can happen to them.
 //! 2. Wait until the launcher has written the id maps.
-//! 3. [`view`]: mounts, host name, loopback, cgroup namespace: all that needs a capability.
+//! 3. [`view`]: mounts, host name, cgroup namespace, a loopback that nobody has raised: all that needs a
+//!    capability.
 //! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
 //!    kernel kills whatever is left in the pid namespace.

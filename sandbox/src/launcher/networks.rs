@@ -13,7 +13,12 @@ use std::{
 
 use nix::{
     sched::{CloneFlags, setns, unshare},
-    sys::{prctl, socket::SockType, wait::waitpid},
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+        socket::SockType,
+        wait::waitpid,
+    },
     unistd::{Pid, read, write},
 };
 
@@ -69,7 +74,7 @@ impl Networks {
         }
     }
 
-    /// Tells what makes them to end; comes back with what is to be waited for.
+    /// Ends what makes them; comes back with what is to be waited for.
     pub(super) fn end(&mut self) -> Option<Ending> {
         match std::mem::replace(self, Self::WithTheCell) {
             Self::Ahead(maker) => Some(maker.end()),
@@ -78,7 +83,7 @@ impl Networks {
     }
 }
 
-/// The process that makes them, until its line is closed.
+/// The process that makes them. It ends by itself when its line is closed, as when the launcher is gone.
 pub(super) struct Maker {
     pid: Pid,
     pidfd: OwnedFd,
@@ -105,7 +110,7 @@ impl Maker {
 
     /// Moves this process into the next network, which is made if it is not there yet.
     fn enter_next(&mut self) -> io::Result<()> {
-        if read(&self.line, &mut TURN.clone())? == 0 {
+        if read(&self.line, &mut [0])? == 0 {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         setns(self.pidfd.as_fd(), CloneFlags::CLONE_NEWNET)?;
@@ -114,14 +119,17 @@ impl Maker {
     }
 
     fn end(self) -> Ending {
+        // It has nothing to finish, and might have been stopped.
+        let _ = kill(self.pid, Signal::SIGKILL);
         Ending(self.pid)
     }
 }
 
-/// A process that has no line any more.
+/// What is yet to be reaped of it.
 pub(super) struct Ending(Pid);
 
 impl Ending {
+    /// Waits until it has ended.
     pub(super) fn reap(&self) {
         let _ = waitpid(self.0, None);
     }
@@ -133,7 +141,7 @@ fn make_again_and_again(line: &OwnedFd) -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWNET)?;
         sys::raise_loopback()?;
         write(line, &TURN)?;
-        if read(line, &mut TURN.clone())? == 0 {
+        if read(line, &mut [0])? == 0 {
             return Ok(());
         }
     }
