@@ -3,44 +3,27 @@
 //!
 //! Without libtest's harness, since the launcher is forked while the process has one thread.
 
-#[path = "common/cells.rs"]
-mod cells;
 mod common;
+#[path = "common/scene.rs"]
+mod scene;
 
-use std::{
-    collections::BTreeSet,
-    fs,
-    sync::mpsc::Receiver,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, fs};
 
-use cells::cells;
-use cloister_api::{ByteSize, Outcome, Program, Reason, Status, Task};
-use cloister_sandbox::{Config, Engine, Launcher, Ticket};
-use common::{children, only_child, run};
+use cloister_api::{ByteSize, Reason, Status, Task};
+use cloister_sandbox::Config;
+use common::children;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use scene::{Scene, end, python, shell};
 
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Cells that wait at most.
 const AHEAD: usize = 2;
 
-struct Scene {
-    engine: Engine,
-    launcher: u32,
-}
-
-type Test = fn(&Scene);
-
 fn main() {
     let config = Config { cells_ahead: AHEAD, ..Config::default() };
-    let launcher = Launcher::fork(&config).expect("cells can be made here: this test runs as root");
-    let pid = only_child();
-    let engine = Engine::start(launcher, || panic!("the launcher has ended")).unwrap();
-    let scene = Scene { engine, launcher: pid };
-    let tests: [(&str, Test); 9] = [
+    Scene::set_up(&config).run_all(&[
         ("none_waits_before_the_first_job", none_before),
         ("a_job_takes_the_cell_that_waits_and_no_other_does", taken_once),
         ("a_job_of_other_sizes_does_not_take_it", other_sizes),
@@ -50,19 +33,9 @@ fn main() {
         ("one_that_has_died_is_not_given_out", died),
         ("memory_is_given_back_before_the_end_is_told", given_back),
         ("nothing_runs_on_when_the_end_is_told", nothing_left),
-    ];
-    println!("\nrunning {} tests", tests.len() + 1);
-    for (name, test) in tests {
-        test(&scene);
-        println!("test {name} ... ok");
-    }
-    idle(&scene);
-    println!("test none_waits_after_a_while_without_jobs ... ok");
-    scene.engine.stop();
-    println!(
-        "\ntest result: ok. {} passed; 0 failed; 0 ignored; 0 measured; 0 filtered out",
-        tests.len() + 1
-    );
+        // The last: it waits until nobody has needed one for a while.
+        ("none_waits_after_a_while_without_jobs", idle),
+    ]);
 }
 
 fn none_before(scene: &Scene) {
@@ -244,37 +217,7 @@ fn idle(scene: &Scene) {
     scene.until("none waits", || scene.cells().is_empty());
 }
 
-fn shell(line: &str) -> Task {
-    Task::new(Program::Command(line.into()))
-}
-
-fn python(program: &str) -> Task {
-    Task::new(Program::Argv(["python3", "-c", program].map(String::from).into()))
-}
-
-fn end(hear: &Receiver<Outcome>) -> Outcome {
-    hear.recv_timeout(PATIENCE).expect("the job ends")
-}
-
 impl Scene {
-    fn start(&self, task: Task) -> (Ticket, Receiver<Outcome>) {
-        run(&self.engine, task)
-    }
-
-    fn ended(&self, task: Task) -> Outcome {
-        end(&self.start(task).1)
-    }
-
-    fn cells(&self) -> Vec<u32> {
-        cells(self.launcher)
-    }
-
-    /// Each cell with a job, and the processes that its PID 1 has started or taken in.
-    fn with_jobs(&self) -> Vec<(u32, Vec<u32>)> {
-        let each = self.cells().into_iter().map(|cell| (cell, children(cell)));
-        each.filter(|(_, jobs)| !jobs.is_empty()).collect()
-    }
-
     /// The cells that wait for a command: their PID 1 has taken its name and reads.
     fn waiting(&self) -> Vec<u32> {
         let read = |cell: u32, file: &str| {
@@ -314,13 +257,5 @@ impl Scene {
     fn cell_of_the_job(&self) -> (u32, Vec<u32>) {
         self.until("the job runs", || self.with_jobs().len() == 1);
         self.with_jobs().remove(0)
-    }
-
-    fn until(&self, what: &str, good: impl Fn() -> bool) {
-        let until = Instant::now() + 2 * PATIENCE;
-        while !good() {
-            assert!(Instant::now() < until, "waited in vain until {what}: {:?}", self.cells());
-            std::thread::sleep(Duration::from_millis(1));
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The kernel's part of a launch, alone: the namespaces of a cell but for the user's, and in them a
-//! program. No cgroup, no mount, no filter, no other process: what isolates by namespaces cannot be faster.
+//! program. No cgroup, no mount, no filter, no other process: what makes namespaces anew for each launch
+//! cannot be faster.
 
 use std::fs::File;
 

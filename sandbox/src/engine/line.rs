@@ -35,7 +35,8 @@ impl Line {
     pub(super) fn turn(&self) -> Option<Turn<'_>> {
         let one_more = |count| (count < MAX_PREPARING).then_some(count + 1);
         let counted = self.preparing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
-        counted.is_ok().then_some(Turn { line: self, used: false })
+        // Only then there is one: it would be given back.
+        counted.is_ok().then(|| Turn { line: self, used: false })
     }
 
     /// How many cells were asked for and have not come.
@@ -91,5 +92,29 @@ impl Drop for Turn<'_> {
         if !self.used {
             self.line.answered();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::SockType;
+
+    use super::*;
+
+    #[test]
+    fn a_turn_that_is_not_used_is_given_back() {
+        let (ours, theirs) = crate::sys::socket_pair(SockType::SeqPacket).unwrap();
+        let line = Line::new(ours);
+        let mut turns: Vec<_> = std::iter::from_fn(|| line.turn()).collect();
+        assert_eq!(turns.len(), MAX_PREPARING);
+        turns.pop().unwrap().ask(&Request::Release { cell: 1 }, &[]).unwrap();
+        drop(turns);
+        assert_eq!(line.preparing(), 1);
+        // One that can't be sent is none.
+        drop(theirs);
+        assert!(line.turn().unwrap().ask(&Request::Release { cell: 2 }, &[]).is_err());
+        assert_eq!(line.preparing(), 1);
+        line.answered();
+        assert_eq!(line.preparing(), 0);
     }
 }
