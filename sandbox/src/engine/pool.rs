@@ -41,3 +41,38 @@ impl Pool {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use nix::sys::socket::SockType;
+
+    use super::*;
+    use crate::{sys::socket_pair, wire::Attached};
+
+    const SIZES: Sizes = Sizes { cpu_quota_us: 1000, memory: 1 << 20, pids: 1, disk: 4096 };
+
+    /// A cell, and what its end can be told by: its pidfd is a socket here.
+    fn cell() -> (Handles, OwnedFd) {
+        let attached = Attached { pipes: false, kill: false, oom: false, records: Vec::new() };
+        let (control, _) = socket_pair(SockType::Stream).unwrap();
+        let (pidfd, end) = socket_pair(SockType::Stream).unwrap();
+        (Handles::sort(attached, vec![control, pidfd], SIZES.memory).unwrap(), end)
+    }
+
+    #[test]
+    fn one_whose_end_was_not_heard_of_yet_is_left_for_who_will_hear_of_it() {
+        let pool = Pool::new(2);
+        let (handles, end) = cell();
+        pool.with(|spares| spares.add(1, SIZES, handles));
+        drop(end);
+        assert!(pool.take(&SIZES).is_none());
+        assert!(pool.with(|spares| spares.remove(1)).is_some());
+
+        let (handles, _end) = cell();
+        pool.with(|spares| spares.add(2, SIZES, handles));
+        assert_eq!(pool.take(&SIZES).map(|spare| spare.cell), Some(2));
+        assert!(pool.take(&SIZES).is_none());
+    }
+}
