@@ -112,13 +112,17 @@ fn a_running_job_is_measured_and_an_ended_one_is_not() {
 
     let result = end(&runner, id);
     let usage = &result["usage"];
-    for (field, name, unit) in [
-        ("cpu_ms", "cpu_seconds_total", 1000.0),
-        ("throttled_ms", "throttled_seconds_total", 1000.0),
-        ("memory_peak_bytes", "memory_peak_bytes", 1.0),
-        ("oom_kills", "oom_kills_total", 1.0),
+    // Both are told of one count of the kernel's, in units of their own: compared as whole microseconds and bytes, for
+    // 4.249 / 1000 is less than 0.004249 to a floating-point number.
+    let whole = |value: f64, unit: f64| (value * unit).round();
+    for (field, in_result, name, in_metric) in [
+        ("cpu_ms", 1e3, "cpu_seconds_total", 1e6),
+        ("throttled_ms", 1e3, "throttled_seconds_total", 1e6),
+        ("memory_peak_bytes", 1.0, "memory_peak_bytes", 1.0),
+        ("oom_kills", 1.0, "oom_kills_total", 1.0),
     ] {
-        let (told, at_last) = (slot(&now, name), usage[field].as_f64().map(|value| value / unit));
+        let told = slot(&now, name).map(|value| whole(value, in_metric));
+        let at_last = usage[field].as_f64().map(|value| whole(value, in_result));
         assert!(told.is_some() && told <= at_last, "{field}: {told:?}, then {at_last:?}");
     }
     for (direction, field) in [("read", "io_read_bytes"), ("write", "io_write_bytes")] {
