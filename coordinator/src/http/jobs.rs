@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode, Uri, header::LOCATION};
 use super::{
     App,
     audit::{self, Subject},
-    page,
+    page, submission,
 };
 use crate::{
     engine::{Accepted, CalledOff, store_problem, unknown_job},
@@ -23,7 +23,6 @@ use crate::{
 };
 
 const MAX_LIMIT: usize = 100;
-const MAX_KEY: usize = 255;
 
 /// `POST /jobs`
 pub(super) async fn submit(
@@ -33,18 +32,15 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejection> {
-    let (request, key) = submission(&app, &headers, body).await.inspect_err(|problem| {
-        audit::record(caller, audit::SUBMIT, &Subject::none(), problem.status);
-    })?;
+    let (request, key) =
+        submission::receive(&app, caller, &headers, body, JobRequest::parse).await?;
     let engine = Arc::clone(&app.engine);
     let submitting = async move { engine.submit(request, key).await };
-    let status = |accepted: &Accepted| {
-        let status = if accepted.new { StatusCode::CREATED } else { StatusCode::OK };
-        (vec![accepted.job.job_id], status)
-    };
+    let outcome =
+        |accepted: &Accepted| (vec![accepted.job.job_id], submission::status(accepted.new));
     let none = Subject::none();
-    let accepted = audit::recorded(caller, audit::SUBMIT, none, submitting, status).await?;
-    let (_, status) = status(&accepted);
+    let accepted = audit::recorded(caller, audit::SUBMIT, none, submitting, outcome).await?;
+    let status = submission::status(accepted.new);
     let mut job = accepted.job;
     let id = job.job_id;
     if let Some(wait) = wait
@@ -54,18 +50,6 @@ pub(super) async fn submit(
     }
     let location = format!("/jobs/{id}");
     Ok((status, [(LOCATION, location)], Json(job)).into_response())
-}
-
-/// What is handed in, and under which key.
-async fn submission(
-    app: &App,
-    headers: &HeaderMap,
-    body: Body,
-) -> Result<(JobRequest, Option<String>), Problem> {
-    let key = idempotency_key(headers)?;
-    // Dropped with its share of the memory for bodies before anything is waited for.
-    let body = app.bodies.read(headers, body).await?;
-    Ok((JobRequest::parse(&body, &app.bounds)?, key))
 }
 
 /// `GET /jobs/{id}`
@@ -150,26 +134,6 @@ fn one_of<T: Copy>(
 
 fn invalid(name: &str, why: &str) -> Problem {
     Problem::new(Kind::Invalid, format!("the query parameter {name:?} {why}"))
-}
-
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let mut values = headers.get_all("idempotency-key").iter();
-    let (Some(value), None) = (values.next(), values.next()) else {
-        return if headers.contains_key("idempotency-key") {
-            Err(bad_key("is given more than once"))
-        } else {
-            Ok(None)
-        };
-    };
-    match value.to_str() {
-        Ok(key) if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.into())),
-        Ok(_) => Err(bad_key("must be 1 to 255 characters long")),
-        Err(_) => Err(bad_key("must be visible ASCII")),
-    }
-}
-
-fn bad_key(why: &str) -> Problem {
-    Problem::new(Kind::Invalid, format!("the header Idempotency-Key {why}"))
 }
 
 fn found(

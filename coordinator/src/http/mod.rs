@@ -7,11 +7,13 @@ mod jobs;
 mod operate;
 mod ops;
 mod page;
+mod submission;
 
 #[cfg(fuzzing)]
 pub(crate) use self::{
-    jobs::{idempotency_key, listed},
+    jobs::listed,
     page::{read as read_token, token},
+    submission::idempotency_key,
 };
 
 use std::sync::Arc;
