@@ -15,7 +15,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -116,6 +116,16 @@ impl RunnerClient {
     }
 }
 
+/// What a body says that is an answer there.
+fn understood<T: DeserializeOwned>(
+    status: StatusCode,
+    body: &[u8],
+    path: &str,
+) -> Result<T, CallError> {
+    serde_json::from_slice(body)
+        .map_err(|error| CallError::Nonsense(format!("{status} at {path}: {error}")))
+}
+
 /// What a problem document says, or how a body starts that is none.
 fn detail_of(body: &[u8]) -> String {
     serde_json::from_slice::<Problem>(body).map_or_else(
@@ -132,8 +142,7 @@ impl RunnerLink for RunnerClient {
         Box::pin(async move {
             let request = self.request(Method::GET, &format!("{runner}/health"));
             let (status, body) = self.answer(request, MAX_HEALTH).await?;
-            serde_json::from_slice(&body)
-                .map_err(|error| CallError::Nonsense(format!("{status} at /health: {error}")))
+            understood(status, &body, "/health")
         })
     }
 
@@ -199,9 +208,9 @@ impl RunnerLink for RunnerClient {
             let (status, body) = self.answer(post, MAX_KNOWN).await?;
             match status {
                 StatusCode::CONFLICT => Ok(Renewed::Stale(detail_of(&body))),
-                status if status.is_success() => serde_json::from_slice(&body)
-                    .map(Renewed::Yes)
-                    .map_err(|error| CallError::Nonsense(format!("{status} at /leases: {error}"))),
+                status if status.is_success() => {
+                    understood(status, &body, "/leases").map(Renewed::Yes)
+                }
                 status => {
                     let detail = detail_of(&body);
                     Err(CallError::Nonsense(format!("{status} at /leases: {detail}")))
@@ -215,8 +224,7 @@ impl RunnerLink for RunnerClient {
             let request =
                 self.request(Method::GET, &format!("{runner}/executions?cluster={cluster}"));
             let (status, body) = self.answer(request, MAX_KNOWN).await?;
-            serde_json::from_slice(&body)
-                .map_err(|error| CallError::Nonsense(format!("{status} at /executions: {error}")))
+            understood(status, &body, "/executions")
         })
     }
 
