@@ -281,17 +281,13 @@ impl Drop for Service {
         if thread::panicking() {
             eprintln!("--- log of the service:\n{}", self.log());
         }
-        // First as an operator would, so that it takes its cgroups away. Once it is reaped, its id
-        // may be another's.
-        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            let _ = kill(self.pid(), Signal::SIGTERM);
-            let _ = kill(self.pid(), Signal::SIGTERM);
-        }
         let until = Instant::now() + Duration::from_secs(20);
+        // Once it is reaped, its id may be another's.
         while self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            if Instant::now() > until {
-                let _ = self.child.kill();
-            }
+            // As an operator would, so that it takes its cgroups away; and again, so that it does not wait for
+            // its jobs: the kernel makes one of two signals that come together.
+            let last = Instant::now() > until;
+            let _ = kill(self.pid(), if last { Signal::SIGKILL } else { Signal::SIGTERM });
             thread::sleep(Duration::from_millis(5));
         }
     }
