@@ -31,6 +31,8 @@ fn main() {
         ("a_job_in_it_is_counted_and_cancelled", counted),
         ("jobs_in_cells_of_one_go_are_strangers", strangers),
         ("one_that_has_died_is_not_given_out", died),
+        ("a_command_that_nobody_has_read_is_run_in_another_cell", died_unread),
+        ("a_command_that_runs_is_not_run_again", died_running),
         ("memory_is_given_back_before_the_end_is_told", given_back),
         ("nothing_runs_on_when_the_end_is_told", nothing_left),
         // The last: it waits until nobody has needed one for a while.
@@ -180,7 +182,7 @@ fn strangers(scene: &Scene) {
 
 fn died(scene: &Scene) {
     for cell in scene.has_one_ready() {
-        kill(Pid::from_raw(cell.cast_signed()), Signal::SIGKILL).unwrap();
+        kill(pid(cell), Signal::SIGKILL).unwrap();
         scene.until("it is taken away", || !scene.cells().contains(&cell));
     }
     for _ in 0..3 {
@@ -189,6 +191,32 @@ fn died(scene: &Scene) {
     }
     // And the next ones wait again.
     scene.has_one_ready();
+}
+
+fn died_unread(scene: &Scene) {
+    let waiting = scene.has_one_ready();
+    // Stopped, they are given out, and read nothing.
+    for cell in &waiting {
+        kill(pid(*cell), Signal::SIGSTOP).unwrap();
+        scene.until("it has stopped", || read(*cell, "stat").contains(") T "));
+    }
+    let (_ticket, hear) = scene.start(shell("echo once"));
+    for cell in &waiting {
+        kill(pid(*cell), Signal::SIGKILL).unwrap();
+    }
+    let outcome = end(&hear);
+    assert_eq!(outcome.stdout.as_deref(), Some("once\n"), "{outcome:?}");
+    scene.until("they are gone", || waiting.iter().all(|cell| !scene.cells().contains(cell)));
+}
+
+fn died_running(scene: &Scene) {
+    scene.has_one_ready();
+    let (_ticket, hear) = scene.start(shell("sleep 1000"));
+    let (cell, _) = scene.cell_of_the_job();
+    kill(pid(cell), Signal::SIGKILL).unwrap();
+    let outcome = end(&hear);
+    assert_eq!(outcome.reason, Some(Reason::SandboxError), "{outcome:?}");
+    assert!(scene.with_jobs().is_empty(), "{:?}", scene.with_jobs());
 }
 
 fn given_back(scene: &Scene) {
@@ -217,12 +245,18 @@ fn idle(scene: &Scene) {
     scene.until("none waits", || scene.cells().is_empty());
 }
 
+/// What the kernel says of a process; nothing where it is gone.
+fn read(process: u32, file: &str) -> String {
+    fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default()
+}
+
+fn pid(process: u32) -> Pid {
+    Pid::from_raw(process.cast_signed())
+}
+
 impl Scene {
     /// The cells that wait for a command: their PID 1 has taken its name and reads.
     fn waiting(&self) -> Vec<u32> {
-        let read = |cell: u32, file: &str| {
-            fs::read_to_string(format!("/proc/{cell}/{file}")).unwrap_or_default()
-        };
         let waits = |cell: &u32| {
             read(*cell, "comm") == "cell-init\n"
                 && read(*cell, "stat").contains(") S ")

@@ -44,6 +44,8 @@ pub(crate) struct Cell {
     pub(crate) passed: Option<[OwnedFd; 3]>,
     /// Whether its streams are pipes of ours.
     captured: bool,
+    /// Whether it runs in a cell that was made ahead.
+    in_spare: bool,
     pub(crate) handles: Option<Handles>,
     cause: Option<Cause>,
     started: Option<(u64, Timestamp)>,
@@ -68,6 +70,7 @@ impl Cell {
             place,
             observer: Some(observer),
             captured: load.passed.is_none(),
+            in_spare: false,
             passed: load.passed,
             handles: None,
             cause: None,
@@ -117,8 +120,26 @@ impl Cell {
     /// can't be sent of its command at once, the engine's thread sends.
     pub(crate) fn begin(&mut self, cell: CellId, handles: Handles) {
         self.place.store(cell, Ordering::Relaxed);
+        self.in_spare = true;
         self.handles = Some(handles);
         self.send_command();
+    }
+
+    /// Whether it can run in another cell: PID 1 of this one, which had been waiting, has died and certainly
+    /// had not read the whole command. Had it, some of it might have been done, and would be done twice.
+    pub(crate) fn can_begin_anew(&mut self) -> bool {
+        self.listen();
+        let unread = self.report.left_unread() || !self.outgoing.is_written();
+        self.in_spare && unread && self.cause.is_none() && self.fault.is_none()
+    }
+
+    /// Will run in a new cell of that number.
+    pub(crate) fn begin_anew(&mut self, cell: CellId) {
+        self.place.store(cell, Ordering::Relaxed);
+        self.in_spare = false;
+        self.handles = None;
+        self.report = Report::default();
+        self.outgoing.rewind();
     }
 
     /// Takes note of it if a shortage of memory was announced (cgroup v1).

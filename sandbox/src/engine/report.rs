@@ -15,6 +15,7 @@ pub(crate) const MAX_REPORT: usize = 4 * (4 + MAX_STATUS);
 pub(crate) struct Report {
     buffer: Vec<u8>,
     heard: usize,
+    unread: bool,
 }
 
 /// Whether more may come.
@@ -41,9 +42,18 @@ impl Report {
                 }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return More::Perhaps,
-                Err(_) => return More::Never,
+                Err(error) => {
+                    self.unread |= error == Errno::ECONNRESET;
+                    return More::Never;
+                }
             }
         }
+    }
+
+    /// Whether PID 1 ended with something unread: the kernel then says so, once, instead of the end of the
+    /// stream (`unix_release_sock` in `net/unix/af_unix.c`).
+    pub(crate) fn left_unread(&self) -> bool {
+        self.unread
     }
 
     /// Takes the bytes that follow, and hands on each status that is whole with them.
@@ -88,6 +98,23 @@ mod tests {
         drop(theirs);
         assert_eq!(report.listen(&ours, |status| heard.push(status)), More::Never);
         assert_eq!(heard, [started, exited]);
+    }
+
+    #[test]
+    fn what_was_left_unread_is_known_from_what_was_read() {
+        for read in [false, true] {
+            let (ours, theirs) = pair();
+            write(&ours, b"command").unwrap();
+            if read {
+                nix::unistd::read(&theirs, &mut [0; 16]).unwrap();
+            }
+            drop(theirs);
+            let mut report = Report::default();
+            for _ in 0..2 {
+                assert_eq!(report.listen(&ours, |status| panic!("{status:?}")), More::Never);
+                assert_eq!(report.left_unread(), !read);
+            }
+        }
     }
 
     #[test]

@@ -24,6 +24,16 @@ impl Feed {
         Self { bytes, written: 0 }
     }
 
+    /// Whether every byte was written.
+    pub(crate) fn is_written(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// Begins again from the first byte.
+    pub(crate) fn rewind(&mut self) {
+        self.written = 0;
+    }
+
     /// Writes what fits. Comes back with whether all is done: written, or no longer wanted.
     pub(crate) fn advance(&mut self, to: impl AsFd) -> bool {
         while self.written < self.bytes.len() {

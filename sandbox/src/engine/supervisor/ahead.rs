@@ -101,6 +101,18 @@ impl Supervisor {
         self.release(cell);
     }
 
+    /// The cell that a job took died before it had read the command: a new one is made for the job.
+    pub(super) fn begin_anew(&mut self, id: CellId) {
+        self.timers.clear(id);
+        let Some(mut cell) = self.cells.remove(&id) else { return };
+        let new = self.next.fetch_add(1, Ordering::Relaxed);
+        cell.begin_anew(new);
+        self.cells.insert(new, cell);
+        self.waiting.push_back(new);
+        self.lose_spare(id);
+        self.prepare_waiting();
+    }
+
     /// Tells that a job has ended, of which nothing is left; its cell goes by itself.
     pub(super) fn conclude_early(&mut self, id: CellId) {
         if self.leaving.len() >= MAX_LEAVING {

@@ -344,6 +344,7 @@ impl Supervisor {
                     self.conclude_early(id);
                 }
             }
+            Source::Pidfd if cell.can_begin_anew() => self.begin_anew(id),
             Source::Pidfd => self.conclude(id),
             Source::Stdin => cell.feed(),
             Source::Stdout => drop(cell.capture(Stream::Stdout, &self.sink, &mut self.buffer)),
