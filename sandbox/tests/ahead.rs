@@ -212,10 +212,13 @@ fn died_unread(scene: &Scene) {
 fn died_running(scene: &Scene) {
     scene.has_one_ready();
     let (_ticket, hear) = scene.start(shell("sleep 1000"));
-    let (cell, _) = scene.cell_of_the_job();
+    let (cell, jobs) = scene.cell_of_the_job();
+    scene.until("it was executed, and that was told", || {
+        read(jobs[0], "comm") == "sh\n" && read(cell, "stat").contains(") S ")
+    });
     kill(pid(cell), Signal::SIGKILL).unwrap();
     let outcome = end(&hear);
-    assert_eq!(outcome.reason, Some(Reason::SandboxError), "{outcome:?}");
+    assert_eq!((outcome.reason, outcome.signal), (Some(Reason::Signal), Some(9)), "{outcome:?}");
     assert!(scene.with_jobs().is_empty(), "{:?}", scene.with_jobs());
 }
 

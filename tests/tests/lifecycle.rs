@@ -143,6 +143,31 @@ fn when_the_launcher_is_killed_cells_end_even_if_the_service_hangs() {
 }
 
 #[test]
+fn what_a_job_leaves_ends_with_it_even_if_the_service_hangs() {
+    let _alone = alone();
+    let runner = Service::runner(&[]);
+    thread::scope(|scope| {
+        let command = "trap 'exit 0' TERM; setsid sleep 98772 & wait";
+        let job = scope.spawn(|| execute(&runner, &shell(command, &json!({}), 300.0)));
+        let until = Instant::now() + Duration::from_secs(60);
+        let (mut shells, mut left) = (Vec::new(), Vec::new());
+        while shells.len() != 1 || left.len() != 1 {
+            assert!(Instant::now() < until, "{shells:?} {left:?}");
+            thread::sleep(Duration::from_millis(5));
+            let all = census::processes("sleep 98772");
+            (shells, left) = all.into_iter().partition(|process| process.contains("trap"));
+        }
+        runner.signal(Signal::SIGSTOP);
+        let shell = shells[0].split(' ').next().and_then(|pid| pid.parse().ok()).unwrap();
+        kill(Pid::from_raw(shell), Signal::SIGTERM).unwrap();
+        let ended = census::gone("sleep 98772", Duration::from_secs(10));
+        runner.signal(Signal::SIGCONT);
+        assert!(ended, "{:?}", census::processes("sleep 98772"));
+        assert_eq!(verdict(&job.join().unwrap()), COMPLETED);
+    });
+}
+
+#[test]
 fn another_launcher_that_lives_is_left_alone() {
     let _alone = alone();
     let first = Service::runner(&[]);

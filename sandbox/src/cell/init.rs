@@ -14,8 +14,10 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{
+        prctl,
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
+        wait::{Id, WaitPidFlag, waitid},
     },
     unistd::Pid,
 };
@@ -71,9 +73,32 @@ pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), F
         }
         while let Ok(Some(_)) = ended.read_signal() {}
         if let Some((code, signal)) = reap(main) {
-            return say(control, &Status::Exited { code, signal, at: sys::monotonic_ns() });
+            let exited = Status::Exited { code, signal, at: sys::monotonic_ns() };
+            return end(control, &exited, signal == 0 && is_alone());
         }
     }
+}
+
+/// Tells how the command ended. If the job is over with it, its result need not wait until this process has
+/// ended, which takes the namespaces down where the engine may have to run: not before that has heard.
+fn end(control: &mut File, exited: &Status, over: bool) -> Result<(), Fault> {
+    if over {
+        // To be told apart from one that waits for its command.
+        prctl::set_name(c"cell-done").at(Step::Command)?;
+    }
+    say(control, exited)?;
+    if over {
+        // The engine hangs up. It sends nothing more.
+        let _ = control.read(&mut [0]);
+    }
+    Ok(())
+}
+
+/// Whether nothing else is left in this cell: whoever loses its parent here becomes a child of this process
+/// (pid_namespaces(7)).
+fn is_alone() -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    waitid(Id::All, flags) == Err(Errno::ECHILD)
 }
 
 fn say(control: &mut File, status: &Status) -> Result<(), Fault> {

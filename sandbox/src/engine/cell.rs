@@ -7,6 +7,7 @@ use std::{
 };
 
 use cloister_api::{Network, Task, Timestamp};
+use rustix::net::{Shutdown, shutdown};
 
 use super::{
     Observer, Place, Stream,
@@ -177,6 +178,14 @@ impl Cell {
 
     pub(crate) fn is_blamed(&self) -> bool {
         self.cause.is_some()
+    }
+
+    /// Lets PID 1 end if it has told how the command ended: it may wait until nobody listens any more.
+    pub(crate) fn let_go(&self) {
+        if let (Some(_), Some(handles)) = (self.exit, &self.handles) {
+            // It can fail only where the other end is closed.
+            let _ = shutdown(&handles.control, Shutdown::Write);
+        }
     }
 
     /// Whether its command ended by itself and nothing but PID 1 is left, by the kernel's own count.

@@ -343,6 +343,10 @@ impl Supervisor {
                 if over {
                     self.conclude_early(id);
                 }
+                // The end of its cell is that of the job, then.
+                if let Some(cell) = self.cells.get(&id) {
+                    cell.let_go();
+                }
             }
             Source::Pidfd if cell.can_begin_anew() => self.begin_anew(id),
             Source::Pidfd => self.conclude(id),
