@@ -98,6 +98,7 @@ pub(crate) enum Step {
     Profile,
     Confine,
     Exec,
+    Notification,
     Report,
 }
 
@@ -134,6 +135,7 @@ impl fmt::Display for Step {
             Self::Profile => "entering the AppArmor profile cloister-cell",
             Self::Confine => "entering the Landlock domain",
             Self::Exec => "executing the program",
+            Self::Notification => "answering a system call that the job's filter notifies",
             Self::Report => "hearing how the cell goes on",
         })
     }

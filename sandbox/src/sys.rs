@@ -122,8 +122,9 @@ impl Stack {
 /// executed a program, or has ended (clone(2), CLONE_VM and CLONE_VFORK: what posix_spawn(3) does). A
 /// copy of the memory, thrown away by exec, would cost more than all else in a launch.
 ///
-/// What is not memory is its own: descriptors, working folder, umask, signal actions, limits. It ends
-/// when `until_exec` returns.
+/// The table of descriptors is shared too, until exec: what `until_exec` opens is this process's as well,
+/// and what it closes is closed here. Working folder, umask, signal actions and limits are its own. It
+/// ends when `until_exec` returns.
 ///
 /// # Safety
 /// The process must be single-threaded. `until_exec` must not allocate, take a lock or unwind, and what
@@ -138,7 +139,7 @@ pub(crate) unsafe fn fork_sharing_memory<F: FnMut()>(
         unsafe { (*until_exec.cast::<F>())() };
         exit_now(127)
     }
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES | libc::SIGCHLD;
     // SAFETY: the stack is nobody else's until the child needs it no more: clone returns only then. The
     // closure lives as long.
     let pid = unsafe {
@@ -226,15 +227,121 @@ pub(crate) unsafe fn adopt(number: RawFd) -> OwnedFd {
 
 /// Installs a seccomp filter for this thread and all that it will fork (seccomp(2)).
 pub(crate) fn install_filter(program: &[libc::sock_filter]) -> io::Result<()> {
+    set_filter(program, 0).map(drop)
+}
+
+/// The same for a filter that notifies; comes back with the number of its listener
+/// (seccomp_unotify(2)), which is close-on-exec and in this process's table of descriptors.
+pub(crate) fn install_notifying_filter(program: &[libc::sock_filter]) -> io::Result<RawFd> {
+    // A call that has been received is then interrupted by a kill only, and not by each signal.
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+    let listener = set_filter(program, flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV)
+        .or_else(|error| {
+            // Linux before 5.19.
+            if error.raw_os_error() == Some(libc::EINVAL) {
+                set_filter(program, flags)
+            } else {
+                Err(error)
+            }
+        })?;
+    RawFd::try_from(listener).map_err(io::Error::other)
+}
+
+fn set_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<libc::c_long> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_ptr().cast_mut(),
     };
     // SAFETY: the kernel only reads the program, which lives through the call.
     check(unsafe {
-        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, ptr::from_ref(&program))
-    })?;
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            ptr::from_ref(&program),
+        )
+    })
+}
+
+/// A system call that waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Notification {
+    pub(crate) id: u64,
+    /// Its number.
+    pub(crate) call: i32,
+    pub(crate) arguments: [u64; 6],
+}
+
+/// Takes the next notification of a listener. ENOENT where its thread has ended meanwhile.
+pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> io::Result<Notification> {
+    // SAFETY: all-zero is a valid `seccomp_notif`, and what the kernel demands.
+    let mut received: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes one `seccomp_notif`.
+    let result = unsafe {
+        let received = ptr::from_mut(&mut received);
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, received)
+    };
+    check(result.into())?;
+    Ok(Notification { id: received.id, call: received.data.nr, arguments: received.data.args })
+}
+
+/// Lets the kernel run the call.
+pub(crate) fn let_run(listener: BorrowedFd<'_>, notification: &Notification) -> io::Result<()> {
+    respond(listener, notification, 0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE)
+}
+
+/// Answers the call with an error.
+pub(crate) fn refuse(
+    listener: BorrowedFd<'_>,
+    notification: &Notification,
+    error: nix::errno::Errno,
+) -> io::Result<()> {
+    respond(listener, notification, -(error as i32), 0)
+}
+
+fn respond(
+    listener: BorrowedFd<'_>,
+    notification: &Notification,
+    error: i32,
+    flags: libc::c_ulong,
+) -> io::Result<()> {
+    let flags = u32::try_from(flags).map_err(io::Error::other)?;
+    let response = libc::seccomp_notif_resp { id: notification.id, val: 0, error, flags };
+    // SAFETY: the kernel reads one `seccomp_notif_resp`.
+    let result = unsafe {
+        let response = ptr::from_ref(&response);
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, response)
+    };
+    check(result.into())?;
     Ok(())
+}
+
+/// Gives the caller a copy of the descriptor `file`, whose number the call returns.
+pub(crate) fn hand_over(
+    listener: BorrowedFd<'_>,
+    notification: &Notification,
+    file: BorrowedFd<'_>,
+    close_on_exec: bool,
+) -> io::Result<()> {
+    let request = libc::seccomp_notif_addfd {
+        id: notification.id,
+        flags: u32::try_from(libc::SECCOMP_ADDFD_FLAG_SEND).map_err(io::Error::other)?,
+        srcfd: file.as_raw_fd().cast_unsigned(),
+        newfd: 0,
+        newfd_flags: if close_on_exec { libc::O_CLOEXEC.cast_unsigned() } else { 0 },
+    };
+    // SAFETY: the kernel reads one `seccomp_notif_addfd`.
+    let result = unsafe {
+        let request = ptr::from_ref(&request);
+        libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, request)
+    };
+    match check(result.into()) {
+        // The caller has no room for one more: its call is not answered yet.
+        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
+            refuse(listener, notification, nix::errno::Errno::EMFILE)
+        }
+        handed => handed.map(drop),
+    }
 }
 
 /// Enters the Landlock domain of that ruleset (landlock_restrict_self(2)).

@@ -29,8 +29,8 @@
 //! }
 //! ```
 //!
-//! - An *action* is `"allow"`, `"kill_process"`, `"succeed"` (answer 0, do nothing) or
-//!   `{"errno": NAME}`.
+//! - An *action* is `"allow"`, `"kill_process"`, `"succeed"` (answer 0, do nothing), `"notify"` (ask
+//!   the process that holds the filter's listener) or `{"errno": NAME}`.
 //! - `default` answers every number that no group names; `foreign` answers calls that come through
 //!   another architecture's entry (`int 0x80`, x32, `AArch32`), where the numbers mean other calls.
 //! - A *group* gives its calls one action. Its `rules` come first: the first whose conditions all
@@ -87,3 +87,7 @@ pub use source::compile_to_rust;
 
 /// The profile of a job's cell, `seccomp/cell.json`.
 pub const CELL: &str = include_str!("../cell.json");
+
+/// The second filter of a job, `seccomp/job.json`: what the job is answered and the cell's PID 1 is
+/// not.
+pub const JOB: &str = include_str!("../job.json");

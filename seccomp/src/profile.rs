@@ -62,6 +62,8 @@ pub enum Action {
     Succeed,
     /// Answers an error without running it.
     Errno(Errno),
+    /// Asks the process that holds the filter's listener (seccomp_unotify(2)).
+    Notify,
     /// Ends the whole process with `SIGSYS`.
     KillProcess,
 }
@@ -74,7 +76,9 @@ pub enum Action {
 pub enum Errno {
     Eperm = 1,
     Enomem = 12,
+    Einval = 22,
     Enosys = 38,
+    Enoprotoopt = 92,
     Eprotonosupport = 93,
     Eopnotsupp = 95,
     Eafnosupport = 97,
@@ -148,6 +152,7 @@ impl Action {
             // An "error" of 0 is how a filter makes a call do nothing and return 0.
             Self::Succeed => ERRNO,
             Self::Errno(errno) => ERRNO | errno as u32,
+            Self::Notify => 0x7fc0_0000,
             Self::KillProcess => 0x8000_0000,
         }
     }
@@ -159,6 +164,7 @@ impl fmt::Display for Action {
             Self::Allow => f.write_str("allow"),
             Self::Succeed => f.write_str("succeed"),
             Self::Errno(errno) => f.write_str(&format!("{errno:?}").to_uppercase()),
+            Self::Notify => f.write_str("notify"),
             Self::KillProcess => f.write_str("kill_process"),
         }
     }

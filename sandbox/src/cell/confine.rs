@@ -20,18 +20,12 @@ use nix::{
     sys::{prctl, signal::Signal},
 };
 
-use super::Plan;
+use super::{Plan, filters::CELL};
 use crate::{
     error::{At, Fault, Step},
     layers::Layer,
     sys,
 };
-
-#[allow(clippy::unreadable_literal, reason = "made by build.rs")]
-mod filter {
-    include!(concat!(env!("OUT_DIR"), "/filter.rs"));
-}
-use filter::CELL;
 
 /// Instructions of the seccomp filter.
 pub(crate) const FILTER_LENGTH: usize = CELL.len();

@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use nix::{
@@ -22,7 +22,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{confine::Confinement, job::Job};
+use super::{broker::Broker, confine::Confinement, job::Job};
 use crate::{
     error::{At, Fault, Step},
     sys,
@@ -52,17 +52,19 @@ pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), F
         return Ok(());
     };
     let job = Job::prepare(start).at(Step::Command)?;
-    let (main, at) = match launch(&job, confinement, &mut stack)? {
-        Launched::Running(pid, at) => (pid, at),
+    let Running { main, at, listener } = match launch(&job, confinement, &mut stack)? {
+        Launched::Running(running) => running,
         Launched::Refused(fault) => return say(control, &Status::NotExecuted(fault)),
     };
     say(control, &Status::Started { at })?;
 
+    let mut broker = listener.map(Broker::new);
     loop {
-        let mut events = [
+        let mut events = vec![
             PollFd::new(control.as_fd(), PollFlags::POLLIN),
             PollFd::new(ended.as_fd(), PollFlags::POLLIN),
         ];
+        events.extend(broker.iter().map(|broker| PollFd::new(broker.as_fd(), PollFlags::POLLIN)));
         match poll(&mut events, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).at(Step::Fork),
@@ -71,10 +73,19 @@ pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), F
         if events[0].any().unwrap_or(false) {
             return Ok(());
         }
+        let asked = events.get(2).and_then(PollFd::revents).unwrap_or(PollFlags::empty());
         while let Ok(Some(_)) = ended.read_signal() {}
         if let Some((code, signal)) = reap(main) {
             let exited = Status::Exited { code, signal, at: sys::monotonic_ns() };
             return end(control, &exited, signal == 0 && is_alone());
+        }
+        match &mut broker {
+            Some(broker) if asked.contains(PollFlags::POLLIN) => {
+                broker.answer().at(Step::Notification)?;
+            }
+            // No process is left that could ask.
+            _ if !asked.is_empty() => broker = None,
+            _ => {}
         }
     }
 }
@@ -121,9 +132,17 @@ fn read_command(control: &mut File) -> io::Result<Option<Start>> {
 }
 
 pub(super) enum Launched {
-    /// Since when, `CLOCK_MONOTONIC` nanoseconds.
-    Running(Pid, u64),
+    Running(Running),
     Refused(Fault),
+}
+
+/// A command that was executed.
+pub(super) struct Running {
+    pub(super) main: Pid,
+    /// Since when, `CLOCK_MONOTONIC` nanoseconds.
+    pub(super) at: u64,
+    /// Of the job's own filter.
+    pub(super) listener: Option<OwnedFd>,
 }
 
 /// Forks the job and waits until its exec has happened. Until then it runs on this process's memory,
@@ -133,20 +152,28 @@ pub(super) fn launch(
     confinement: &Confinement,
     stack: &mut sys::Stack,
 ) -> Result<Launched, Fault> {
-    let (mut at, mut fault) = (None, None);
+    let (mut at, mut fault, mut listener) = (None, None, None);
     // SAFETY: this process has one thread, and `execute` allocates nothing, changes nothing of this
     // process but what is declared here, and takes no lock.
     #[allow(unsafe_code)]
     let forked = unsafe {
         sys::fork_sharing_memory(stack, || {
-            fault = Some(job.execute(confinement, || at = Some(sys::monotonic_ns())));
+            fault = Some(job.execute(confinement, |number| {
+                listener = number;
+                at = Some(sys::monotonic_ns());
+            }));
         })
     };
-    let pid = forked.at(Step::Fork)?;
+    let main = forked.at(Step::Fork)?;
+    // SAFETY: the child has shared its descriptors with this process, and has its own by now.
+    #[allow(unsafe_code)]
+    let listener = listener.map(|number| unsafe { sys::adopt(number) });
     Ok(match fault {
         Some(fault) => Launched::Refused(fault),
         // It was executed, or killed before it could be.
-        None => Launched::Running(pid, at.unwrap_or_else(sys::monotonic_ns)),
+        None => {
+            Launched::Running(Running { main, at: at.unwrap_or_else(sys::monotonic_ns), listener })
+        }
     })
 }
 

@@ -2,17 +2,22 @@
 //! between nothing is allocated and nothing formatted, and the first failure comes back as a step
 //! and an error number.
 
-use std::{ffi::CString, io, os::fd::AsFd};
+use std::{
+    ffi::CString,
+    io,
+    os::fd::{AsFd, RawFd},
+};
 
 use nix::sys::{
     resource::Resource,
     stat::{Mode, umask},
 };
 
-use super::confine::Confinement;
+use super::{confine::Confinement, filters::JOB};
 use crate::{
     apparmor,
     error::{At, Fault, Step},
+    layers::Layer,
     sys::{self, Strings},
     wire::{Rlimits, Start},
 };
@@ -48,17 +53,21 @@ impl Job {
         })
     }
 
-    /// Executes the command in this process, and calls `now` just before; comes back only with what
-    /// failed.
-    pub(crate) fn execute(&self, confinement: &Confinement, now: impl FnOnce()) -> Fault {
-        if let Err(fault) = self.get_ready(confinement) {
-            return fault;
+    /// Executes the command in this process. Calls `now` just before, with the listener of the job's
+    /// filter. Comes back only with what failed.
+    pub(crate) fn execute(
+        &self,
+        confinement: &Confinement,
+        now: impl FnOnce(Option<RawFd>),
+    ) -> Fault {
+        match self.get_ready(confinement) {
+            Ok(listener) => now(listener),
+            Err(fault) => return fault,
         }
-        now();
         Fault::new(Step::Exec, &self.exec())
     }
 
-    fn get_ready(&self, confinement: &Confinement) -> Result<(), Fault> {
+    fn get_ready(&self, confinement: &Confinement) -> Result<Option<RawFd>, Fault> {
         // A session of its own: no controlling terminal whose input it could fake (CVE-2017-5226).
         nix::unistd::setsid().at(Step::Session)?;
         sys::unblock_signals().at(Step::Signals)?;
@@ -72,7 +81,11 @@ impl Job {
         if let Some(domain) = &confinement.domain {
             sys::enter_landlock(domain.as_fd()).at(Step::Confine)?;
         }
-        Ok(())
+        // Last: it answers what the steps above have yet to do.
+        if Layer::Seccomp.stands() {
+            return sys::install_notifying_filter(&JOB).at(Step::Seccomp).map(Some);
+        }
+        Ok(None)
     }
 
     fn set_rlimits(&self) -> io::Result<()> {

@@ -10,13 +10,16 @@
 //! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
 //!    kernel kills whatever is left in the pid namespace.
-//! 6. [`job`]: the forked child enters its Landlock domain and executes the command, by which it
-//!    enters its AppArmor profile.
+//! 6. [`job`]: the forked child enters its Landlock domain, installs the job's own filter, and executes
+//!    the command, by which it enters its AppArmor profile. From then on PID 1 also answers the few
+//!    calls that this filter notifies ([`broker`]).
 //!
 //! A cell that is ready waits in step 5, holding nothing that one job could learn from another. It
 //! runs one command and is never used again.
 
+mod broker;
 mod confine;
+mod filters;
 mod init;
 mod job;
 #[cfg(feature = "steps")]

@@ -70,7 +70,7 @@ fn timed(plan: &Plan, doors: &[OwnedFd], control: &mut File) -> Result<(), Fault
     let mut stack = sys::Stack::new().at(Step::Fork)?;
     lap();
     let pid = match init::launch(&job, &confinement, &mut stack)? {
-        init::Launched::Running(pid, _) => pid,
+        init::Launched::Running(running) => running.main,
         init::Launched::Refused(fault) => return Err(fault),
     };
     let exec = lap();

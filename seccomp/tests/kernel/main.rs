@@ -62,7 +62,7 @@ fn dangerous_calls_are_refused() {
     assert_answer(libc::EPERM, libc::SYS_ptrace, [0]);
     assert_answer(libc::EPERM, libc::SYS_ioctl, [-1, 0x5412]);
     assert_answer(libc::EPERM, libc::SYS_ioctl, [-1, 0x5412 | 1 << 32]);
-    assert_answer(libc::EPERM, libc::SYS_seccomp, [1, 8]);
+    assert_answer(libc::EPERM, libc::SYS_seccomp, [1, 4]);
     assert_answer(libc::EPERM, libc::SYS_prctl, [53, 0, 2]);
     assert_answer(libc::EAFNOSUPPORT, libc::SYS_socket, [38, 5, 0]);
     assert_answer(libc::EPROTONOSUPPORT, libc::SYS_socket, [2, 1, 262]);
