@@ -18,14 +18,18 @@ const LICENCES: [&str; 9] = [
 ];
 
 /// Crates whose second version is known, with the reason.
-const TWICE: [(&str, &str); 7] = [
+const TWICE: [(&str, &str); 11] = [
     ("base64", "postgres-protocol is one release behind"),
+    ("bitflags", "cgroups-rs, used in tests only, is several releases behind"),
     ("const-oid", "x509-cert, for the channel binding to PostgreSQL, is one release behind sha2"),
     ("embedded-io", "postcard names both, and uses neither here"),
     ("fallible-iterator", "postgres-protocol is one release behind rusqlite"),
     ("getrandom", "ring stays with the one that its supported compilers know"),
+    ("nix", "cgroups-rs, used in tests only, is several releases behind"),
     ("synstructure", "rcgen names a parser of certificates, and uses none here"),
     ("syn", "macros are on their way from 2 to 3; it runs at build time only"),
+    ("thiserror", "cgroups-rs, used in tests only, is several releases behind"),
+    ("thiserror-impl", "cgroups-rs, used in tests only, is several releases behind"),
 ];
 
 /// All packages of the lock file, as cargo sees them; this workspace's own left out.
