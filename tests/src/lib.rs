@@ -9,6 +9,7 @@
 //! - [`census`]: what is on the machine that a cell could leave behind.
 //! - [`cleanup`]: that harnesses leave nothing, whatever happens to them.
 //! - [`attack`]: the attack suite's harness.
+//! - [`host`]: kernel memory and counters of the whole machine.
 //! - [`endurance`]: many jobs, and what they leave; also as a program.
 //! - [`faults`]: faults made on purpose while jobs run, and what must hold after them; also as a program.
 
@@ -18,6 +19,7 @@ pub mod cleanup;
 mod client;
 pub mod endurance;
 pub mod faults;
+pub mod host;
 mod jobs;
 mod log;
 mod postgres;

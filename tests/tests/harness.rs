@@ -107,6 +107,16 @@ fn a_header_is_read() {
 }
 
 #[test]
+fn kernel_memory_may_grow_by_the_limit_and_32_mib() {
+    let most = |options| {
+        let text = format!("\"\"\"A.\n\nlayers: masks\n{options}measures: kernel memory\n\"\"\"");
+        Case::parse("a/b", &text).unwrap().kernel_memory
+    };
+    assert_eq!(most("options: --pids 8 --memory 64MiB\n"), Some(96 << 20));
+    assert_eq!(most(""), Some(544 << 20));
+}
+
+#[test]
 fn a_header_with_anything_else_is_an_error() {
     for (text, said) in [
         ("import os\n", "does not begin with a docstring"),
@@ -119,6 +129,10 @@ fn a_header_with_anything_else_is_an_error() {
         ("\"\"\"A.\n\nlayers: masks\nlayers: masks\n\"\"\"", "layers is there twice"),
         ("\"\"\"A.\n\nlayers: masks\nverdict: sad\n\"\"\"", "no verdict is called \"sad\""),
         ("\"\"\"A.\n\nlayers: masks\nneighbour: c.py\n\"\"\"", "begin with an underscore"),
+        (
+            "\"\"\"A.\n\nlayers: masks\nmeasures: time\n\"\"\"",
+            "nothing that can be measured is called",
+        ),
         ("\"\"\"A.\n\nlayers: masks\ncolour: red\n\"\"\"", "no key is called \"colour\""),
         ("\"\"\"A.\n\nlayers: masks\n\nMore.\n\"\"\"", "no \"key: value\""),
     ] {
@@ -137,6 +151,29 @@ fn every_case_can_be_read() {
     let suite = Suite::read(&Suite::default_folder()).unwrap();
     assert!(suite.cases.iter().all(|case| !case.about.is_empty() && !case.name.contains("/_")));
     assert!(suite.cases.is_sorted_by_key(|case| &case.name));
+}
+
+/// It fills pipes, in which pages of the kernel's are, and claims to have been stopped.
+#[test]
+fn kernel_memory_is_measured() {
+    let program = "import fcntl\nimport time\nkept = [os.pipe() for _ in range(80)]\n\
+                   for _, outlet in kept:\n    fcntl.fcntl(outlet, fcntl.F_SETPIPE_SZ, 1 << 20)\n    \
+                   os.write(outlet, bytes(1 << 20))\ntime.sleep(0.4)\nstopped()";
+    let attack = |limit| {
+        let header = format!("layers: cgroups\noptions: --memory {limit}\nmeasures: kernel memory");
+        Attack::new(&header, program)
+    };
+    let ending = attack("16MiB").run_unconfined();
+    assert_through(&ending, "kernel memory grew by more than 48MiB; the host: kernel memory +8");
+    let ending = attack("256MiB").run_unconfined();
+    assert!(
+        matches!(&ending, Ending::Stopped(how) if how.contains("kernel memory +8")),
+        "{ending:?}"
+    );
+    // One that the sandbox kills for its memory is stopped.
+    let ending = attack("16MiB").run(&Sandbox::cloister(cloister()));
+    let killed = "out_of_memory; the host: ";
+    assert!(matches!(&ending, Ending::Stopped(how) if how.starts_with(killed)), "{ending:?}");
 }
 
 #[test]

@@ -6,13 +6,17 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
-use anyhow::{Context, bail, ensure};
-use cloister_api::Reason;
+use anyhow::{Context, anyhow, bail, ensure};
+use cloister_api::{ByteSize, Limits, Reason};
 
 use super::{Layer, Need, Set};
 use crate::Scratch;
+
+/// What the kernel may need for a cell and its processes beside what they are charged.
+const LEEWAY: ByteSize = ByteSize::mib(32);
 
 /// One attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Case {
     pub neighbour: Option<PathBuf>,
     /// What has to be there for it.
     pub needs: Vec<Need>,
+    /// By how much the host's kernel memory may grow while it runs, in bytes, if that is measured.
+    pub kernel_memory: Option<u64>,
 }
 
 impl Case {
@@ -60,11 +66,12 @@ impl Case {
         let (about, header) =
             docstring.split_once("\n\n").context("no header is in its docstring")?;
         let mut keys = Keys::parse(header)?;
+        let options = keys.take("options").map(words).unwrap_or_default();
+        let measured = keys.take("measures").map(kernel_memory).transpose()?.is_some();
         let case = Self {
             name: name.into(),
             about: about.split_whitespace().collect::<Vec<_>>().join(" "),
             layers: keys.take("layers").context("it names no layers")?.parse()?,
-            options: keys.take("options").map(words).unwrap_or_default(),
             argv: keys.take("argv").map(words),
             verdict: keys.take("verdict").map(reason).transpose()?,
             neighbour: keys.take("neighbour").map(|file| beside(name, file)).transpose()?,
@@ -73,6 +80,11 @@ impl Case {
                 .map(|needs| needs.split(',').map(|need| need.trim().parse()).collect())
                 .transpose()?
                 .unwrap_or_default(),
+            kernel_memory: measured
+                .then(|| memory(&options))
+                .transpose()?
+                .map(|limit| limit + LEEWAY.0),
+            options,
         };
         keys.finish()?;
         Ok(case)
@@ -119,6 +131,20 @@ impl<'a> Keys<'a> {
             Some(key) => bail!("no key is called {key:?}"),
             None => Ok(()),
         }
+    }
+}
+
+fn kernel_memory(what: &str) -> anyhow::Result<()> {
+    ensure!(what == "kernel memory", "nothing that can be measured is called {what:?}");
+    Ok(())
+}
+
+/// The limit of memory that a cell with these options has.
+fn memory(options: &[String]) -> anyhow::Result<u64> {
+    let mut words = options.iter().skip_while(|word| *word != "--memory");
+    match words.nth(1).map(|size| ByteSize::from_str(size)) {
+        None => Ok(Limits::default().memory.0),
+        Some(size) => Ok(size.map_err(|error| anyhow!("--memory {error}"))?.0),
     }
 }
 

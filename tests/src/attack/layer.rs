@@ -30,8 +30,8 @@ const SWITCHED: [&str; 14] = [
 ];
 
 /// There is no building without these.
-const FIXED: [&str; 8] =
-    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view"];
+const FIXED: [&str; 9] =
+    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view", "watcher"];
 
 impl Layer {
     /// All that a build can leave out.

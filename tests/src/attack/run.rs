@@ -5,11 +5,12 @@ use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
     path::Path,
+    sync::{PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use anyhow::ensure;
-use cloister_api::Reason;
+use cloister_api::{ByteSize, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -19,7 +20,13 @@ use super::{
     running::{Ended, Running},
     sandbox::Cell,
 };
-use crate::Scratch;
+use crate::{
+    Scratch,
+    host::{Peak, Watch},
+};
+
+/// Held by those that run: shared, or by one whose host is measured, alone.
+static MACHINE: RwLock<()> = RwLock::new(());
 
 /// After so many seconds the harness ends a sandbox that goes on. It has 30 s for the attack, and the
 /// virtual machine's emulated processor takes its time to start it.
@@ -98,6 +105,12 @@ pub fn attempt(suite: &Suite, case: &Case, sandbox: &Sandbox, user: Option<u32>)
     if let Some(why) = case.missing() {
         return Ending::Skipped(why);
     }
+    let (_shared, _alone);
+    if case.kernel_memory.is_some() {
+        _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
+    } else {
+        _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
+    }
     let observed = observe(suite.folder(), case, sandbox, user);
     let required = case.verdict.filter(|_| matches!(sandbox, Sandbox::Cloister { .. }));
     observed.map_or_else(|error| Ending::Broken(format!("{error:#}")), |seen| seen.judge(required))
@@ -115,10 +128,22 @@ struct Observed {
     endless: bool,
     /// It is a program that is no case and says no word, and it ended with 0.
     ran: bool,
+    /// What the host's kernel held for it, if that was measured.
+    peak: Option<Peak>,
 }
 
 impl Observed {
     fn judge(self, required: Option<Reason>) -> Ending {
+        let measured = self.peak.map(|peak| format!("; the host: {}", peak.then));
+        let ending = self.judge_by_words(required);
+        match (ending, measured) {
+            (Ending::Stopped(detail), Some(measured)) => Ending::Stopped(detail + &measured),
+            (Ending::Through(detail), Some(measured)) => Ending::Through(detail + &measured),
+            (ending, _) => ending,
+        }
+    }
+
+    fn judge_by_words(self, required: Option<Reason>) -> Ending {
         if !self.evidence.is_empty() {
             return Ending::Through(self.evidence.join("; "));
         }
@@ -136,6 +161,10 @@ impl Observed {
             (Some(required), _) => {
                 let found = self.reason.map_or("none", Reason::as_str);
                 broken(&format!("its verdict must be {}, and is {found}", required.as_str()))
+            }
+            // It was killed for what it held, before or after it was refused more.
+            (None, _) if self.peak.is_some() && self.reason == Some(Reason::OutOfMemory) => {
+                Ending::Stopped(Reason::OutOfMemory.as_str().into())
             }
             (None, Some(said)) => said,
             (None, None) => broken("it ended without a word"),
@@ -191,10 +220,21 @@ fn observe(
         Sandbox::Bwrap => BWRAPS_PATIENCE,
     };
     let began = Instant::now();
+    let watch = case.kernel_memory.map(|most| Watch::start().map(|watch| (most, watch)));
+    let watch = watch.transpose()?;
     let attack = start(None, case.options.clone(), &report, patience)?.wait()?;
     let endless = began.elapsed() >= Duration::from_secs(patience.into());
 
     let mut evidence = outlived(&attack, "the attack");
+    let mut peak = None;
+    if let Some((most, watch)) = watch {
+        let seen = watch.stop()?;
+        if seen.kernel > i64::try_from(most)? {
+            let most = ByteSize(most);
+            evidence.push(format!("the host's kernel memory grew by more than {most}"));
+        }
+        peak = Some(seen);
+    }
     if let Some(neighbour) = neighbour {
         let (ended, lived) = neighbour.stop()?;
         if !lived {
@@ -208,7 +248,7 @@ fn observe(
     }
     evidence.extend(witness.touched()?);
     let ran = case.argv.is_some() && attack.status.success();
-    Ok(Observed { output: attack.output, evidence, reason: reason(&report)?, endless, ran })
+    Ok(Observed { output: attack.output, evidence, reason: reason(&report)?, endless, ran, peak })
 }
 
 fn outlived(ended: &Ended, whose: &str) -> Vec<String> {
