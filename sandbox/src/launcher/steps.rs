@@ -4,7 +4,7 @@ use std::{fs::File, io::Read};
 
 use nix::sys::{socket::SockType, wait::waitpid};
 
-use super::{Config, cells::GO, identity::map, process::State};
+use super::{Config, cells::GO, identity::{clone_owned, map}, process::State};
 use crate::{
     cell::{self, Inside},
     cgroup::{Group, Scope},
@@ -42,7 +42,9 @@ impl Bench {
         lap();
         // SAFETY: the launcher is single-threaded.
         #[allow(unsafe_code)]
-        let cloned = unsafe { sys::clone3(namespaces(new_network), opened.for_clone()) };
+        let cloned = unsafe {
+            clone_owned(&self.0.users, outer_id, namespaces(new_network), opened.for_clone())
+        };
         let pid = match cloned.at(Step::Clone)? {
             Cloned::Child => cell::run_timed(&plan, &doors, inner),
             Cloned::Parent { pid, .. } => pid,
