@@ -131,7 +131,8 @@ pub(crate) unsafe fn clone_owned(
     }
     let own = Uid::effective();
     // SAFETY: promised by the caller.
-    let cloned = become_owner(Uid::from_raw(id)).and_then(|()| unsafe { sys::clone3(flags, cgroup) });
+    let cloned =
+        become_owner(Uid::from_raw(id)).and_then(|()| unsafe { sys::clone3(flags, cgroup) });
     if !matches!(cloned, Ok(Cloned::Child)) {
         // Goes back to the saved uid, which brings the effective capabilities back where that is root's.
         seteuid(own).expect("the launcher can become the user again that it is");
