@@ -1,17 +1,13 @@
 //! Limits of each process (setrlimit(2)). Every one is set on purpose; none is what the operator's shell
 //! happened to have.
 //!
-//! The launcher looks once how far its own hard limits let it. PID 1 of each cell sets those below, before
-//! its command is there; the job inherits them, and sets for itself what differs between jobs:
-//! descriptors, the size of a file, CPU time and the lack of cores (`cell/job.rs`).
+//! The launcher sets those below once, for itself, and every cell inherits them. The job sets what differs
+//! between jobs: descriptors, the size of a file, CPU time, and that there are no cores (`cell/job.rs`).
 
 use std::io;
 
 use cloister_api::Enforcement;
-use nix::sys::resource::{
-    Resource::{self, *},
-    getrlimit, setrlimit,
-};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::host::{holds, optional};
 
@@ -20,78 +16,90 @@ const ALL: u64 = libc::RLIM_INFINITY;
 /// What a job gets: the limit, its name, soft and hard.
 const WANTED: [(Resource, &str, u64, u64); 13] = [
     // The cgroup limits memory. JVM, Chromium and sanitizers reserve far more addresses than memory.
-    (RLIMIT_AS, "address space", ALL, ALL),
+    (Resource::RLIMIT_AS, "address space", ALL, ALL),
     // The same; brk(2) and private mappings count here.
-    (RLIMIT_DATA, "data", ALL, ALL),
+    (Resource::RLIMIT_DATA, "data", ALL, ALL),
     // Linux ignores it.
-    (RLIMIT_RSS, "resident set", ALL, ALL),
+    (Resource::RLIMIT_RSS, "resident set", ALL, ALL),
     // The kernel's own default, from which glibc takes the size of threads' stacks. A program may raise
     // it: a stack is the cgroup's memory.
-    (RLIMIT_STACK, "stack", 8 << 20, ALL),
+    (Resource::RLIMIT_STACK, "stack", 8 << 20, ALL),
     // The kernel's own default since Linux 5.16. Locked pages are the cgroup's memory, but SHM_LOCK counts
     // per user.
-    (RLIMIT_MEMLOCK, "locked memory", 8 << 20, 8 << 20),
+    (Resource::RLIMIT_MEMLOCK, "locked memory", 8 << 20, 8 << 20),
     // Counted per user. A POSIX timer takes one; the profiler of Go makes one per thread.
-    (RLIMIT_SIGPENDING, "pending signals", 4096, 4096),
+    (Resource::RLIMIT_SIGPENDING, "pending signals", 4096, 4096),
     // The kernel's own default, counted per user: ten queues of the default size.
-    (RLIMIT_MSGQUEUE, "bytes of POSIX message queues", 819_200, 819_200),
+    (Resource::RLIMIT_MSGQUEUE, "bytes of POSIX message queues", 819_200, 819_200),
     // No job goes before others.
-    (RLIMIT_NICE, "nice", 0, 0),
-    (RLIMIT_RTPRIO, "realtime priority", 0, 0),
+    (Resource::RLIMIT_NICE, "nice", 0, 0),
+    (Resource::RLIMIT_RTPRIO, "realtime priority", 0, 0),
     // Nothing of a job is realtime, so there is nothing to limit.
-    (RLIMIT_RTTIME, "realtime", ALL, ALL),
+    (Resource::RLIMIT_RTTIME, "realtime", ALL, ALL),
     // Linux has ignored it since 2.4.
-    (RLIMIT_LOCKS, "file locks", ALL, ALL),
+    (Resource::RLIMIT_LOCKS, "file locks", ALL, ALL),
     // The cgroup counts processes. Where none does, the job sets its own. A job is refused that asks for
-    // more than this process may have ([`Fixed::processes`]).
-    (RLIMIT_NPROC, "processes", ALL, ALL),
+    // more than this process may have ([`Fixed`]).
+    (Resource::RLIMIT_NPROC, "processes", ALL, ALL),
     // A job that is given a CPU time sets its own.
-    (RLIMIT_CPU, "CPU time", ALL, ALL),
+    (Resource::RLIMIT_CPU, "CPU time", ALL, ALL),
 ];
 
-/// The limits that PID 1 sets.
+/// Those that the kernel counts per user.
+const COUNTED: [Resource; 3] =
+    [Resource::RLIMIT_MEMLOCK, Resource::RLIMIT_SIGPENDING, Resource::RLIMIT_MSGQUEUE];
+
+/// The limits that are the same for all jobs.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fixed([(Resource, u64, u64); WANTED.len()]);
+pub(crate) struct Fixed {
+    /// What a job has of [`COUNTED`] where all jobs have one user.
+    shares: Option<[(Resource, u64); COUNTED.len()]>,
+    /// Processes of one user: no job can have more, whatever its cgroup says.
+    pub(crate) processes: u64,
+}
 
 impl Fixed {
-    /// Finds what of them this process may set, raising its own hard limits where it can.
+    /// Sets them for this process, and so for every cell that it makes. Raises its own hard limits where
+    /// they are lower and it may.
     ///
-    /// The soft limits that a process has when it makes a user namespace bound what the kernel counts per
-    /// user in all of that namespace. With `shared`, one user has all jobs: this process then takes half of
-    /// what the user has for all of them, and gives a job half of that at most.
+    /// The soft limits that a process has when it makes a user namespace bound what the kernel counts for
+    /// the owner of that namespace. With `shared` that is one user for all jobs: then all of them together
+    /// have half of what the user has, and each of them half of that at most.
     pub(crate) fn find(shared: bool) -> io::Result<(Self, Enforcement)> {
-        let mut found = [(RLIMIT_AS, 0, 0); WANTED.len()];
         let mut lower = Vec::new();
-        for (place, (resource, name, soft, hard)) in found.iter_mut().zip(WANTED) {
+        let mut found = Self { shares: None, processes: ALL };
+        for (resource, name, soft, hard) in WANTED {
             let (own, mut most) = getrlimit(resource)?;
             if most < hard && setrlimit(resource, own, hard).is_ok() {
                 most = hard;
             }
-            if most < hard && resource != RLIMIT_NPROC {
-                lower.push(format!("{name} {most}"));
+            match resource {
+                Resource::RLIMIT_NPROC => found.processes = most,
+                _ if most < hard => lower.push(format!("{name} {most}")),
+                _ => {}
             }
-            let mut fair = ALL;
-            if matches!(resource, RLIMIT_MEMLOCK | RLIMIT_SIGPENDING | RLIMIT_MSGQUEUE) {
-                let together = if shared { most / 2 } else { most };
-                setrlimit(resource, together, most)?;
-                if shared {
-                    fair = together / 2;
-                }
+            if shared && COUNTED.contains(&resource) {
+                setrlimit(resource, most / 2, most)?;
+            } else {
+                setrlimit(resource, soft.min(most), hard.min(most))?;
             }
-            *place = (resource, soft.min(most).min(fair), hard.min(most).min(fair));
         }
-        Ok((Self(found), report(&lower)))
+        if shared {
+            let mut shares = COUNTED.map(|resource| (resource, 0));
+            for (resource, each) in &mut shares {
+                let (together, _) = getrlimit(*resource)?;
+                let wanted = WANTED.iter().find(|(wanted, ..)| wanted == resource);
+                *each = wanted.map_or(0, |(_, _, soft, _)| *soft).min(together / 2);
+            }
+            found.shares = Some(shares);
+        }
+        Ok((found, report(&lower)))
     }
 
-    /// Processes of one user: no job can have more, whatever its cgroup says.
-    pub(crate) fn processes(&self) -> u64 {
-        let found = self.0.iter().find(|(resource, ..)| *resource == RLIMIT_NPROC);
-        found.map_or(ALL, |(.., hard)| *hard)
-    }
-
-    /// Sets them for this process and all that it will fork.
+    /// Sets what a cell has not from its launcher.
     pub(crate) fn set(&self) -> io::Result<()> {
-        self.0.iter().try_for_each(|&(resource, soft, hard)| Ok(setrlimit(resource, soft, hard)?))
+        let mut shares = self.shares.iter().flatten();
+        shares.try_for_each(|(resource, each)| Ok(setrlimit(*resource, *each, *each)?))
     }
 }
 
@@ -112,15 +120,6 @@ fn report(lower: &[String]) -> Enforcement {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_job_gets_no_more_than_this_process_may_have() {
-        let (Fixed(limits), _) = Fixed::find(true).unwrap();
-        for (resource, soft, hard) in limits {
-            let (_, most) = getrlimit(resource).unwrap();
-            assert!(soft <= hard && hard <= most, "{resource:?}: {soft} {hard} {most}");
-        }
-    }
 
     #[test]
     fn lower_limits_are_told() {

@@ -135,7 +135,7 @@ impl State {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: cgroups.memory,
             // PID 1 of its cell has the same user.
-            pids: cgroups.pids.min(rlimits.processes().saturating_sub(1)),
+            pids: cgroups.pids.min(rlimits.processes.saturating_sub(1)),
             open_files,
             network_host: config.network_host,
             enforcement,
@@ -146,8 +146,9 @@ impl State {
             max_cells: config.max_cells.unwrap_or(usize::MAX),
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
-        let state = Self { cgroups, users, networks, rules, profile, rlimits, share, cells, stale };
-        Ok((state, host))
+        let set_up =
+            Self { cgroups, users, networks, rules, profile, rlimits, share, cells, stale };
+        Ok((set_up, host))
     }
 
     /// The first word: what the host gives, and where cells' cgroups will be.
