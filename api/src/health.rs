@@ -3,7 +3,11 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ByteSize;
+use crate::{ByteSize, limits::MAX_PIDS};
+
+const fn widest_pids() -> u64 {
+    MAX_PIDS
+}
 
 /// How many jobs at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,6 +82,9 @@ pub struct RunnerHealth {
     pub cpus: f64,
     /// Memory that jobs can have, together and each.
     pub memory: ByteSize,
+    /// The most that `limits.pids` can be; what a runner from before does not tell refuses nothing.
+    #[serde(default = "widest_pids")]
+    pub pids: u64,
     /// The most that `limits.open_files` can be.
     pub open_files: u64,
     /// Whether jobs may ask for `network: host`.

@@ -54,7 +54,7 @@ pub struct Bounds {
     pub cpus: f64,
     /// `--max-memory`
     pub memory: ByteSize,
-    /// `--max-pids`
+    /// `--max-pids`; no machine lets jobs have all of its process ids.
     pub pids: u64,
     /// `--max-disk`
     pub disk: ByteSize,
@@ -88,7 +88,7 @@ const MIN_MEMORY: ByteSize = ByteSize::mib(1);
 const MIN_DISK: ByteSize = ByteSize(4096);
 const MIN_CPUS: f64 = 0.01;
 /// The kernel's `PID_MAX_LIMIT` less one: a cgroup takes no more as its limit.
-const MAX_PIDS: u64 = (1 << 22) - 1;
+pub(crate) const MAX_PIDS: u64 = (1 << 22) - 1;
 /// A century: any number below it can be added to any time without a thought.
 const LONGEST: Seconds = Seconds::new(100 * 365 * 24 * 3600);
 /// Standard input, output and error.
@@ -113,7 +113,7 @@ impl Limits {
     pub(crate) fn read(fields: &mut Fields<'_>, max: &Bounds) -> Self {
         let default = Self::within(max);
         let memory = Range { min: MIN_MEMORY, max: max.memory, option: MAX_MEMORY };
-        let pids = Range { min: 1, max: max.pids, option: "--max-pids" };
+        let pids = Range { min: 1, max: max.pids, option: MAX_PIDS_OPTION };
         let disk = Range { min: MIN_DISK, max: max.disk, option: "--max-disk" };
         let output = Range { min: ByteSize(0), max: max.output, option: "--max-output" };
         let open_files = Range { min: MIN_OPEN_FILES, max: max.open_files, option: MAX_OPEN_FILES };
@@ -145,6 +145,7 @@ struct Range<T> {
 // A machine has so much, whatever its operator would allow.
 const MAX_CPUS: &str = "--max-cpus, or the machine's own";
 const MAX_MEMORY: &str = "--max-memory, or the machine's own";
+const MAX_PIDS_OPTION: &str = "--max-pids, or the machine's own";
 const MAX_OPEN_FILES: &str = "--max-open-files, or the machine's own";
 
 impl<T: PartialOrd + Display> Range<T> {
@@ -254,7 +255,7 @@ mod tests {
         for (limit, words) in [
             (r#""cpus": 1"#, "0.5 (--max-cpus"),
             (r#""memory": "65MiB""#, "64MiB (--max-memory"),
-            (r#""pids": 17"#, "16 (--max-pids)"),
+            (r#""pids": 17"#, "16 (--max-pids"),
             (r#""disk": "9MiB""#, "8MiB (--max-disk)"),
             (r#""output": "5KiB""#, "4KiB (--max-output)"),
             (r#""cpu_time": 6"#, "5s (--max-cpu-time)"),

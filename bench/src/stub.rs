@@ -182,6 +182,7 @@ impl Shared {
             load: None,
             cpus: 4.0,
             memory: ByteSize::mib(4096),
+            pids: 30_000,
             open_files: 4096,
             network_host: false,
             problems: Vec::new(),

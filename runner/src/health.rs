@@ -55,6 +55,7 @@ impl Runner {
             load: load(),
             cpus: self.bounds.cpus,
             memory: self.bounds.memory,
+            pids: self.bounds.pids,
             open_files: self.bounds.open_files,
             network_host: host.network_host,
             problems,

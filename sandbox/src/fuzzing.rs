@@ -76,6 +76,7 @@ fn hello(json: &str) {
     let widest = Bounds::default();
     let bounds = host.bounds(&widest);
     assert!(bounds.cpus <= widest.cpus && bounds.memory <= host.memory.min(widest.memory));
+    assert!(bounds.pids <= host.pids.min(widest.pids));
     assert!(bounds.open_files <= host.open_files.min(widest.open_files));
 }
 

@@ -10,6 +10,8 @@ pub struct Host {
     pub cores: usize,
     /// Memory that jobs can have together, and each at most.
     pub memory: ByteSize,
+    /// Processes and threads, the most that a job can ask for.
+    pub pids: u64,
     /// The hard limit of descriptors, the most that a job can ask for.
     pub open_files: u64,
     /// Whether jobs may ask for the runner's own network.
@@ -26,6 +28,7 @@ impl Host {
         Bounds {
             cpus: max.cpus.min(cores),
             memory: max.memory.min(self.memory),
+            pids: max.pids.min(self.pids),
             open_files: max.open_files.min(self.open_files),
             ..max.clone()
         }

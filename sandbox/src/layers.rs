@@ -54,6 +54,8 @@ layers! {
     Cgroups = "without-cgroups",
     /// The job is a user of the host's own user namespace.
     UserNamespace = "without-user-namespace",
+    /// That a cell's user namespace belongs to its job's uid. Without it, to the launcher's.
+    UserOwner = "without-user-owner",
     /// Processes of the host are in `/proc`.
     PidNamespace = "without-pid-namespace",
     /// The host's network.

@@ -37,6 +37,7 @@ mod launcher;
 mod layers;
 mod mounts;
 mod privilege;
+mod rlimits;
 #[cfg(feature = "steps")]
 pub mod steps;
 mod sys;

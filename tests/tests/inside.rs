@@ -1,7 +1,9 @@
 //! What a job sees and may do, looked at from within.
 
+use std::process::Command;
+
 use cloister_tests::{
-    COMPLETED, Service,
+    COMPLETED, Service, cloister,
     endurance::{self, Descriptors},
     execute, python, shell, verdict,
 };
@@ -47,6 +49,43 @@ fn no_capability_no_new_one_and_a_filter() {
         assert!(status.contains(&format!("{line}:\t0000000000000000")), "{status}");
     }
     assert!(status.contains("NoNewPrivs:\t1") && status.contains("Seccomp:\t2"), "{status}");
+}
+
+/// Whatever the shell had from which the service was started.
+#[test]
+fn every_limit_of_a_process_is_set_on_purpose() {
+    let shell = "ulimit -S -s 1024 -l 64 -q 0 -i 10 -u 64 -v 4000000 -t 500 -c 1000; \
+        exec \"$0\" run --open-files 77 --disk 1MiB -- cat /proc/self/limits";
+    let run = Command::new("bash").args(["-c", shell]).arg(cloister()).output().unwrap();
+    let told = String::from_utf8(run.stdout).unwrap();
+    let limit = |name: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        let mut words = line.split_whitespace().map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    let all = "unlimited";
+    for (name, soft, hard) in [
+        ("Max cpu time", all, all),
+        ("Max file size", "1052672", "1052672"),
+        ("Max data size", all, all),
+        ("Max stack size", "8388608", all),
+        ("Max core file size", "1", "1"),
+        ("Max resident set", all, all),
+        ("Max open files", "77", "77"),
+        ("Max locked memory", "8388608", "8388608"),
+        ("Max address space", all, all),
+        ("Max file locks", all, all),
+        ("Max pending signals", "4096", "4096"),
+        ("Max msgqueue size", "819200", "819200"),
+        ("Max nice priority", "0", "0"),
+        ("Max realtime priority", "0", "0"),
+        ("Max realtime timeout", all, all),
+    ] {
+        assert_eq!(limit(name), (soft.into(), hard.into()), "{name}: {told}");
+    }
+    // The cgroup limits processes; here as many as this user may have.
+    let (soft, hard) = limit("Max processes");
+    assert!(soft == hard && soft != "64", "{told}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub(crate) type RunnerName = Arc<str>;
 pub(crate) struct Needs {
     pub(crate) cpus: f64,
     pub(crate) memory: ByteSize,
+    pub(crate) pids: u64,
     pub(crate) open_files: u64,
     pub(crate) network: Network,
 }
@@ -28,6 +29,7 @@ impl Needs {
         Self {
             cpus: limits.cpus,
             memory: limits.memory,
+            pids: limits.pids,
             open_files: limits.open_files,
             network: request.task.network,
         }

@@ -10,6 +10,7 @@ use super::{breaker::Breaker, job::Needs};
 pub(crate) struct Capacity {
     pub(crate) cpus: f64,
     pub(crate) memory: ByteSize,
+    pub(crate) pids: u64,
     pub(crate) open_files: u64,
     pub(crate) network_host: bool,
 }
@@ -19,6 +20,7 @@ impl Capacity {
         Self {
             cpus: health.cpus,
             memory: health.memory,
+            pids: health.pids,
             open_files: health.open_files,
             network_host: health.network_host,
         }
@@ -35,6 +37,7 @@ impl Capacity {
         [
             (needs.cpus > self.cpus).then_some(Lack::Cpus(self.cpus)),
             (needs.memory > self.memory).then_some(Lack::Memory(self.memory)),
+            (needs.pids > self.pids).then_some(Lack::Pids(self.pids)),
             (needs.open_files > self.open_files).then_some(Lack::OpenFiles(self.open_files)),
             (host && !self.network_host).then_some(Lack::NetworkHost),
         ]
@@ -49,6 +52,7 @@ impl Capacity {
 pub(super) enum Lack {
     Cpus(f64),
     Memory(ByteSize),
+    Pids(u64),
     OpenFiles(u64),
     NetworkHost,
 }
@@ -58,6 +62,7 @@ impl Lack {
         match self {
             Self::Cpus(_) => "/limits/cpus",
             Self::Memory(_) => "/limits/memory",
+            Self::Pids(_) => "/limits/pids",
             Self::OpenFiles(_) => "/limits/open_files",
             Self::NetworkHost => "/network",
         }
@@ -68,6 +73,7 @@ impl Lack {
         let detail = match self {
             Self::Cpus(has) => format!("is above the {has} cores of the largest runner"),
             Self::Memory(has) => format!("is above the {has} that the largest runner gives a job"),
+            Self::Pids(has) => format!("is above the {has} that the largest runner allows"),
             Self::OpenFiles(has) => format!("is above the {has} that the largest runner allows"),
             Self::NetworkHost => "no runner allows \"host\"".into(),
         };
@@ -79,6 +85,7 @@ impl Lack {
         match (self, other) {
             (Self::Cpus(a), Self::Cpus(b)) => Self::Cpus(a.max(b)),
             (Self::Memory(a), Self::Memory(b)) => Self::Memory(a.max(b)),
+            (Self::Pids(a), Self::Pids(b)) => Self::Pids(a.max(b)),
             (Self::OpenFiles(a), Self::OpenFiles(b)) => Self::OpenFiles(a.max(b)),
             _ => self,
         }

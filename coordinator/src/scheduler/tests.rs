@@ -25,6 +25,7 @@ pub(super) fn facts(id: u128) -> Facts {
         needs: Needs {
             cpus: 1.0,
             memory: ByteSize::mib(64),
+            pids: 256,
             open_files: 64,
             network: Network::None,
         },
@@ -50,6 +51,7 @@ pub(crate) fn health(boot: u128, slots: usize) -> RunnerHealth {
         load: None,
         cpus: 2.0,
         memory: ByteSize::mib(1024),
+        pids: 30_000,
         open_files: 1024,
         network_host: false,
         problems: Vec::new(),

@@ -181,6 +181,7 @@ pub(super) fn host() -> Host {
     Host {
         cores: 2,
         memory: ByteSize::mib(1024),
+        pids: 1000,
         open_files: 512,
         network_host: false,
         enforcement: Vec::new(),

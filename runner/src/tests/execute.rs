@@ -143,6 +143,12 @@ async fn what_the_machine_cannot_give_is_refused() {
         assert_eq!(answer.status, 400, "{body}");
         assert_eq!(answer.json()["errors"][0]["pointer"], pointer, "{}", answer.text);
     }
+    // The machine's own is less than what its operator would allow.
+    let answer = Bench::new(1).answered(&json!({"command": "a", "limits": {"pids": 1001}})).await;
+    assert_eq!(
+        (answer.status, answer.json()["errors"][0]["pointer"].as_str()),
+        (400, Some("/limits/pids"))
+    );
     assert_eq!(bench.call("POST", "/execute?wait=1", &task().to_string()).await.status, 400);
     assert!(bench.no_job());
     // A default is not asked for, and is cut to what there is and what is allowed.

@@ -7,7 +7,7 @@
 //! 2. Wait until the launcher has written the id maps.
 //! 3. [`view`]: mounts, host name, cgroup namespace, a loopback that nobody has raised: all that needs a
 //!    capability.
-//! 4. [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
+//! 4. The limits of its processes ([`crate::rlimits`]); [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
 //!    kernel kills whatever is left in the pid namespace.
 //! 6. [`job`]: the forked child enters its Landlock domain, installs the job's own filter, and executes
@@ -37,8 +37,9 @@ use confine::Confinement;
 use crate::{
     cgroup,
     error::{At, Fault, Step},
-    launcher::{GO, JOB_ID},
+    launcher::{GO, JOB_ID, Share},
     layers::Layer,
+    rlimits::Fixed,
     sys,
     wire::{Status, frame},
 };
@@ -60,6 +61,10 @@ pub(crate) struct Plan {
     pub(crate) outer_id: u32,
     /// Whether jobs can have their AppArmor profile.
     pub(crate) profile: bool,
+    /// The limits of its processes that are the same for all jobs.
+    pub(crate) rlimits: Fixed,
+    /// What it can have of what the kernel counts per user, where jobs share one.
+    pub(crate) share: Option<Share>,
 }
 
 /// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
@@ -96,6 +101,7 @@ fn confined(plan: &Plan, control: &std::fs::File) -> Result<Confinement, Fault> 
     }
     identity(plan).at(Step::Identity)?;
     view::build(plan)?;
+    plan.rlimits.set().at(Step::Rlimits)?;
     confine::confine(plan, control.as_fd())
 }
 

@@ -56,6 +56,7 @@ fn timed(plan: &Plan, doors: &[OwnedFd], control: &mut File) -> Result<(), Fault
         now - std::mem::replace(&mut last, now)
     };
     view::build(plan)?;
+    plan.rlimits.set().at(Step::Rlimits)?;
     let mounts = lap();
     let confinement = confine::confine(plan, control.as_fd())?;
     let filters = lap();

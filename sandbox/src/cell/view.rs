@@ -43,6 +43,10 @@ pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
         let proc = mounts::new("proc", &[], NOSUID | NODEV | NOEXEC).at(Step::Proc)?;
         mounts::attach(&proc, "/proc").at(Step::Proc)?;
     }
+    if let Some(share) = plan.share {
+        // Before /proc/sys is read-only.
+        share.set().at(Step::Counters)?;
+    }
     if Layer::Masks.stands() {
         masks().at(Step::Masks)?;
     }

@@ -42,6 +42,8 @@ pub(crate) struct Instance {
     name: String,
     /// The least of the memory limits from here up, bytes, where there is any.
     memory_above: Option<u64>,
+    /// The same for processes.
+    pids_above: Option<u64>,
     local_events: bool,
 }
 
@@ -50,6 +52,8 @@ pub(crate) struct Cgroups {
     instances: Vec<Rc<Instance>>,
     /// What jobs can have together.
     pub(crate) memory: ByteSize,
+    /// Processes and threads that one job can have.
+    pub(crate) pids: u64,
 }
 
 impl Cgroups {
@@ -106,9 +110,10 @@ impl Cgroups {
                 place.remedy(version, Cause::Closed),
             )
         });
-        let mut cgroups = Self { instances, memory: physical_memory() };
+        let mut cgroups = Self { instances, memory: physical_memory(), pids: 0 };
         report.push(cgroups.swap_report());
         report.extend(cgroups.limit_all_jobs(&place));
+        report.extend(cgroups.limit_all_processes(&place));
         (cgroups, report)
     }
 
@@ -127,8 +132,8 @@ impl Cgroups {
         self.instances.iter().map(shown).collect()
     }
 
-    fn memory_instance(&self) -> Option<&Instance> {
-        self.instances.iter().find(|i| i.roles.contains(&Role::Memory)).map(Rc::as_ref)
+    fn serving(&self, role: Role) -> Option<&Instance> {
+        self.instances.iter().find(|i| i.roles.contains(&role)).map(Rc::as_ref)
     }
 
     /// Whether a job could escape its memory limit into swap.
@@ -138,7 +143,7 @@ impl Cgroups {
             Version::V1 => "memory.memsw.limit_in_bytes",
             Version::V2 => "memory.swap.max",
         };
-        match self.memory_instance() {
+        match self.serving(Role::Memory) {
             Some(instance) if files::read(&instance.folder, file(instance.version)).is_ok() => {
                 holds("swap", format!("{}, none is given to jobs", instance.version))
             }
@@ -155,7 +160,7 @@ impl Cgroups {
     /// a tenth of the memory that this cgroup can have, 128 MiB at least but never more than half,
     /// stays out of their reach.
     fn limit_all_jobs(&mut self, place: &Place<'_>) -> Option<Enforcement> {
-        let instance = self.memory_instance()?;
+        let instance = self.serving(Role::Memory)?;
         let available =
             instance.memory_above.map_or(self.memory.0, |limit| limit.min(self.memory.0));
         let reserve = (available / 10).max(128 << 20);
@@ -174,6 +179,30 @@ impl Cgroups {
             Err(error) => lacks(
                 "memory_reserve",
                 format!("the memory of all jobs together cannot be limited: {error}"),
+                place.remedy(version, Cause::Closed),
+            ),
+        })
+    }
+
+    /// Bounds the processes of all jobs together below what the kernel has ids for (`pid_max`) and is
+    /// willing to have at all (`threads-max`), so that the host can always start one.
+    fn limit_all_processes(&mut self, place: &Place<'_>) -> Option<Enforcement> {
+        let host = processes_of_host();
+        let instance = self.serving(Role::Pids);
+        let above = instance.and_then(|instance| instance.pids_above);
+        let jobs = processes_of_jobs(host, above);
+        let set = instance.map(|i| (i.version, files::write(&i.folder, "pids.max", &jobs)));
+        // PID 1 of its cell is one of them.
+        self.pids = jobs - 1;
+        let (version, set) = set?;
+        Some(match set {
+            Ok(()) => holds(
+                "pids_reserve",
+                format!("{version}, all jobs together have {jobs} processes and threads"),
+            ),
+            Err(error) => lacks(
+                "pids_reserve",
+                format!("the processes of all jobs together cannot be limited: {error}"),
                 place.remedy(version, Cause::Closed),
             ),
         })
@@ -215,6 +244,7 @@ impl Instance {
         let folder = make_locked(&base, name)
             .map_err(|e| closed(format!("no cgroup can be made in {}: {e}", path.display())))?;
         let memory_above = memory_above(version, &path, &hierarchy.top);
+        let pids_above = least_above("pids.max", &path, &hierarchy.top);
         let instance = Self {
             version,
             roles: served,
@@ -222,6 +252,7 @@ impl Instance {
             base,
             name: name.into(),
             memory_above,
+            pids_above,
             local_events: hierarchy.local_events,
         };
         if let Err(error) = instance.enable_for_jobs() {
@@ -366,15 +397,39 @@ fn memory_above(version: Version, path: &Path, top: &Path) -> Option<u64> {
             let stat = fs::read_to_string(path.join("memory.stat")).ok()?;
             files::keyed(&stat, "hierarchical_memory_limit")
         }
-        // The top has no such file, and elsewhere it may say "max".
-        Version::V2 => path
-            .ancestors()
-            .take_while(|folder| folder.starts_with(top))
-            .filter_map(|folder| {
-                fs::read_to_string(folder.join("memory.max")).ok()?.trim().parse().ok()
-            })
-            .min(),
+        Version::V2 => least_above("memory.max", path, top),
     }
+}
+
+/// The least number in files of that name, from a cgroup up to the top. The top has no such file, and
+/// elsewhere it may say "max".
+fn least_above(file: &str, path: &Path, top: &Path) -> Option<u64> {
+    path.ancestors()
+        .take_while(|folder| folder.starts_with(top))
+        .filter_map(|folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
+        .min()
+}
+
+/// How many processes and threads this machine can have.
+fn processes_of_host() -> u64 {
+    /// `PID_MAX_DEFAULT`, the least that a kernel with cgroups starts with.
+    const DEFAULT: u64 = 32_768;
+    ["pid_max", "threads-max"]
+        .into_iter()
+        .filter_map(|name| {
+            fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?.trim().parse().ok()
+        })
+        .min()
+        .unwrap_or(DEFAULT)
+}
+
+/// How many of them all jobs together can have: a tenth stays out of their reach, 1,024 of the host's at
+/// least and 64 of the cgroup's (`above`), in which the service is too; but never more than half.
+fn processes_of_jobs(host: u64, above: Option<u64>) -> u64 {
+    let less = |all: u64, least: u64| all.saturating_sub((all / 10).max(least)).max(all / 2);
+    let of_cgroup = above.map_or(u64::MAX, |above| less(above, 64));
+    // A cell has two processes at least.
+    less(host, 1024).min(of_cgroup).max(2)
 }
 
 /// `MemTotal` of this machine.
@@ -384,4 +439,20 @@ fn physical_memory() -> ByteSize {
         line.strip_prefix("MemTotal:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
     });
     ByteSize(kib.unwrap_or(0) << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processes_of_jobs;
+
+    #[test]
+    fn jobs_leave_processes_to_the_host_and_to_the_service() {
+        assert_eq!(processes_of_jobs(32_768, None), 29_492);
+        assert_eq!(processes_of_jobs(1 << 22, None), 3_774_874);
+        assert_eq!(processes_of_jobs(4096, None), 3072);
+        assert_eq!(processes_of_jobs(1000, None), 500);
+        assert_eq!(processes_of_jobs(32_768, Some(512)), 448);
+        assert_eq!(processes_of_jobs(32_768, Some(100)), 50);
+        assert_eq!(processes_of_jobs(32_768, Some(1)), 2);
+    }
 }

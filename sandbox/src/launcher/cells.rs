@@ -15,7 +15,7 @@ use nix::{
     unistd::{Gid, Pid, Uid, fchown, pipe2},
 };
 
-use super::identity::{Users, map};
+use super::identity::{Users, clone_owned, map};
 use crate::{
     cell,
     cgroup::{Cgroups, Group, Opened},
@@ -109,7 +109,9 @@ fn clone(
     let doors = opened.doors().at(Step::Join)?;
     // SAFETY: the launcher is single-threaded.
     #[allow(unsafe_code)]
-    let cloned = unsafe { sys::clone3(namespaces(plan.new_network), opened.for_clone()) };
+    let cloned = unsafe {
+        clone_owned(users, plan.outer_id, namespaces(plan.new_network), opened.for_clone())
+    };
     match cloned.at(Step::Clone)? {
         Cloned::Child => {
             cell::run(plan, &doors, [&stdio.theirs[0], &stdio.theirs[1], &stdio.theirs[2]], &inner)

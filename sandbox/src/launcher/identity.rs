@@ -5,12 +5,18 @@
 //! a uid, not even with those of another runner on the same host. Without, there is one uid: the
 //! user's own.
 
-use std::{fs, io};
+use std::{fs, io, os::fd::BorrowedFd};
 
+use caps::CapSet;
 use cloister_api::Enforcement;
-use nix::unistd::{Gid, Pid, Uid};
+use nix::unistd::{Gid, Pid, Uid, seteuid};
 
-use crate::{apparmor, host::holds};
+use crate::{
+    apparmor,
+    host::holds,
+    layers::Layer,
+    sys::{self, Cloned},
+};
 
 /// The job's user and group as seen inside.
 pub(crate) const JOB_ID: u32 = 1000;
@@ -97,6 +103,55 @@ pub(crate) fn enter_user_namespace() -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))
+}
+
+/// Makes a child in the namespaces that `flags` name, its user namespace owned by `id` where jobs have
+/// ids of their own.
+///
+/// The kernel counts inotify instances, pending signals, queued messages and locked memory per user, in
+/// the job's user namespace and again for the owner of that namespace in the parent (`ucounts`, limits of
+/// `/proc/sys/user`). The owner is the effective uid at clone3: with root's, one job would use up what
+/// all cells and root itself can have.
+///
+/// # Safety
+/// The process must be single-threaded: see [`sys::clone3`].
+#[allow(unsafe_code)]
+pub(crate) unsafe fn clone_owned(
+    users: &Users,
+    id: u32,
+    flags: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Cloned> {
+    let owned = matches!(users, Users::Range(_))
+        && Layer::UserNamespace.stands()
+        && Layer::UserOwner.stands();
+    if !owned {
+        // SAFETY: promised by the caller.
+        return unsafe { sys::clone3(flags, cgroup) };
+    }
+    let own = Uid::effective();
+    // SAFETY: promised by the caller.
+    let cloned =
+        become_owner(Uid::from_raw(id)).and_then(|()| unsafe { sys::clone3(flags, cgroup) });
+    if !matches!(cloned, Ok(Cloned::Child)) {
+        // Goes back to the saved uid, which brings the effective capabilities back where that is root's.
+        seteuid(own).expect("the launcher can become the user again that it is");
+    }
+    cloned
+}
+
+/// Changes the effective uid and nothing else. Leaving uid 0 clears the effective capabilities
+/// (capabilities(7)); they are raised again, since clone3 asks for them: CAP_DAC_OVERRIDE for the cgroup,
+/// CAP_SYS_ADMIN where the host restricts user namespaces. The real and the saved uid stay, so no
+/// process of the job's user may signal or trace the launcher meanwhile.
+///
+/// It leaves this process without the dumpable flag for good (prctl(2), PR_SET_DUMPABLE), and would clear
+/// a parent-death signal, which the launcher has not.
+fn become_owner(id: Uid) -> io::Result<()> {
+    seteuid(id)?;
+    let raised = caps::read(None, CapSet::Permitted)
+        .and_then(|permitted| caps::set(None, CapSet::Effective, &permitted));
+    raised.map_err(io::Error::other)
 }
 
 /// What most likely refused a user namespace, and the command that allows it.

@@ -7,6 +7,7 @@
 //! the launcher is gone, its cells get SIGKILL as their parent's death signal.
 
 mod cells;
+mod counters;
 mod identity;
 mod judge;
 mod networks;
@@ -35,6 +36,7 @@ use crate::{
 };
 
 pub(crate) use cells::GO;
+pub(crate) use counters::Share;
 pub(crate) use identity::JOB_ID;
 #[cfg(fuzzing)]
 pub(crate) use judge::{Asked, Rules};

@@ -4,7 +4,10 @@
 //! another's.
 //!
 //! They belong to a user namespace of that process, which maps no user and is neither the launcher's nor
-//! a cell's: whatever a job may become in its own, it has no capability over its network.
+//! a cell's: whatever a job may become in its own, it has no capability over its network. The launcher
+//! owns that namespace, which is what lets it enter the networks (setns(2) asks for CAP_SYS_PTRACE there,
+//! which it has as the owner alone). Of what the kernel counts per user a job adds nothing to it: one
+//! network per cell is all that is made there.
 
 use std::{
     io,
@@ -137,6 +140,9 @@ impl Ending {
 
 fn make_again_and_again(line: &OwnedFd) -> io::Result<()> {
     prctl::set_name(c"networks")?;
+    // The launcher could not enter the networks of a process that is not dumpable (pidfd_open(2) with
+    // setns(2) is checked like ptrace(2)); it itself is not, once it has made a cell.
+    prctl::set_dumpable(true)?;
     loop {
         unshare(CloneFlags::CLONE_NEWNET)?;
         sys::raise_loopback()?;

@@ -17,6 +17,7 @@ use nix::sys::{
 
 use super::{
     Config, cells,
+    counters::{self, Share},
     identity::{self, Users},
     judge::{Asked, Rules},
     networks::Networks,
@@ -28,6 +29,7 @@ use crate::{
     error::{At, Context, Error, Step},
     host::{Host, holds, lacks},
     layers::{self, Layer},
+    rlimits::Fixed,
     sys,
     wire::{CellId, Packet, Reply, Request, receive, send},
 };
@@ -80,6 +82,8 @@ pub(super) struct State {
     rules: Rules,
     /// Whether jobs can have their AppArmor profile.
     pub(super) profile: bool,
+    pub(super) rlimits: Fixed,
+    pub(super) share: Option<Share>,
     cells: HashMap<CellId, cells::Cell>,
     /// Cgroups that were still busy when their cell was released.
     stale: Vec<Group>,
@@ -113,10 +117,16 @@ impl State {
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
         let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
+        let (share, counters) = counters::find(&users, !privileged);
+        let (rlimits, limited) = Fixed::find(share.is_some())
+            .context("setting resource limits")
+            .inspect_err(|_| cgroups.remove())?;
         let networks = Networks::start(config.network_host)
             .context("starting what makes networks")
             .inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
+        enforcement.insert(1, counters);
+        enforcement.push(limited);
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
         enforcement.push(apparmor);
@@ -124,6 +134,8 @@ impl State {
         let host = Host {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             memory: cgroups.memory,
+            // PID 1 of its cell has the same user.
+            pids: cgroups.pids.min(rlimits.processes.saturating_sub(1)),
             open_files,
             network_host: config.network_host,
             enforcement,
@@ -134,7 +146,9 @@ impl State {
             max_cells: config.max_cells.unwrap_or(usize::MAX),
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
-        Ok((Self { cgroups, users, networks, rules, profile, cells, stale }, host))
+        let set_up =
+            Self { cgroups, users, networks, rules, profile, rlimits, share, cells, stale };
+        Ok((set_up, host))
     }
 
     /// The first word: what the host gives, and where cells' cgroups will be.
@@ -201,6 +215,8 @@ impl State {
                         new_network: self.networks.for_clone(host_network).at(Step::Network)?,
                         outer_id: user,
                         profile: self.profile,
+                        rlimits: self.rlimits,
+                        share: self.share,
                     };
                     let what = (cell, &sizes);
                     let passed = fds.try_into().ok();

@@ -4,7 +4,12 @@ use std::{fs::File, io::Read};
 
 use nix::sys::{socket::SockType, wait::waitpid};
 
-use super::{Config, cells::GO, identity::map, process::State};
+use super::{
+    Config,
+    cells::GO,
+    identity::{clone_owned, map},
+    process::State,
+};
 use crate::{
     cell::{self, Inside},
     cgroup::{Group, Scope},
@@ -36,13 +41,17 @@ impl Bench {
         let outer_id = self.0.users.pick(|_| false);
         let new_network = self.0.networks.for_clone(false).at(Step::Network)?;
         let network = lap();
-        let plan = cell::Plan { disk: SIZES.disk, new_network, outer_id, profile: self.0.profile };
+        let State { profile, rlimits, share, .. } = self.0;
+        let disk = SIZES.disk;
+        let plan = cell::Plan { disk, new_network, outer_id, profile, rlimits, share };
         let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
         let doors = opened.doors().at(Step::Join)?;
         lap();
         // SAFETY: the launcher is single-threaded.
         #[allow(unsafe_code)]
-        let cloned = unsafe { sys::clone3(namespaces(new_network), opened.for_clone()) };
+        let cloned = unsafe {
+            clone_owned(&self.0.users, outer_id, namespaces(new_network), opened.for_clone())
+        };
         let pid = match cloned.at(Step::Clone)? {
             Cloned::Child => cell::run_timed(&plan, &doors, inner),
             Cloned::Parent { pid, .. } => pid,

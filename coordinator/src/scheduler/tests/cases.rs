@@ -178,6 +178,10 @@ fn what_no_runner_could_ever_hold_is_known() {
     assert_eq!(pointers, ["/limits/cpus", "/limits/memory"]);
     needs.memory = ByteSize::mib(1);
     assert_eq!(bench.0.impossible(&needs), []);
+    needs.pids = 100_000;
+    let faults = bench.0.impossible(&needs);
+    assert_eq!(faults[0].pointer, "/limits/pids");
+    assert_eq!(faults[0].detail, "is above the 30000 that the largest runner allows");
 }
 
 #[test]
