@@ -55,6 +55,7 @@ fn timed(plan: &Plan, doors: &[OwnedFd], control: &mut File) -> Result<(), Fault
         let now = monotonic_ns();
         now - std::mem::replace(&mut last, now)
     };
+    view::attach(plan).at(Step::Inodes)?;
     view::build(plan)?;
     let mounts = lap();
     let confinement = confine::confine(plan, control.as_fd())?;

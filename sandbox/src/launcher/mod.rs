@@ -8,6 +8,7 @@
 
 mod cells;
 mod identity;
+mod inodes;
 mod judge;
 mod networks;
 mod process;
@@ -38,6 +39,7 @@ pub(crate) use cells::GO;
 pub(crate) use identity::JOB_ID;
 #[cfg(fuzzing)]
 pub(crate) use judge::{Asked, Rules};
+pub(crate) use root::LAID;
 #[cfg(feature = "steps")]
 pub(crate) use steps::Bench;
 

@@ -18,6 +18,7 @@ use nix::sys::{
 use super::{
     Config, cells,
     identity::{self, Users},
+    inodes::Inodes,
     judge::{Asked, Rules},
     networks::Networks,
     root,
@@ -77,6 +78,7 @@ pub(super) struct State {
     pub(super) cgroups: Cgroups,
     pub(super) users: Users,
     pub(super) networks: Networks,
+    pub(super) inodes: Inodes,
     rules: Rules,
     /// Whether jobs can have their AppArmor profile.
     pub(super) profile: bool,
@@ -112,11 +114,14 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
-        let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
+        let (users, shared) =
+            confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
+        let (inodes, private) = Inodes::find(&shared, privileged);
         let networks = Networks::start(config.network_host)
             .context("starting what makes networks")
             .inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
+        enforcement.extend(private);
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
         enforcement.push(apparmor);
@@ -134,7 +139,7 @@ impl State {
             max_cells: config.max_cells.unwrap_or(usize::MAX),
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
-        Ok((Self { cgroups, users, networks, rules, profile, cells, stale }, host))
+        Ok((Self { cgroups, users, networks, inodes, rules, profile, cells, stale }, host))
     }
 
     /// The first word: what the host gives, and where cells' cgroups will be.
@@ -201,6 +206,8 @@ impl State {
                         new_network: self.networks.for_clone(host_network).at(Step::Network)?,
                         outer_id: user,
                         profile: self.profile,
+                        trees: self.inodes.take().at(Step::Inodes)?,
+                        devices: self.inodes.devices,
                     };
                     let what = (cell, &sizes);
                     let passed = fds.try_into().ok();
@@ -212,6 +219,7 @@ impl State {
                     })
                 });
                 self.networks.make_next();
+                self.inodes.make_next();
                 match made {
                     Ok(made) => drop(self.cells.insert(cell, made)),
                     // If the service is gone too, the loop notices.
@@ -238,7 +246,12 @@ impl State {
 }
 
 /// Takes this process out of the host's namespaces, and of its privileges those that it needs not.
-fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Users, Error> {
+/// Comes back with whom it can run jobs as, and what they see of the host's.
+fn confine(
+    config: &Config,
+    exposed: &[PathBuf],
+    privileged: bool,
+) -> Result<(Users, root::Shared), Error> {
     if !privileged {
         identity::enter_user_namespace().map_err(|source| Error::Os {
             action: format!(
@@ -249,7 +262,7 @@ fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Use
         })?;
     }
     let users = Users::find(privileged).context("reading this process's id maps")?;
-    root::enter(exposed, config.network_host)?;
+    let shared = root::enter(exposed, config.network_host)?;
     sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
     if privileged {
         nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
@@ -258,7 +271,7 @@ fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Use
                 .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
         }
     }
-    Ok(users)
+    Ok((users, shared))
 }
 
 /// Gives up every capability that making cells does not need.

@@ -36,7 +36,14 @@ impl Bench {
         let outer_id = self.0.users.pick(|_| false);
         let new_network = self.0.networks.for_clone(false).at(Step::Network)?;
         let network = lap();
-        let plan = cell::Plan { disk: SIZES.disk, new_network, outer_id, profile: self.0.profile };
+        let plan = cell::Plan {
+            disk: SIZES.disk,
+            new_network,
+            outer_id,
+            profile: self.0.profile,
+            trees: self.0.inodes.take().at(Step::Inodes)?,
+            devices: self.0.inodes.devices,
+        };
         let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
         let doors = opened.doors().at(Step::Join)?;
         lap();
@@ -49,6 +56,7 @@ impl Bench {
         };
         let clone = lap();
         self.0.networks.make_next();
+        self.0.inodes.make_next();
         drop(inner);
         map(pid, outer_id).at(Step::Map)?;
         nix::unistd::write(&control, &[GO]).at(Step::Release)?;

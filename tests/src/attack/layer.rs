@@ -12,11 +12,12 @@ use super::need::{has_apparmor, landlock_abi};
 pub struct Layer(&'static str);
 
 /// Each can be left out of a build by a cargo feature, `without-` and its name.
-const SWITCHED: [&str; 14] = [
+const SWITCHED: [&str; 15] = [
     "apparmor",
     "capabilities",
     "cgroup-namespace",
     "cgroups",
+    "inodes",
     "ipc-namespace",
     "landlock",
     "masks",
