@@ -184,8 +184,7 @@ pub(crate) fn change_mount_attributes(
     propagation: u64,
     recursive: bool,
 ) -> io::Result<()> {
-    let request =
-        libc::mount_attr { attr_set: add, attr_clr: remove, propagation, userns_fd: 0 };
+    let request = libc::mount_attr { attr_set: add, attr_clr: remove, propagation, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

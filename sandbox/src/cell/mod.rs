@@ -42,9 +42,9 @@ use crate::{
 };
 
 pub(crate) use confine::FILTER_LENGTH;
-pub(crate) use view::{Tree, USR};
 #[cfg(feature = "steps")]
 pub(crate) use steps::{Inside, run_timed};
+pub(crate) use view::{Tree, USR};
 
 /// The line to the engine, after the job's three.
 const CONTROL: RawFd = 3;

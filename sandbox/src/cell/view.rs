@@ -33,11 +33,12 @@ const MASKED_FILES: [&str; 10] = [
     "/proc/timer_list",
     "/proc/timer_stats",
 ];
-const MASKED_FOLDERS: [&str; 4] = ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/scsi"];
+const MASKED_FOLDERS: [&str; 6] =
+    ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/scsi"];
 /// A folder of the launcher's root that is empty, before the cell's own is mounted there.
 const EMPTY: &str = "/job";
 /// Folders of `/proc` through which the kernel is configured.
-const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+const READ_ONLY: [&str; 2] = ["/proc/bus", "/proc/sys"];
 
 /// A mount that the launcher made for this cell, and where it belongs.
 pub(crate) struct Tree {

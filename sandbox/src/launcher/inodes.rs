@@ -47,18 +47,25 @@ pub(super) struct Inodes {
     unprivileged: bool,
     /// The next cell's.
     ahead: Option<Vec<Tree>>,
+    /// Of a launcher that makes one cell in its life, the second one's would only have to go again.
+    max_cells: usize,
     /// Whether the overlays have devices.
     pub(super) devices: bool,
 }
 
 impl Inodes {
     /// Tries what this host can do, once.
-    pub(super) fn find(shared: &Shared, privileged: bool) -> (Self, Vec<Enforcement>) {
+    pub(super) fn find(
+        shared: &Shared,
+        privileged: bool,
+        max_cells: usize,
+    ) -> (Self, Vec<Enforcement>) {
         const NAME: &str = "inodes";
         let mut inodes = Self {
             recipes: Vec::new(),
             unprivileged: !privileged,
             ahead: None,
+            max_cells,
             devices: shared.devices.is_none(),
         };
         let devices = devices_report(shared);
@@ -68,11 +75,12 @@ impl Inodes {
         }
         match inodes.try_all(shared) {
             Ok(shared) => {
-                let mut detail = String::from("read-only overlays of the cell's own");
-                for (index, path) in shared.iter().enumerate() {
-                    detail.push_str(if index == 0 { "; shared all the same: " } else { ", " });
-                    detail.push_str(&path.display().to_string());
-                }
+                let paths: Vec<_> = shared.iter().map(|path| path.display().to_string()).collect();
+                let detail = if paths.is_empty() {
+                    "read-only overlays of each cell's own".into()
+                } else {
+                    format!("read-only overlays of each cell's own, but for {}", paths.join(", "))
+                };
                 (inodes, vec![holds(NAME, detail), devices])
             }
             Err(error) => {
@@ -91,7 +99,6 @@ impl Inodes {
 
     /// Decides for each folder; comes back with what stays shared.
     fn try_all(&mut self, shared: &Shared) -> io::Result<BTreeSet<PathBuf>> {
-        let mounted = mount_points(&fs::read("/proc/self/mountinfo")?);
         let (mut left, mut trees) = (BTreeSet::new(), Vec::new());
         let (usr, others): (Vec<_>, Vec<_>) =
             shared.folders.iter().cloned().partition(|path| path == Path::new(USR));
@@ -103,7 +110,7 @@ impl Inodes {
             match self.make(&overlay) {
                 Ok(tree) => {
                     trees.push(tree);
-                    let below = outermost_below(&overlay.at, &mounted);
+                    let below = mounted_below(&overlay.at)?;
                     self.recipes.push(overlay);
                     for at in below {
                         left.insert(at.clone());
@@ -117,12 +124,15 @@ impl Inodes {
                 }
             }
         }
-        for at in &shared.files {
-            left.insert(at.clone());
+        for at in shared.hosts.iter().chain(&shared.own) {
             self.share(at.clone(), &mut trees)?;
         }
+        left.extend(shared.hosts.iter().cloned());
         if trees.len() > MAX_TREES {
-            return Err(io::Error::other(format!("{} mounts are more than cells get", trees.len())));
+            return Err(io::Error::other(format!(
+                "{} mounts are more than cells get",
+                trees.len()
+            )));
         }
         self.ahead = Some(trees);
         Ok(left)
@@ -164,9 +174,9 @@ impl Inodes {
         }
     }
 
-    /// Makes the next cell's.
-    pub(super) fn make_next(&mut self) {
-        if self.ahead.is_none() {
+    /// Makes the next cell's, if there may be another beside the `cells` that are there.
+    pub(super) fn make_next(&mut self, cells: usize) {
+        if self.ahead.is_none() && cells < self.max_cells {
             // A failure shows when they are wanted.
             self.ahead = self.take().ok();
         }
@@ -183,6 +193,11 @@ fn devices_report(shared: &Shared) -> Enforcement {
             "start as root with CAP_MKNOD, which is given up once they are made",
         ),
     }
+}
+
+/// What is mounted below a folder, and not below another of these.
+pub(super) fn mounted_below(path: &Path) -> io::Result<Vec<PathBuf>> {
+    Ok(outermost_below(path, &mount_points(&fs::read("/proc/self/mountinfo")?)))
 }
 
 /// The paths at which something is mounted (proc_pid_mountinfo(5)).
@@ -209,7 +224,6 @@ fn unescape(field: &[u8]) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// What is mounted below a path, and not below another of these.
 fn outermost_below(path: &Path, mounted: &[PathBuf]) -> Vec<PathBuf> {
     let mut below: Vec<_> =
         mounted.iter().filter(|point| *point != path && point.starts_with(path)).collect();

@@ -114,9 +114,10 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
+        let max_cells = config.max_cells.unwrap_or(usize::MAX);
         let (users, shared) =
             confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
-        let (inodes, private) = Inodes::find(&shared, privileged);
+        let (inodes, private) = Inodes::find(&shared, privileged, max_cells);
         let networks = Networks::start(config.network_host)
             .context("starting what makes networks")
             .inspect_err(|_| cgroups.remove())?;
@@ -136,7 +137,7 @@ impl State {
         let rules = Rules {
             max: host.bounds(&Bounds::default()),
             network_host: config.network_host,
-            max_cells: config.max_cells.unwrap_or(usize::MAX),
+            max_cells,
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
         Ok((Self { cgroups, users, networks, inodes, rules, profile, cells, stale }, host))
@@ -219,12 +220,12 @@ impl State {
                     })
                 });
                 self.networks.make_next();
-                self.inodes.make_next();
                 match made {
                     Ok(made) => drop(self.cells.insert(cell, made)),
                     // If the service is gone too, the loop notices.
                     Err(fault) => drop(send(socket, &Reply::Failed { cell, fault }, &[])),
                 }
+                self.inodes.make_next(self.cells.len());
             }
         }
     }
@@ -262,7 +263,7 @@ fn confine(
         })?;
     }
     let users = Users::find(privileged).context("reading this process's id maps")?;
-    let shared = root::enter(exposed, config.network_host)?;
+    let shared = root::enter(exposed, config.network_host, privileged)?;
     sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
     if privileged {
         nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;

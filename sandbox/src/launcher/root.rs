@@ -16,6 +16,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
+use super::inodes;
 use crate::{
     error::{Context, Error},
     layers::Layer,
@@ -94,17 +95,26 @@ pub(crate) fn check_exposed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         .collect()
 }
 
-/// What is shown in the root and has inodes of the host's.
-#[derive(Debug)]
+/// What all cells of this launcher share.
+#[derive(Debug, Default)]
 pub(crate) struct Shared {
+    /// Folders with inodes of the host's.
     pub(crate) folders: Vec<PathBuf>,
-    pub(crate) files: Vec<PathBuf>,
+    /// What has them and is no folder, or lies in `/etc`.
+    pub(crate) hosts: Vec<PathBuf>,
+    /// What has inodes of this launcher's own: folders of `/etc` that hold little else than links, and
+    /// following a link is no event.
+    pub(crate) own: Vec<PathBuf>,
     /// Why the devices are the host's too, if they are.
     pub(crate) devices: Option<io::Error>,
 }
 
 /// Moves this process into a mount namespace and a root of its own. `exposed` was checked.
-pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<Shared, Error> {
+pub(crate) fn enter(
+    exposed: &[PathBuf],
+    network_host: bool,
+    privileged: bool,
+) -> Result<Shared, Error> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     sys::set_mount_attributes(rustix::fs::CWD, c"/", 0, libc::MS_PRIVATE, true)
         .context("making the mounts private")?;
@@ -124,12 +134,6 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<Shared, E
             shown.push(as_shown(path)?);
         }
     }
-    for name in ETC_FOLDERS {
-        let path = Path::new("/").join(name);
-        if path.is_dir() {
-            shown.push(as_shown(path)?);
-        }
-    }
     for path in exposed {
         // What lies in a system folder is there already.
         let there = SYSTEM.iter().any(|name| path.starts_with(Path::new("/").join(name)));
@@ -137,11 +141,11 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<Shared, E
             shown.push(as_shown(path.clone())?);
         }
     }
-    let mut shared = Shared { folders: Vec::new(), files: Vec::new(), devices: None };
+    let mut shared = Shared::default();
     for (path, what) in &shown {
         match what {
             Shown::Folder(_) => shared.folders.push(path.clone()),
-            Shown::File(_) => shared.files.push(path.clone()),
+            Shown::File(_) => shared.hosts.push(path.clone()),
             Shown::Link(_) => {}
         }
     }
@@ -160,7 +164,25 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<Shared, E
         .find(|path| path.is_dir())
         .ok_or_else(|| Error::Launcher("none of /tmp, /mnt, /run and /var is a folder".into()))?;
     mounts::attach(&root, place).context(format!("attaching the root at {}", place.display()))?;
-    shared.devices = fill(place, shown, copies).context("filling the root")?;
+    let mut folders = Folders { root: place, made: BTreeSet::new() };
+    let empty = folders.make(Path::new(EMPTY.trim_start_matches('/')));
+    let empty = empty.context("filling the root")?;
+    for name in ETC_FOLDERS {
+        let path = Path::new("/").join(name);
+        if path.is_dir() {
+            match overlay_of(&path, &empty, privileged) {
+                Some(tree) => {
+                    shared.own.push(path.clone());
+                    shown.push((path, Shown::Folder(tree)));
+                }
+                None => {
+                    shared.hosts.push(path.clone());
+                    shown.push(as_shown(path)?);
+                }
+            }
+        }
+    }
+    shared.devices = fill(folders, shown, copies).context("filling the root")?;
 
     nix::unistd::chdir(place).context("entering the root")?;
     // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one.
@@ -211,6 +233,14 @@ fn as_shown(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
     ))
 }
 
+/// An overlay of a folder of the host's, where there can be one and nothing is mounted below.
+fn overlay_of(path: &Path, empty: &Path, privileged: bool) -> Option<OwnedFd> {
+    let whole = Layer::Inodes.stands()
+        && Layer::Mounts.stands()
+        && inodes::mounted_below(path).is_ok_and(|below| below.is_empty());
+    whole.then(|| mounts::overlay(&[empty, path], !privileged, restrictions()).ok())?
+}
+
 /// A file that is there and may be read.
 fn open(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
@@ -255,12 +285,12 @@ fn laid(path: &Path) -> PathBuf {
 /// Folders and files come before any link: a link would lead out of the new root, to the host's. Comes
 /// back with why the devices are the host's, if they are.
 fn fill(
-    root: &Path,
+    mut folders: Folders<'_>,
     shown: Vec<(PathBuf, Shown)>,
     copies: Vec<(&str, File)>,
 ) -> io::Result<Option<io::Error>> {
-    let mut folders = Folders { root, made: BTreeSet::new() };
-    for name in ["job", "dev", "etc", EMPTY.trim_start_matches('/')] {
+    let root = folders.root;
+    for name in ["job", "dev", "etc"] {
         folders.make(Path::new(name))?;
     }
     let dev = folders.make(&laid(Path::new("dev")))?;

@@ -56,7 +56,7 @@ impl Bench {
         };
         let clone = lap();
         self.0.networks.make_next();
-        self.0.inodes.make_next();
+        self.0.inodes.make_next(1);
         drop(inner);
         map(pid, outer_id).at(Step::Map)?;
         nix::unistd::write(&control, &[GO]).at(Step::Release)?;
