@@ -4,6 +4,7 @@ import errno
 import mmap
 import os
 import platform
+import resource
 import select
 import socket
 import struct
@@ -168,6 +169,22 @@ def watched(paths, seconds):
         seen.append(f"{marks.get(mark)} {name} {mask:#x}")
         data = data[16 + length :]
     return seen
+
+
+def large_program():
+    """A large file that all cells and the host share, open for reading and in memory."""
+    programs = (f"/usr/bin/{name}" for name in os.listdir("/usr/bin"))
+    readable = (path for path in programs if os.path.isfile(path) and os.access(path, os.R_OK))
+    file = os.open(max(readable, key=os.path.getsize), os.O_RDONLY)
+    os.pread(file, 1 << 22, 0)
+    return file
+
+
+def read_from_disk(does):
+    """How many bytes this process had read from a disk while it did this."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+    does()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_inblock - before) << 9
 
 
 def uncaught(kind, error, _trace):
