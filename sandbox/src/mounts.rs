@@ -77,7 +77,9 @@ pub(crate) fn clone(path: impl Arg, attributes: u64, recursive: bool) -> io::Res
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = open_tree(CWD, path, flags)?;
-    sys::set_mount_attributes(tree.as_fd(), c"", attributes, 0, recursive)?;
+    if attributes != 0 {
+        sys::set_mount_attributes(tree.as_fd(), c"", attributes, 0, recursive)?;
+    }
     Ok(tree)
 }
 

@@ -1,6 +1,6 @@
 """Reads and has the pages forgotten at once (preadv2(2), RWF_DONTCACHE).
 
-layers: seccomp
+layers: inodes, seccomp
 """
 from attack import *
 
@@ -10,8 +10,4 @@ if tuple(map(int, platform.release().split(".")[:2])) < (6, 14):
 buffer = ctypes.create_string_buffer(16)
 vector = ctypes.create_string_buffer(struct.pack("PN", address(buffer), 16))
 file = os.open("/usr/lib/os-release", os.O_RDONLY)
-if syscall("preadv2", file, vector, 1, 0, 0, RWF_DONTCACHE) >= 0:
-    through("it is done")
-why = reason()
-# What the file system below answers where it has none.
-stopped(why)
+tried(syscall("preadv2", file, vector, 1, 0, 0, RWF_DONTCACHE), "it is done")

@@ -1,6 +1,6 @@
 """Asks which pages of a file are in memory, and so what others have read (preadv2(2), RWF_NOWAIT).
 
-layers: seccomp
+layers: inodes, seccomp
 """
 from attack import *
 

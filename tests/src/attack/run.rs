@@ -98,6 +98,10 @@ pub fn attempt(suite: &Suite, case: &Case, sandbox: &Sandbox, user: Option<u32>)
     if let Some(why) = case.missing() {
         return Ending::Skipped(why);
     }
+    let by_root = |need| matches!(need, &Need::Root | &Need::Mknod);
+    if user.is_some() && case.needs.iter().any(by_root) {
+        return Ending::Skipped("needs to be started by root".into());
+    }
     let observed = observe(suite.folder(), case, sandbox, user);
     let required = case.verdict.filter(|_| matches!(sandbox, Sandbox::Cloister { .. }));
     observed.map_or_else(|error| Ending::Broken(format!("{error:#}")), |seen| seen.judge(required))
