@@ -23,6 +23,11 @@ pub(crate) fn of_all(stats: &Stats) -> Vec<MetricFamily> {
             "Processes and threads in all cells; one of the runner's own in each is included, and cells that wait for a job.",
             [(labels([]), count(stats.pids))],
         ),
+        gauge(
+            "cloister_cells_removed_cgroups",
+            "Removed cgroups of ended cells that the kernel keeps, since cached pages of shared files are charged to them.",
+            [(labels([]), count(stats.removed_cgroups))],
+        ),
         counter(
             "cloister_cells_cpu_seconds_total",
             "CPU time of all cells so far, running and ended.",

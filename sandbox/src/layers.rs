@@ -48,6 +48,8 @@ layers! {
     Capabilities = "without-capabilities",
     /// The prepared root. Without it the host's folders are there as well, and as the host has them.
     Mounts = "without-mounts",
+    /// Inodes of the cell's own for the files that it shares with the host and other cells.
+    Inodes = "without-inodes",
     /// What is hidden or read-only in `/proc`.
     Masks = "without-masks",
     /// Limits of cgroups; they are still made, and count.

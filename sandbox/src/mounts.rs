@@ -5,13 +5,14 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    path::Path,
 };
 
 use rustix::{
     fs::CWD,
     mount::{
         FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-        fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
+        fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
     },
     path::Arg,
 };
@@ -29,6 +30,10 @@ pub(crate) fn new(kind: &str, options: &[(&str, &str)], attributes: u64) -> io::
     for (key, value) in options {
         fsconfig_set_string(context.as_fd(), *key, *value)?;
     }
+    finish(&context, attributes)
+}
+
+fn finish(context: &OwnedFd, attributes: u64) -> io::Result<OwnedFd> {
     fsconfig_create(context.as_fd())?;
     let attributes = u32::try_from(attributes).map_err(io::Error::other)?;
     Ok(fsmount(
@@ -36,6 +41,32 @@ pub(crate) fn new(kind: &str, options: &[(&str, &str)], attributes: u64) -> io::
         FsMountFlags::FSMOUNT_CLOEXEC,
         MountAttrFlags::from_bits_retain(attributes),
     )?)
+}
+
+/// A read-only overlay of these folders, the first on top, mounted nowhere yet. `unprivileged` is for a
+/// mounter without rights on the host.
+pub(crate) fn overlay(
+    folders: &[&Path],
+    unprivileged: bool,
+    attributes: u64,
+) -> io::Result<OwnedFd> {
+    let mut list = String::new();
+    for folder in folders {
+        let folder = folder.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
+        if !list.is_empty() {
+            list.push(':');
+        }
+        // The separators of the list (Documentation/filesystems/overlayfs.rst).
+        list.push_str(&folder.replace('\\', "\\\\").replace(':', "\\:"));
+    }
+    let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    fsconfig_set_string(context.as_fd(), "lowerdir", list)?;
+    // Inode numbers stay those of the files, below 2^53, which is what JavaScript can tell apart.
+    fsconfig_set_string(context.as_fd(), "xino", "off")?;
+    if unprivileged {
+        fsconfig_set_flag(context.as_fd(), "userxattr")?;
+    }
+    finish(&context, attributes)
 }
 
 /// A copy of what is mounted at a path, attached nowhere yet, with these attributes added.
@@ -46,7 +77,18 @@ pub(crate) fn clone(path: impl Arg, attributes: u64, recursive: bool) -> io::Res
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
     let tree = open_tree(CWD, path, flags)?;
-    sys::set_mount_attributes(tree.as_fd(), c"", attributes, 0, recursive)?;
+    if attributes != 0 {
+        sys::set_mount_attributes(tree.as_fd(), c"", attributes, 0, recursive)?;
+    }
+    Ok(tree)
+}
+
+/// The same for one mount that is to have just these of the attributes above.
+pub(crate) fn clone_with_just(path: impl Arg, attributes: u64) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, path, flags)?;
+    let others = (RDONLY | NOSUID | NODEV | NOEXEC) & !attributes;
+    sys::change_mount_attributes(tree.as_fd(), c"", attributes, others, 0, false)?;
     Ok(tree)
 }
 

@@ -173,7 +173,19 @@ pub(crate) fn set_mount_attributes(
     propagation: u64,
     recursive: bool,
 ) -> io::Result<()> {
-    let request = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation, userns_fd: 0 };
+    change_mount_attributes(mount, path, attributes, 0, propagation, recursive)
+}
+
+/// The same, and takes others away.
+pub(crate) fn change_mount_attributes(
+    mount: BorrowedFd<'_>,
+    path: &CStr,
+    add: u64,
+    remove: u64,
+    propagation: u64,
+    recursive: bool,
+) -> io::Result<()> {
+    let request = libc::mount_attr { attr_set: add, attr_clr: remove, propagation, userns_fd: 0 };
     let mut flags = libc::AT_EMPTY_PATH;
     if recursive {
         flags |= libc::AT_RECURSIVE;

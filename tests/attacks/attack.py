@@ -4,6 +4,8 @@ import errno
 import mmap
 import os
 import platform
+import resource
+import select
 import socket
 import struct
 import sys
@@ -37,7 +39,7 @@ NUMBERS = {
     "get_mempolicy": (236, 236), "set_mempolicy": (238, 237), "migrate_pages": (256, 238),
     "listmount": (458, 458), "statmount": (457, 457), "lsm_set_self_attr": (460, 460),
     "capset": (126, 91), "clock_adjtime": (305, 266), "getpid": (39, 172), "io_setup": (206, 0),
-    "ioctl": (16, 29), "open_tree_attr": (467, 467), "setsockopt": (54, 208), "statx": (332, 291),
+    "fadvise64": (221, 223), "ioctl": (16, 29), "preadv2": (327, 286), "pwritev2": (328, 287), "open_tree_attr": (467, 467), "setsockopt": (54, 208), "statx": (332, 291),
 }
 
 
@@ -149,6 +151,40 @@ def filter_that_allows():
     program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", 1, address(code)), 16)
     program.code = code
     return program
+
+
+def watched(paths, seconds):
+    """What inotify(7) tells of these paths in that time, by name; the caller opens nothing meanwhile."""
+    IN_ALL_EVENTS = 0xFFF
+    fd = libc.inotify_init1(os.O_CLOEXEC)
+    marks = {libc.inotify_add_watch(fd, path.encode(), IN_ALL_EVENTS): path for path in paths}
+    if fd < 0 or -1 in marks:
+        stopped()
+    if not select.select([fd], [], [], seconds)[0]:
+        return []
+    data, seen = os.read(fd, 65536), []
+    while data:
+        mark, mask, _, length = struct.unpack_from("iIII", data)
+        name = data[16 : 16 + length].rstrip(b"\0").decode()
+        seen.append(f"{marks.get(mark)} {name} {mask:#x}")
+        data = data[16 + length :]
+    return seen
+
+
+def large_program():
+    """A large file that all cells and the host share, open for reading and in memory."""
+    programs = (f"/usr/bin/{name}" for name in os.listdir("/usr/bin"))
+    readable = (path for path in programs if os.path.isfile(path) and os.access(path, os.R_OK))
+    file = os.open(max(readable, key=os.path.getsize), os.O_RDONLY)
+    os.pread(file, 1 << 22, 0)
+    return file
+
+
+def read_from_disk(does):
+    """How many bytes this process had read from a disk while it did this."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_inblock
+    does()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_inblock - before) << 9
 
 
 def uncaught(kind, error, _trace):

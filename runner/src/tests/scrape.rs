@@ -27,6 +27,7 @@ fn everything() -> Stats {
             io_write_bytes: Some(1024),
         },
         memory_bytes: Some(4096),
+        removed_cgroups: Some(9),
         pids: Some(3),
         cpu_pressure: pressure(1_764_706),
         memory_pressure: pressure(20),
@@ -52,6 +53,7 @@ async fn running_jobs_are_told_together_and_by_slot() {
     let all = [
         "cloister_cells_memory_bytes 4096",
         "cloister_cells_pids 5",
+        "cloister_cells_removed_cgroups 9",
         "cloister_cells_cpu_seconds_total{mode=\"user\"} 1.25",
         "cloister_cells_cpu_seconds_total{mode=\"system\"} 0.25",
         "cloister_cells_oom_kills_total 2",

@@ -2,8 +2,9 @@
 //!
 //! The order is the design:
 //!
-//! 1. Its cgroups, where clone3 did not put it there; then [`descriptors`]: 0, 1, 2 are the job's, 3 is
-//!    the line to the engine, all others are closed, before anything else can happen to them.
+//! 1. Its cgroups, where clone3 did not put it there; the launcher's mounts for it ([`view::attach`]), which
+//!    come as descriptors; then [`descriptors`]: 0, 1, 2 are the job's, 3 is the line to the engine, all
+//!    others are closed, before anything else can happen to them.
 //! 2. Wait until the launcher has written the id maps.
 //! 3. [`view`]: mounts, host name, cgroup namespace, a loopback that nobody has raised: all that needs a
 //!    capability.
@@ -47,6 +48,7 @@ use crate::{
 pub(crate) use confine::FILTER_LENGTH;
 #[cfg(feature = "steps")]
 pub(crate) use steps::{Inside, run_timed};
+pub(crate) use view::{Tree, USR};
 
 /// The line to the engine, after the job's three.
 const CONTROL: RawFd = 3;
@@ -65,6 +67,10 @@ pub(crate) struct Plan {
     pub(crate) rlimits: Fixed,
     /// What it can have of what the kernel counts per user, where jobs share one.
     pub(crate) share: Option<Share>,
+    /// What the cell attaches over the launcher's own mounts: none where it shares those.
+    pub(crate) trees: Vec<Tree>,
+    /// Whether they have devices.
+    pub(crate) devices: bool,
 }
 
 /// The whole life of a cell's first process. It ends with the process, also on a panic: unwinding
@@ -73,6 +79,7 @@ pub(crate) fn run(plan: &Plan, doors: &[OwnedFd], stdio: [&OwnedFd; 3], control:
     let _end = sys::EndOnUnwind;
     let placed = cgroup::enter(doors)
         .at(Step::Join)
+        .and_then(|()| view::attach(plan).at(Step::Inodes))
         .and_then(|()| descriptors(stdio, control).at(Step::Descriptors));
     if let Err(fault) = placed {
         // The line may not be at its place: this is the end that it was cloned with.

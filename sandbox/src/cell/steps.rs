@@ -55,6 +55,7 @@ fn timed(plan: &Plan, doors: &[OwnedFd], control: &mut File) -> Result<(), Fault
         let now = monotonic_ns();
         now - std::mem::replace(&mut last, now)
     };
+    view::attach(plan).at(Step::Inodes)?;
     view::build(plan)?;
     plan.rlimits.set().at(Step::Rlimits)?;
     let mounts = lap();

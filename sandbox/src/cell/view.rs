@@ -1,7 +1,11 @@
 //! What a cell sees: its own writable folders, its own `/proc`, its own names and loopback. All
 //! else was prepared in the launcher's root, and is locked here.
 
-use std::io;
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
 use nix::sys::stat;
 use rustix::fs::{Mode, mkdirat};
@@ -9,6 +13,7 @@ use rustix::fs::{Mode, mkdirat};
 use super::Plan;
 use crate::{
     error::{At, Fault, Step},
+    launcher::LAID,
     layers::Layer,
     mounts::{self, NODEV, NOEXEC, NOSUID, RDONLY},
     sys,
@@ -28,11 +33,40 @@ const MASKED_FILES: [&str; 10] = [
     "/proc/timer_list",
     "/proc/timer_stats",
 ];
-const MASKED_FOLDERS: [&str; 4] = ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/scsi"];
+const MASKED_FOLDERS: [&str; 6] =
+    ["/proc/acpi", "/proc/asound", "/proc/driver", "/proc/fs", "/proc/irq", "/proc/scsi"];
 /// A folder of the launcher's root that is empty, before the cell's own is mounted there.
 const EMPTY: &str = "/job";
 /// Folders of `/proc` through which the kernel is configured.
-const READ_ONLY: [&str; 4] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys"];
+const READ_ONLY: [&str; 2] = ["/proc/bus", "/proc/sys"];
+
+/// A mount that the launcher made for this cell, and where it belongs.
+pub(crate) struct Tree {
+    pub(crate) at: PathBuf,
+    pub(crate) mount: OwnedFd,
+}
+
+/// The folder whose overlay has the cell's `/etc` and `/dev` as well.
+pub(crate) const USR: &str = "/usr";
+
+/// Attaches what the launcher made for this cell. Needs no user yet.
+pub(super) fn attach(plan: &Plan) -> io::Result<()> {
+    for tree in &plan.trees {
+        mounts::attach(&tree.mount, &tree.at)?;
+        // Before what belongs in /etc is attached.
+        if tree.at == Path::new(USR) {
+            let laid = Path::new(USR).join(LAID);
+            let etc = mounts::clone(laid.join("etc"), 0, false)?;
+            mounts::attach(&etc, "/etc")?;
+            if plan.devices {
+                let attributes = RDONLY | NOSUID | NOEXEC;
+                let dev = mounts::clone_with_just(laid.join("dev"), attributes)?;
+                mounts::attach(&dev, "/dev")?;
+            }
+        }
+    }
+    Ok(())
+}
 
 pub(crate) fn build(plan: &Plan) -> Result<(), Fault> {
     // Only now, in its own cgroup: the namespace's root is where its maker stands.

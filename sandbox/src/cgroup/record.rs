@@ -32,6 +32,8 @@ pub(crate) enum Record {
     MemoryV1,
     /// The same with swap.
     MemoryAndSwapV1,
+    /// Cgroups below that were removed, and that the kernel keeps until the last page charged to them is gone.
+    RemovedV2,
     /// Processes now.
     Pids,
     /// How long tasks waited for each of these (PSI). v2 alone counts it, and needs no controller for that.
@@ -62,7 +64,8 @@ impl Record {
         match (role, version) {
             (Role::Core, _) => &[Self::CpuPressure, Self::MemoryPressure, Self::IoPressure],
             (Role::Memory, Version::V1) => &[Self::MemoryAndSwapV1],
-            (Role::Cpu | Role::Pids, _) | (Role::Memory, Version::V2) => &[],
+            (Role::Memory, Version::V2) => &[Self::RemovedV2],
+            (Role::Cpu | Role::Pids, _) => &[],
         }
     }
 
@@ -78,6 +81,7 @@ impl Record {
             Self::PidsPeak => "pids.peak",
             Self::IoV2 => "io.stat",
             Self::MemoryV2 => "memory.current",
+            Self::RemovedV2 => "cgroup.stat",
             Self::MemoryV1 => "memory.usage_in_bytes",
             Self::MemoryAndSwapV1 => "memory.memsw.usage_in_bytes",
             Self::Pids => "pids.current",

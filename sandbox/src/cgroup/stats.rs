@@ -24,6 +24,9 @@ pub struct Stats {
     pub usage: Usage,
     /// Memory held now, bytes; with swap where cgroup v1 accounts it.
     pub memory_bytes: Option<u64>,
+    /// Removed cgroups of cells that the kernel keeps, since pages of files are charged to them that others
+    /// use too. Of all cells together alone, and on cgroup v2.
+    pub removed_cgroups: Option<u64>,
     /// Processes and threads now.
     pub pids: Option<u64>,
     /// How long tasks waited for a CPU, also where their own limit held them back.
@@ -68,10 +71,13 @@ impl Folders {
     /// the PID 1 of each as well.
     pub(crate) fn all(&self) -> Stats {
         let own = |record| matches!(record, Record::MemoryEventsV2 | Record::OomControlV1);
-        stats(&|record| {
+        let text = |record| {
             let (folder, _) = self.of(record)?;
             if own(record) && folder.local_events { None } else { self.text(".", record) }
-        })
+        };
+        let removed = text(Record::RemovedV2);
+        let removed = removed.and_then(|text| files::keyed(&text, "nr_dying_descendants"));
+        Stats { removed_cgroups: removed, ..stats(&text) }
     }
 
     /// Of one cell; nothing where there is none of that name, any more or yet.
@@ -108,6 +114,7 @@ fn stats(text: &dyn Fn(Record) -> Option<String>) -> Stats {
     Stats {
         usage: usage(text),
         memory_bytes: number(text, &[Record::MemoryV2, Record::MemoryAndSwapV1, Record::MemoryV1]),
+        removed_cgroups: None,
         pids: number(text, &[Record::Pids]),
         cpu_pressure: pressure(Record::CpuPressure),
         memory_pressure: pressure(Record::MemoryPressure),
@@ -183,6 +190,7 @@ mod tests {
             ("memory.peak", "8192\n"),
             ("memory.events", "oom 1\noom_kill 2\n"),
             ("pids.current", "5\n"),
+            ("cgroup.stat", "nr_descendants 1\nnr_dying_descendants 500\n"),
             ("cpu.pressure", PRESSURE),
             ("io.stat", "8:0 rbytes=10 wbytes=1 rios=2\n"),
         ] {
@@ -207,6 +215,7 @@ mod tests {
             }
         );
         assert_eq!(cell.memory_bytes, Some(4096));
+        assert_eq!((cell.removed_cgroups, all.removed_cgroups), (None, Some(500)));
         // The cell's PID 1 is not the job's; nobody knows of all cells how many there are.
         assert_eq!((cell.pids, all.pids), (Some(4), Some(5)));
         let us = Duration::from_micros;

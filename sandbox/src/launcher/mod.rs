@@ -9,6 +9,7 @@
 mod cells;
 mod counters;
 mod identity;
+mod inodes;
 mod judge;
 mod networks;
 mod process;
@@ -40,6 +41,7 @@ pub(crate) use counters::Share;
 pub(crate) use identity::JOB_ID;
 #[cfg(fuzzing)]
 pub(crate) use judge::{Asked, Rules};
+pub(crate) use root::LAID;
 #[cfg(feature = "steps")]
 pub(crate) use steps::Bench;
 

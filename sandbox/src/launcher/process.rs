@@ -19,6 +19,7 @@ use super::{
     Config, cells,
     counters::{self, Share},
     identity::{self, Users},
+    inodes::Inodes,
     judge::{Asked, Rules},
     networks::Networks,
     root,
@@ -79,6 +80,7 @@ pub(super) struct State {
     pub(super) cgroups: Cgroups,
     pub(super) users: Users,
     pub(super) networks: Networks,
+    pub(super) inodes: Inodes,
     rules: Rules,
     /// Whether jobs can have their AppArmor profile.
     pub(super) profile: bool,
@@ -116,17 +118,21 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
-        let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
+        let max_cells = config.max_cells.unwrap_or(usize::MAX);
+        let (users, shared) =
+            confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
         let (share, counters) = counters::find(&users, !privileged);
         let (rlimits, limited) = Fixed::find(share.is_some())
             .context("setting resource limits")
             .inspect_err(|_| cgroups.remove())?;
+        let (inodes, private) = Inodes::find(&shared, privileged, max_cells);
         let networks = Networks::start(config.network_host)
             .context("starting what makes networks")
             .inspect_err(|_| cgroups.remove())?;
         enforcement.insert(0, users.report());
         enforcement.insert(1, counters);
         enforcement.push(limited);
+        enforcement.extend(private);
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
         enforcement.push(apparmor);
@@ -143,11 +149,11 @@ impl State {
         let rules = Rules {
             max: host.bounds(&Bounds::default()),
             network_host: config.network_host,
-            max_cells: config.max_cells.unwrap_or(usize::MAX),
+            max_cells,
         };
         let (cells, stale) = (HashMap::new(), Vec::new());
         let set_up =
-            Self { cgroups, users, networks, rules, profile, rlimits, share, cells, stale };
+            Self { cgroups, users, networks, inodes, rules, profile, rlimits, share, cells, stale };
         Ok((set_up, host))
     }
 
@@ -217,6 +223,8 @@ impl State {
                         profile: self.profile,
                         rlimits: self.rlimits,
                         share: self.share,
+                        trees: self.inodes.take().at(Step::Inodes)?,
+                        devices: self.inodes.devices,
                     };
                     let what = (cell, &sizes);
                     let passed = fds.try_into().ok();
@@ -233,6 +241,7 @@ impl State {
                     // If the service is gone too, the loop notices.
                     Err(fault) => drop(send(socket, &Reply::Failed { cell, fault }, &[])),
                 }
+                self.inodes.make_next(self.cells.len());
             }
         }
     }
@@ -254,7 +263,12 @@ impl State {
 }
 
 /// Takes this process out of the host's namespaces, and of its privileges those that it needs not.
-fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Users, Error> {
+/// Comes back with whom it can run jobs as, and what they see of the host's.
+fn confine(
+    config: &Config,
+    exposed: &[PathBuf],
+    privileged: bool,
+) -> Result<(Users, root::Shared), Error> {
     if !privileged {
         identity::enter_user_namespace().map_err(|source| Error::Os {
             action: format!(
@@ -265,7 +279,7 @@ fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Use
         })?;
     }
     let users = Users::find(privileged).context("reading this process's id maps")?;
-    root::enter(exposed, config.network_host)?;
+    let shared = root::enter(exposed, config.network_host, privileged)?;
     sys::overwrite_title("cloister: launcher").context("hiding the command line from cells")?;
     if privileged {
         nix::unistd::setgroups(&[]).context("leaving the supplementary groups")?;
@@ -274,7 +288,7 @@ fn confine(config: &Config, exposed: &[PathBuf], privileged: bool) -> Result<Use
                 .map_err(|e| Error::Launcher(format!("capabilities could not be dropped: {e}")))?;
         }
     }
-    Ok(users)
+    Ok((users, shared))
 }
 
 /// Gives up every capability that making cells does not need.

@@ -7,15 +7,16 @@
 
 use std::{
     collections::BTreeSet,
-    fs::{self, File},
+    fs::{self, File, Permissions},
     io,
     os::{
         fd::{AsFd, OwnedFd},
-        unix::fs::symlink,
+        unix::fs::{PermissionsExt, symlink},
     },
     path::{Component, Path, PathBuf},
 };
 
+use super::inodes;
 use crate::{
     error::{Context, Error},
     layers::Layer,
@@ -33,13 +34,23 @@ const ETC_FOLDERS: [&str; 4] =
 const ETC_COPIES: [&str; 3] = ["etc/ld.so.cache", "etc/localtime", "etc/ssl/openssl.cnf"];
 /// The same for jobs that may have the host's network.
 const RESOLVER: &str = "etc/resolv.conf";
-const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
+/// Minor numbers of major number 1 (Documentation/admin-guide/devices.txt).
+const DEVICES: [(&str, u64); 5] =
+    [("null", 3), ("zero", 5), ("full", 7), ("random", 8), ("urandom", 9)];
 const DEV_LINKS: [(&str, &str); 4] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
     ("stderr", "/proc/self/fd/2"),
 ];
+/// A folder of the root that is the upper layer of every cell's overlay at `/usr`: [`LAID`] comes to lie
+/// in there. Cells have a `/tmp` of their own on top.
+pub(crate) const LAYER: &str = "/tmp/layer";
+/// The lower layer where there is but one folder to show: an overlay has two at least.
+pub(crate) const EMPTY: &str = "/tmp/empty";
+/// Where the layer has `/etc` and `/dev`.
+pub(crate) const LAID: &str = ".cell";
+
 /// Where each cell mounts something of its own, which would hide what is exposed there.
 const COVERED: [&str; 5] = ["/job", "/tmp", "/dev", "/proc", "/sys"];
 
@@ -84,8 +95,26 @@ pub(crate) fn check_exposed(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Error> {
         .collect()
 }
 
+/// What all cells of this launcher share.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    /// Folders with inodes of the host's.
+    pub(crate) folders: Vec<PathBuf>,
+    /// What has them and is no folder, or lies in `/etc`.
+    pub(crate) hosts: Vec<PathBuf>,
+    /// What has inodes of this launcher's own: folders of `/etc` that hold little else than links, and
+    /// following a link is no event.
+    pub(crate) own: Vec<PathBuf>,
+    /// Why the devices are the host's too, if they are.
+    pub(crate) devices: Option<io::Error>,
+}
+
 /// Moves this process into a mount namespace and a root of its own. `exposed` was checked.
-pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error> {
+pub(crate) fn enter(
+    exposed: &[PathBuf],
+    network_host: bool,
+    privileged: bool,
+) -> Result<Shared, Error> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;
     sys::set_mount_attributes(rustix::fs::CWD, c"/", 0, libc::MS_PRIVATE, true)
         .context("making the mounts private")?;
@@ -105,12 +134,6 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
             shown.push(as_shown(path)?);
         }
     }
-    for name in ETC_FOLDERS {
-        let path = Path::new("/").join(name);
-        if path.is_dir() {
-            shown.push(as_shown(path)?);
-        }
-    }
     for path in exposed {
         // What lies in a system folder is there already.
         let there = SYSTEM.iter().any(|name| path.starts_with(Path::new("/").join(name)));
@@ -118,11 +141,13 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
             shown.push(as_shown(path.clone())?);
         }
     }
-    for name in DEVICES {
-        let path = Path::new("/dev").join(name);
-        let node = mounts::clone(&path, NOSUID | NOEXEC, false)
-            .context(format!("cloning {}", path.display()))?;
-        shown.push((path, Shown::File(node)));
+    let mut shared = Shared::default();
+    for (path, what) in &shown {
+        match what {
+            Shown::Folder(_) => shared.folders.push(path.clone()),
+            Shown::File(_) => shared.hosts.push(path.clone()),
+            Shown::Link(_) => {}
+        }
     }
     // A fresh /proc can be mounted in a user namespace only where a complete one is there already.
     let proc = mounts::clone("/proc", NOSUID | NODEV | NOEXEC, true).context("cloning /proc")?;
@@ -139,8 +164,25 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
         .find(|path| path.is_dir())
         .ok_or_else(|| Error::Launcher("none of /tmp, /mnt, /run and /var is a folder".into()))?;
     mounts::attach(&root, place).context(format!("attaching the root at {}", place.display()))?;
-    let filled = fill(place, shown, copies);
-    filled.context("filling the root")?;
+    let mut folders = Folders { root: place, made: BTreeSet::new() };
+    let empty = folders.make(Path::new(EMPTY.trim_start_matches('/')));
+    let empty = empty.context("filling the root")?;
+    for name in ETC_FOLDERS {
+        let path = Path::new("/").join(name);
+        if path.is_dir() {
+            match overlay_of(&path, &empty, privileged) {
+                Some(tree) => {
+                    shared.own.push(path.clone());
+                    shown.push((path, Shown::Folder(tree)));
+                }
+                None => {
+                    shared.hosts.push(path.clone());
+                    shown.push(as_shown(path)?);
+                }
+            }
+        }
+    }
+    shared.devices = fill(folders, shown, copies).context("filling the root")?;
 
     nix::unistd::chdir(place).context("entering the root")?;
     // pivot_root(2), "pivot_root(".", ".")": the old root ends up on top of the new one.
@@ -149,7 +191,8 @@ pub(crate) fn enter(exposed: &[PathBuf], network_host: bool) -> Result<(), Error
         .context("detaching the host's root")?;
     nix::unistd::chdir("/").context("entering the root")?;
     sys::set_mount_attributes(rustix::fs::CWD, c"/", restrictions(), 0, false)
-        .context("making the root read-only")
+        .context("making the root read-only")?;
+    Ok(shared)
 }
 
 /// What stands at a path of the new root.
@@ -190,6 +233,14 @@ fn as_shown(path: PathBuf) -> Result<(PathBuf, Shown), Error> {
     ))
 }
 
+/// An overlay of a folder of the host's, where there can be one and nothing is mounted below.
+fn overlay_of(path: &Path, empty: &Path, privileged: bool) -> Option<OwnedFd> {
+    let whole = Layer::Inodes.stands()
+        && Layer::Mounts.stands()
+        && inodes::mounted_below(path).is_ok_and(|below| below.is_empty());
+    whole.then(|| mounts::overlay(&[empty, path], !privileged, restrictions()).ok())?
+}
+
 /// A file that is there and may be read.
 fn open(path: &Path) -> Option<File> {
     let file = File::open(path).ok()?;
@@ -221,28 +272,62 @@ impl Folders<'_> {
     }
 }
 
-/// Folders and files come before any link: a link would lead out of the new root, to the host's.
-fn fill(root: &Path, shown: Vec<(PathBuf, Shown)>, copies: Vec<(&str, File)>) -> io::Result<()> {
-    let mut folders = Folders { root, made: BTreeSet::new() };
-    for name in ["job", "tmp", "dev/shm", "etc"] {
+/// Where something is laid that has this path, without its leading slash, once the layer's folders are
+/// attached.
+fn laid(path: &Path) -> PathBuf {
+    if path.starts_with("etc") || path.starts_with("dev") {
+        Path::new(LAYER.trim_start_matches('/')).join(LAID).join(path)
+    } else {
+        path.into()
+    }
+}
+
+/// Folders and files come before any link: a link would lead out of the new root, to the host's. Comes
+/// back with why the devices are the host's, if they are.
+fn fill(
+    mut folders: Folders<'_>,
+    shown: Vec<(PathBuf, Shown)>,
+    copies: Vec<(&str, File)>,
+) -> io::Result<Option<io::Error>> {
+    let root = folders.root;
+    for name in ["job", "dev", "etc"] {
         folders.make(Path::new(name))?;
     }
-    let (links, mounts): (Vec<_>, Vec<_>) =
-        shown.into_iter().partition(|(_, what)| matches!(what, Shown::Link(_)));
-    for (path, what) in mounts.into_iter().chain(links) {
-        let path = path.strip_prefix("/").unwrap_or(&path);
+    let dev = folders.make(&laid(Path::new("dev")))?;
+    folders.make(&laid(Path::new("dev/shm")))?;
+    let etc = folders.make(&laid(Path::new("etc")))?;
+
+    let mut links = Vec::new();
+    let mut mounts = Vec::new();
+    for (path, what) in shown {
+        let path = path.strip_prefix("/").unwrap_or(&path).to_owned();
         match what {
-            Shown::Link(to) => symlink(to, folders.place(path)?)?,
-            Shown::Folder(tree) => mounts::attach(&tree, folders.make(path)?)?,
+            Shown::Link(to) => links.push((path, to)),
+            Shown::Folder(tree) => {
+                folders.make(&laid(&path))?;
+                mounts.push((path, tree));
+            }
             Shown::File(node) => {
-                let target = folders.place(path)?;
-                File::create(&target)?;
-                mounts::attach(&node, &target)?;
+                File::create(folders.place(&laid(&path))?)?;
+                mounts.push((path, node));
             }
         }
     }
+    let shared = devices(&dev)?;
+    let locked = if Layer::Mounts.stands() { RDONLY } else { 0 };
+    attach_over(&dev, &root.join("dev"), locked | NOSUID | NOEXEC)?;
+    attach_over(&etc, &root.join("etc"), restrictions())?;
+    if shared.is_some() {
+        attach_hosts_devices(&root.join("dev"))?;
+    }
+    for (path, tree) in mounts {
+        mounts::attach(&tree, root.join(path))?;
+    }
+    for (path, to) in links {
+        symlink(to, folders.place(&laid(&path))?)?;
+    }
     for (name, target) in DEV_LINKS {
-        symlink(target, root.join("dev").join(name))?;
+        symlink(target, dev.join(name))?;
     }
     for (name, text) in [
         ("passwd", PASSWD),
@@ -251,11 +336,54 @@ fn fill(root: &Path, shown: Vec<(PathBuf, Shown)>, copies: Vec<(&str, File)>) ->
         ("nsswitch.conf", NSSWITCH),
         ("hostname", "cell\n"),
     ] {
-        fs::write(root.join("etc").join(name), text)?;
+        fs::write(etc.join(name), text)?;
     }
-    symlink("/proc/self/mounts", root.join("etc/mtab"))?;
+    symlink("/proc/self/mounts", etc.join("mtab"))?;
     for (path, mut file) in copies {
-        io::copy(&mut file, &mut File::create(folders.place(Path::new(path))?)?)?;
+        io::copy(&mut file, &mut File::create(folders.place(&laid(Path::new(path)))?)?)?;
     }
-    Ok(())
+    Ok(shared)
+}
+
+/// Attaches a folder of the root, with just these attributes, at another place of it.
+fn attach_over(folder: &Path, place: &Path, attributes: u64) -> io::Result<()> {
+    mounts::attach(&mounts::clone_with_just(folder, attributes)?, place)
+}
+
+/// Makes the devices in this folder. Where this process may make none, there are files to attach the
+/// host's to, and the reason is told.
+fn devices(folder: &Path) -> io::Result<Option<io::Error>> {
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+    let make = |(name, minor)| {
+        let path = folder.join(name);
+        let all = Mode::from_bits_truncate(0o666);
+        mknod(&path, SFlag::S_IFCHR, all, makedev(1, minor))?;
+        // Whatever the umask is.
+        fs::set_permissions(&path, Permissions::from_mode(0o666))
+    };
+    let made: io::Result<()> = if Layer::Inodes.stands() {
+        DEVICES.into_iter().try_for_each(make)
+    } else {
+        Err(io::Error::other("this program was built without it"))
+    };
+    let Err(error) = made else {
+        return Ok(None);
+    };
+    for (name, _) in DEVICES {
+        let path = folder.join(name);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => drop(File::create(&path)?),
+        }
+    }
+    Ok(Some(error))
+}
+
+fn attach_hosts_devices(folder: &Path) -> io::Result<()> {
+    // No time, mode or owner can be changed through a read-only mount; devices can be written all the same.
+    let read_only = if Layer::Inodes.stands() { RDONLY } else { 0 };
+    DEVICES.into_iter().try_for_each(|(name, _)| {
+        let node = mounts::clone(Path::new("/dev").join(name), read_only | NOSUID | NOEXEC, false)?;
+        mounts::attach(&node, folder.join(name))
+    })
 }

@@ -41,9 +41,19 @@ impl Bench {
         let outer_id = self.0.users.pick(|_| false);
         let new_network = self.0.networks.for_clone(false).at(Step::Network)?;
         let network = lap();
+        let trees = self.0.inodes.take().at(Step::Inodes)?;
         let State { profile, rlimits, share, .. } = self.0;
-        let disk = SIZES.disk;
-        let plan = cell::Plan { disk, new_network, outer_id, profile, rlimits, share };
+        let (disk, devices) = (SIZES.disk, self.0.inodes.devices);
+        let plan = cell::Plan {
+            disk,
+            new_network,
+            outer_id,
+            profile,
+            rlimits,
+            share,
+            trees,
+            devices,
+        };
         let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
         let doors = opened.doors().at(Step::Join)?;
         lap();
@@ -58,6 +68,7 @@ impl Bench {
         };
         let clone = lap();
         self.0.networks.make_next();
+        self.0.inodes.make_next(1);
         drop(inner);
         map(pid, outer_id).at(Step::Map)?;
         nix::unistd::write(&control, &[GO]).at(Step::Release)?;

@@ -1,6 +1,6 @@
-"""Makes /usr writable with mount_setattr(2). It is locked to a lesser user namespace.
+"""Makes /usr writable with mount_setattr(2).
 
-layers: seccomp, capabilities, user-namespace
+layers: seccomp, capabilities
 """
 from attack import *
 

@@ -1,6 +1,6 @@
 """Makes a copy of /usr writable in the moment it is made, with open_tree_attr(2).
 
-layers: seccomp, capabilities, user-namespace
+layers: seccomp, capabilities
 """
 from attack import *
 

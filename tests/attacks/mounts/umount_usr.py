@@ -1,6 +1,6 @@
-"""Takes /usr away with umount2(2). It is locked to a lesser user namespace.
+"""Takes /usr away with umount2(2).
 
-layers: seccomp, landlock, capabilities, user-namespace
+layers: seccomp, landlock, capabilities
 """
 from attack import *
 

@@ -1,4 +1,4 @@
-"""Holds a lock on a file that all cells see, where it may.
+"""Holds locks of both kinds on a file that all cells see, where it may.
 
 layers: none
 """
@@ -8,9 +8,10 @@ import signal
 from attack import *
 
 file = open("/usr/lib/os-release")
-try:
-    fcntl.flock(file, fcntl.LOCK_EX)
-except OSError:
-    pass
+for lock in (lambda: fcntl.flock(file, fcntl.LOCK_EX), lambda: fcntl.lockf(file, fcntl.LOCK_SH)):
+    try:
+        lock()
+    except OSError:
+        pass
 print("ready", flush=True)
 signal.pause()

@@ -1,7 +1,6 @@
-"""Is told something by a neighbour's lock on a file that both see.
+"""Is told something by a neighbour's lock (flock(2)) on a file that both see.
 
-layers: apparmor
-needs: apparmor
+layers: apparmor, inodes
 neighbour: _lock.py
 """
 import fcntl

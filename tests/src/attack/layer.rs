@@ -17,6 +17,7 @@ const SWITCHED: [&str; 15] = [
     "capabilities",
     "cgroup-namespace",
     "cgroups",
+    "inodes",
     "ipc-namespace",
     "landlock",
     "masks",

@@ -16,6 +16,8 @@ pub enum Need {
     AppArmor,
     /// `root`: the sandbox is started by root.
     Root,
+    /// `mknod`: the sandbox is started by root who may make devices.
+    Mknod,
     /// `cgroup v2`: the memory controller is on the unified hierarchy.
     CgroupV2,
     /// `tty`: the sandbox is started from a terminal, which it gets.
@@ -35,6 +37,7 @@ impl Need {
             }
             Self::AppArmor => (has_apparmor(), "AppArmor".into()),
             Self::Root => (Uid::effective().is_root(), "to be started by root".into()),
+            Self::Mknod => (may_make_devices(), "to be started with CAP_MKNOD".into()),
             Self::CgroupV2 => {
                 let path = "/sys/fs/cgroup/cgroup.controllers";
                 let controllers = fs::read_to_string(path).unwrap_or_default();
@@ -54,6 +57,7 @@ impl FromStr for Need {
             "x86_64" => Self::X86_64,
             "apparmor" => Self::AppArmor,
             "root" => Self::Root,
+            "mknod" => Self::Mknod,
             "cgroup v2" => Self::CgroupV2,
             "tty" => Self::Tty,
             "cloister" => Self::Cloister,
@@ -63,6 +67,14 @@ impl FromStr for Need {
             },
         })
     }
+}
+
+fn may_make_devices() -> bool {
+    const CAP_MKNOD: u32 = 27;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    effective.is_some_and(|bits| bits >> CAP_MKNOD & 1 == 1)
 }
 
 /// Whether the kernel has AppArmor, and it is on.

@@ -105,6 +105,10 @@ pub fn attempt(suite: &Suite, case: &Case, sandbox: &Sandbox, user: Option<u32>)
     if let Some(why) = case.missing() {
         return Ending::Skipped(why);
     }
+    let by_root = |need| matches!(need, &Need::Root | &Need::Mknod);
+    if user.is_some() && case.needs.iter().any(by_root) {
+        return Ending::Skipped("needs to be started by root".into());
+    }
     let (_shared, _alone);
     if case.kernel_memory.is_some() {
         _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner);
