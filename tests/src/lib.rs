@@ -11,6 +11,7 @@
 //! - [`attack`]: the attack suite's harness.
 //! - [`host`]: kernel memory and counters of the whole machine.
 //! - [`endurance`]: many jobs, and what they leave; also as a program.
+//! - [`kernel_fuzz`]: random system calls in cells, and the kernel memory that they leave uncharged.
 //! - [`faults`]: faults made on purpose while jobs run, and what must hold after them; also as a program.
 
 pub mod attack;
@@ -21,6 +22,7 @@ pub mod endurance;
 pub mod faults;
 pub mod host;
 mod jobs;
+pub mod kernel_fuzz;
 mod log;
 mod postgres;
 mod service;

@@ -1,4 +1,4 @@
-//! Kernel memory that memory cgroups hold.
+//! Kernel memory that memory cgroups hold, buffers of sockets included, which cgroup v1 counts by themselves.
 
 use std::{fs, path::Path};
 
@@ -28,7 +28,9 @@ fn held(group: &Path, usage: &str, other: &[&str]) -> Option<i64> {
     let lines = stat.lines().filter_map(|line| line.split_once(' '));
     let known = lines.filter(|(name, _)| other.contains(name));
     let known: i64 = known.filter_map(|(_, value)| value.parse::<i64>().ok()).sum();
-    Some((usage - known).max(0))
+    let sockets = fs::read_to_string(group.join("memory.kmem.tcp.usage_in_bytes"));
+    let sockets: i64 = sockets.ok().and_then(|text| text.trim().parse().ok()).unwrap_or_default();
+    Some((usage - known).max(0) + sockets)
 }
 
 #[cfg(test)]

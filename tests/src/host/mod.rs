@@ -10,8 +10,8 @@
 //!   reclaimable slab. The rest is *uncharged*.
 //!
 //! On cgroup v1 a group does not tell its reclaimable slab apart, so that uncharged memory is read too low by
-//! what jobs have of it: at most their limit. Whoever judges a job by its limit compares kernel memory, charged
-//! or not, with the limit: charged memory cannot exceed it.
+//! what jobs have of it: at most their limit. The attack suite therefore compares kernel memory, charged or not,
+//! with the limit, which charged memory cannot exceed.
 //!
 //! - [`Reading`]: one look at the host.
 //! - [`Watch`]: looks at it repeatedly while something runs, and keeps the [`Peak`].
@@ -24,7 +24,7 @@ mod watch;
 pub use self::{
     counters::{Counters, locks},
     memory::Memory,
-    watch::{Growth, Peak, Watch},
+    watch::{Growth, INTERVAL, Peak, Recent, Watch},
 };
 
 /// What the host has at one moment.

@@ -13,7 +13,7 @@ use anyhow::anyhow;
 use super::Reading;
 
 /// How often it looks.
-const INTERVAL: Duration = Duration::from_millis(50);
+pub const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Growth counts that so many readings in a row have seen. While processes end, tens of MiB of their pages are for
 /// some milliseconds neither theirs nor free.
@@ -48,20 +48,15 @@ pub struct Growth(pub Reading);
 impl Watch {
     /// Takes the first reading, and looks from now on.
     pub fn start() -> anyhow::Result<Self> {
-        let mut recent = VecDeque::new();
-        for _ in 0..LASTING {
-            recent.push_back(Reading::take()?);
-            thread::sleep(SHORTLY);
-        }
-        let first = least(&recent);
+        let mut recent = Recent::take()?;
+        let first = recent.least();
         let (stop, stopped) = channel();
         let thread = thread::spawn(move || {
             let mut peak = Peak::default();
             loop {
                 let ended = stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
-                recent.pop_front();
-                recent.push_back(Reading::take()?);
-                peak.add(Growth::between(&first, &least(&recent)));
+                recent.next()?;
+                peak.add(Growth::between(&first, &recent.least()));
                 if ended {
                     return Ok(peak);
                 }
@@ -82,10 +77,38 @@ impl Watch {
     }
 }
 
-/// The one with the least kernel memory.
-fn least(readings: &VecDeque<Reading>) -> Reading {
-    let least = readings.iter().min_by_key(|reading| reading.memory.kernel);
-    least.copied().unwrap_or_default()
+/// The last readings.
+#[derive(Clone, Debug)]
+pub struct Recent(VecDeque<Reading>);
+
+impl Recent {
+    /// Takes the first ones.
+    pub fn take() -> anyhow::Result<Self> {
+        let mut readings = VecDeque::new();
+        for _ in 0..LASTING {
+            readings.push_back(Reading::take()?);
+            thread::sleep(SHORTLY);
+        }
+        Ok(Self(readings))
+    }
+
+    /// Takes another one, and forgets the oldest.
+    pub fn next(&mut self) -> anyhow::Result<()> {
+        self.0.push_back(Reading::take()?);
+        self.0.pop_front();
+        Ok(())
+    }
+
+    /// The one with the least kernel memory.
+    pub fn least(&self) -> Reading {
+        let least = self.0.iter().min_by_key(|reading| reading.memory.kernel);
+        least.copied().unwrap_or_default()
+    }
+
+    /// The one with the least uncharged memory.
+    pub fn least_uncharged(&self) -> Reading {
+        self.0.iter().min_by_key(|reading| reading.uncharged()).copied().unwrap_or_default()
+    }
 }
 
 impl Peak {
