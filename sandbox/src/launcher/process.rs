@@ -28,7 +28,7 @@ use crate::{
     error::{At, Context, Error, Step},
     host::{Host, holds, lacks},
     layers::{self, Layer},
-    sys,
+    residue, sys,
     wire::{CellId, Packet, Reply, Request, receive, send},
 };
 
@@ -112,6 +112,7 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
+        enforcement.push(residue::report());
         let users = confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;
         let networks = Networks::start(config.network_host)
             .context("starting what makes networks")
