@@ -58,7 +58,10 @@ pub(crate) struct Records {
 /// What ended it, in the order of the contract.
 enum End {
     Cancelled,
-    Exit { code: i32, signal: i32 },
+    Exit {
+        code: i32,
+        signal: i32,
+    },
     Killed(Reason),
     /// Of memory that its cgroup does not count.
     KernelMemory(Held),

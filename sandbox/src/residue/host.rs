@@ -103,25 +103,29 @@ pub(super) fn evidence(
     jobs: &HashMap<CellId, u64>,
     slab_growth: u64,
 ) -> Vec<Evidence> {
-    let sample = sample_locks().unwrap_or_default();
+    let all = slab_growth / LOCK_SIZE;
+    let sample = sample_locks(all).unwrap_or_default();
     let mut seen = vec![0.0; jobs.len()];
     let mut queues = vec![0; jobs.len()];
     for (index, cell) in jobs.keys().enumerate() {
         let pids = folders.processes(*cell);
         // Any of them tells of the whole cell; it may have ended just now.
         let of_one = |file: &str| {
-            pids.iter().take(4).find_map(|pid| fs::read_to_string(format!("/proc/{pid}/{file}")).ok())
+            pids.iter()
+                .take(4)
+                .find_map(|pid| fs::read_to_string(format!("/proc/{pid}/{file}")).ok())
         };
         let device = of_one("mountinfo").and_then(|text| locks::private_device(&text));
-        let own = sample.shares.iter().filter(|(owner, _)| {
-            Some(owner.device) == device || pids.contains(&owner.pid)
-        });
+        let own = sample
+            .shares
+            .iter()
+            .filter(|(owner, _)| Some(owner.device) == device || pids.contains(&owner.pid));
         seen[index] = own.map(|(_, share)| share).sum();
         let internet = sockets::INTERNET.iter().filter_map(|kind| of_one(&format!("net/{kind}")));
         queues[index] = internet.map(|text| sockets::internet(&text)).sum::<u64>()
-            + of_one(&format!("net/{}", sockets::NETLINK)).map_or(0, |text| sockets::netlink(&text));
+            + of_one(&format!("net/{}", sockets::NETLINK))
+                .map_or(0, |text| sockets::netlink(&text));
     }
-    let all = slab_growth / LOCK_SIZE;
     let known = jobs.iter().zip(seen).zip(queues).map(|(((cell, limit), seen), sockets)| {
         let locks = sample.count_of(seen, FLOOR / LOCK_SIZE, all);
         // Of a cell that has gone nothing is charged, and it holds nothing.
@@ -131,8 +135,8 @@ pub(super) fn evidence(
     known.collect()
 }
 
-/// Samples the list of locks.
-fn sample_locks() -> io::Result<Sample> {
+/// Samples the list of locks, of which there can be so many.
+fn sample_locks(all: u64) -> io::Result<Sample> {
     let file = open("/proc/locks")?;
     let began = Instant::now();
     let read = |offset| {
@@ -145,7 +149,7 @@ fn sample_locks() -> io::Result<Sample> {
         page.truncate(length);
         Ok(Some(page))
     };
-    let sample = locks::sample(read, rand::random::<f64>)?;
+    let sample = locks::sample(read, rand::random::<f64>, all)?;
     tracing::debug!(ms = began.elapsed().as_millis(), ?sample, "sampled");
     Ok(sample)
 }

@@ -143,10 +143,7 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
         let began = Instant::now();
         let Ok(level) = gauge.level() else { continue };
         let cost = began.elapsed();
-        calm = Level {
-            residue: calm.residue.min(level.residue),
-            slab: calm.slab.min(level.slab),
-        };
+        calm = Level { residue: calm.residue.min(level.residue), slab: calm.slab.min(level.slab) };
         let growing = level.residue.saturating_sub(before) >= GROWING;
         pause = if growing { FAST } else { PERIOD }.max(cost * MAX_SHARE);
         before = level.residue;
