@@ -23,7 +23,8 @@
 //!   confined already. The privileged side parses nothing that a user wrote.
 //!
 //! Reading order: `launcher` (how a cell is made), `cell` (what happens inside, step by step),
-//! `cgroup` (limits and their records), `engine` (how it ends and what it is called).
+//! `cgroup` (limits and their records), `engine` (how it ends and what it is called), `residue` (what no
+//! cgroup counts).
 
 mod apparmor;
 mod cell;
@@ -37,6 +38,7 @@ mod launcher;
 mod layers;
 mod mounts;
 mod privilege;
+mod residue;
 mod rlimits;
 #[cfg(feature = "steps")]
 pub mod steps;

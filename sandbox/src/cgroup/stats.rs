@@ -11,7 +11,8 @@ use cloister_api::Usage;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Record, Role, Version, files,
+    Record, Role, Version,
+    files::{self, keyed},
     group::folder_name,
     meter::{number, usage},
 };
@@ -35,6 +36,10 @@ pub struct Stats {
     pub memory_pressure: Pressure,
     /// How long tasks waited for block devices.
     pub io_pressure: Pressure,
+    /// Of all cells only: kernel memory of the whole host that none of them is charged with.
+    pub uncharged_bytes: Option<u64>,
+    /// Of all cells only: jobs that were ended since they held more of it than their memory limit allows.
+    pub ended_for_kernel_memory: Option<u64>,
 }
 
 /// For how long a resource was wanting so far, by the kernel's pressure stall information
@@ -89,6 +94,35 @@ impl Folders {
         stats
     }
 
+    /// What a cell's cgroup is charged with and the kernel could not take back, bytes: not its files' pages,
+    /// and not what its sockets hold.
+    /// None where there is no such cell.
+    pub(crate) fn charged(&self, cell: CellId) -> Option<u64> {
+        let (version, folder) = self.serving(Role::Memory)?;
+        let below = folder_name(cell);
+        charged(version, &|file| files::read(folder, &format!("{below}/{file}")).ok())
+    }
+
+    /// What all cells are charged with as kernel memory that cannot be taken back, bytes.
+    pub(crate) fn charged_to_kernel(&self) -> u64 {
+        let Some((version, folder)) = self.serving(Role::Memory) else { return 0 };
+        let text: Named<'_> = &|file| files::read(folder, file).ok();
+        let stat = text("memory.stat").unwrap_or_default();
+        charged_to_kernel(version, text) + keyed(&stat, "sock").unwrap_or(0)
+    }
+
+    /// The processes in a cell.
+    pub(crate) fn processes(&self, cell: CellId) -> Vec<i32> {
+        let Some((_, folder)) = self.0.first() else { return Vec::new() };
+        let below = files::open_folder(folder, folder_name(cell));
+        below.and_then(files::processes).unwrap_or_default()
+    }
+
+    fn serving(&self, role: Role) -> Option<(Version, &OwnedFd)> {
+        let (folder, fd) = self.0.iter().find(|(folder, _)| folder.roles.contains(&role))?;
+        Some((folder.version, fd))
+    }
+
     /// The folder that has a record.
     fn of(&self, record: Record) -> Option<&(Folder, OwnedFd)> {
         let has = |role: &Role, version| {
@@ -102,6 +136,35 @@ impl Folders {
         let (_, folder) = self.of(record)?;
         files::read(folder, &format!("{below}/{}", record.file())).ok()
     }
+}
+
+/// What the file of this name says.
+type Named<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn charged(version: Version, text: Named<'_>) -> Option<u64> {
+    let stat = text("memory.stat")?;
+    let value = |key| keyed(&stat, key).unwrap_or(0);
+    let programs = match version {
+        Version::V1 => value("rss") + value("shmem") + value("swap"),
+        Version::V2 => value("anon") + value("shmem"),
+    };
+    Some(programs + charged_to_kernel(version, text))
+}
+
+/// v1 counts together what can be taken back and what not. v2's `kernel` (Linux 5.18) is the sum of
+/// these and of what has no name of its own.
+fn charged_to_kernel(version: Version, text: Named<'_>) -> u64 {
+    if version == Version::V1 {
+        return text("memory.kmem.usage_in_bytes")
+            .and_then(|text| text.trim().parse().ok())
+            .unwrap_or(0);
+    }
+    let stat = text("memory.stat").unwrap_or_default();
+    let value = |key| keyed(&stat, key).unwrap_or(0);
+    let parts = value("kernel_stack") + value("pagetables") + value("percpu") + value("vmalloc");
+    let named = parts + value("slab_unreclaimable");
+    let kernel = value("kernel").saturating_sub(value("slab_reclaimable"));
+    named.max(kernel)
 }
 
 fn stats(text: &dyn Fn(Record) -> Option<String>) -> Stats {
@@ -119,6 +182,8 @@ fn stats(text: &dyn Fn(Record) -> Option<String>) -> Stats {
         cpu_pressure: pressure(Record::CpuPressure),
         memory_pressure: pressure(Record::MemoryPressure),
         io_pressure: pressure(Record::IoPressure),
+        uncharged_bytes: None,
+        ended_for_kernel_memory: None,
     }
 }
 
@@ -255,6 +320,28 @@ mod tests {
         let all = folders.all();
         assert_eq!(all.memory_bytes, Some(12288), "with swap, where that is known");
         assert_eq!(all.usage.oom_kills, None, "v1 does not count above the cgroup of the kill");
+    }
+
+    #[test]
+    fn what_is_charged_and_cannot_be_taken_back_is_told_on_either_version() {
+        let scene = Scene::new("charged");
+        for (file, text) in [
+            (
+                "v2/cell-1/memory.stat",
+                "anon 100\nfile 5000\nkernel 90\nkernel_stack 10\npagetables 20\nsock 7\nshmem 1000\n\
+                 slab_reclaimable 30\nslab_unreclaimable 25\n",
+            ),
+            ("v2/cell-1/cgroup.procs", "7\n0\n9\n"),
+            ("v1/cell-1/memory.stat", "cache 5000\nrss 100\nshmem 1000\nswap 3\n"),
+            ("v1/cell-1/memory.kmem.usage_in_bytes", "60\n"),
+        ] {
+            scene.write(file, text);
+        }
+        let v2 = scene.folders(&[("v2", Version::V2, &Role::ALL, false)]);
+        assert_eq!((v2.charged(1), v2.charged(2)), (Some(1100 + 60), None));
+        assert_eq!((v2.processes(1), v2.processes(2)), (vec![7, 9], Vec::new()));
+        let v1 = scene.folders(&[("v1", Version::V1, &[Role::Memory], true)]);
+        assert_eq!(v1.charged(1), Some(1163));
     }
 
     #[test]

@@ -51,6 +51,7 @@ use crate::{
     error::{Context, Error, Fault, Step},
     host::Host,
     launcher::Launcher,
+    residue::{Gauge, Held, Jobs, Watcher},
     wire::CellId,
 };
 
@@ -103,6 +104,8 @@ enum Command {
     /// That one could not be asked for.
     Unasked(CellId, Fault),
     Cancel(Place),
+    /// A cell holds that kernel memory, which is more than its job's memory limit leaves it.
+    Exceeded(CellId, Held),
     Stop,
 }
 
@@ -114,7 +117,11 @@ struct Shared {
     pool: Arc<Pool>,
     line: Arc<Line>,
     host: Host,
-    folders: Folders,
+    folders: Arc<Folders>,
+    /// What tells of uncharged kernel memory, where this host does.
+    gauge: Option<Gauge>,
+    /// How many jobs were ended for it.
+    ended_for_kernel_memory: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -133,7 +140,9 @@ impl Engine {
         let wake = Arc::new(EventFd::from_flags(flags).context("making an eventfd")?);
         let (commands, inbox): (_, Receiver<Command>) = channel();
         let host = launcher.host().clone();
-        let folders = std::mem::take(&mut launcher.folders);
+        let folders = Arc::new(std::mem::take(&mut launcher.folders));
+        let jobs = Arc::new(Jobs::default());
+        let ended_for_kernel_memory = Arc::new(AtomicU64::new(0));
         let next = Arc::new(AtomicU64::new(1));
         let pool = Arc::new(Pool::new(launcher.cells_ahead));
         let line = Arc::new(Line::new(launcher.socket));
@@ -145,10 +154,23 @@ impl Engine {
             Arc::clone(&next),
             Arc::clone(&pool),
             Arc::clone(&line),
+            (Arc::clone(&jobs), Arc::clone(&ended_for_kernel_memory)),
         )?;
+        let (told, woken) = (commands.clone(), Arc::clone(&wake));
+        let exceeded = move |cell, held| {
+            // After the engine's end nobody listens.
+            if told.send(Command::Exceeded(cell, held)).is_ok() {
+                let _ = woken.write(1);
+            }
+        };
+        let watcher = Watcher::start(&jobs, Arc::clone(&folders), exceeded)
+            .context("starting the thread that watches kernel memory")?;
         let thread = std::thread::Builder::new()
             .name("cells".into())
-            .spawn(move || supervisor.run(lost))
+            .spawn(move || {
+                supervisor.run(lost);
+                drop(watcher);
+            })
             .context("starting the engine's thread")?;
         Ok(Self(Arc::new(Shared {
             commands,
@@ -158,6 +180,8 @@ impl Engine {
             line,
             host,
             folders,
+            gauge: Gauge::open().ok(),
+            ended_for_kernel_memory,
             thread: Mutex::new(Some(thread)),
         })))
     }
@@ -172,7 +196,13 @@ impl Engine {
     ///
     /// Reads a dozen small files of the kernel's, in the caller's thread: some tens of microseconds.
     pub fn stats(&self) -> Stats {
-        self.0.folders.all()
+        let Shared { gauge, folders, ended_for_kernel_memory, .. } = &*self.0;
+        let gauge = gauge.as_ref();
+        Stats {
+            uncharged_bytes: gauge.and_then(|gauge| gauge.uncharged(folders)),
+            ended_for_kernel_memory: gauge.map(|_| ended_for_kernel_memory.load(Ordering::Relaxed)),
+            ..folders.all()
+        }
     }
 
     /// Runs a task in a cell of its own. Always ends in [`Observer::ended`], also when no cell could

@@ -9,6 +9,7 @@ use cloister_api::{Limits, Outcome, Output, Reason, Status, Task, Timestamp, Usa
 use crate::{
     cgroup::Shortage,
     error::{Fault, Step},
+    residue::Held,
 };
 
 const SIGKILL: i32 = libc::SIGKILL;
@@ -20,6 +21,8 @@ pub(crate) enum Cause {
     Timeout,
     CpuTime,
     Shortage(Shortage),
+    /// It held that kernel memory, which is more than its memory limit leaves it.
+    KernelMemory(Held),
     /// It did not come up in time.
     Stuck,
 }
@@ -55,8 +58,13 @@ pub(crate) struct Records {
 /// What ended it, in the order of the contract.
 enum End {
     Cancelled,
-    Exit { code: i32, signal: i32 },
+    Exit {
+        code: i32,
+        signal: i32,
+    },
     Killed(Reason),
+    /// Of memory that its cgroup does not count.
+    KernelMemory(Held),
     NotExecuted(Fault),
     NoCell(String),
 }
@@ -70,6 +78,7 @@ fn end(records: &Records) -> End {
         (Some(Cause::Cancelled), _) => return End::Cancelled,
         (Some(Cause::Timeout), _) => return End::Killed(Reason::Timeout),
         (Some(Cause::CpuTime), _) => return End::Killed(Reason::CpuTime),
+        (Some(Cause::KernelMemory(held)), _) => return End::KernelMemory(held),
         (Some(Cause::Stuck), _) => return End::NoCell("it was not ready in time".into()),
         (Some(Cause::Shortage(Shortage::Own)), _) | (None, Shortage::Own) => {
             return End::Killed(Reason::OutOfMemory);
@@ -148,6 +157,10 @@ fn tell(end: End, task: &Task, ran: bool) -> Told {
             failed(Reason::Signal, signal_message(signal), Some(code), Some(signal))
         }
         End::Killed(reason) => failed(reason, kill_message(reason, task), killed.0, killed.1),
+        End::KernelMemory(held) => {
+            let message = held.message(task.limits.memory);
+            failed(Reason::OutOfMemory, message, killed.0, killed.1)
+        }
         End::NotExecuted(fault) => {
             // As a shell tells them apart: what is not there, and what can't be executed.
             let code = if matches!(fault.errno, libc::ENOENT | libc::ENOTDIR) { 127 } else { 126 };
@@ -289,6 +302,17 @@ mod tests {
             assert_eq!(outcome.reason, Some(reason));
             assert_eq!((outcome.exit_code, outcome.signal), (Some(137), Some(9)));
         }
+    }
+
+    #[test]
+    fn kernel_memory_that_no_cgroup_counts_is_a_want_of_memory() {
+        let cause = Some(Cause::KernelMemory(Held { locks: 400_000, sockets: 0 }));
+        let outcome = judge(Records { cause, exit: None, ..records() });
+        assert_eq!(outcome.reason, Some(Reason::OutOfMemory));
+        assert_eq!((outcome.exit_code, outcome.signal), (Some(137), Some(9)));
+        let message = outcome.message.unwrap();
+        assert!(message.contains("73 MiB of kernel memory that its limit of 64MiB"), "{message}");
+        assert!(message.contains("400,000 file locks"), "{message}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::{
     error::{At, Context, Error, Step},
     host::{Host, holds, lacks},
     layers::{self, Layer},
+    residue,
     rlimits::Fixed,
     sys,
     wire::{CellId, Packet, Reply, Request, receive, send},
@@ -118,6 +119,7 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
+        enforcement.push(residue::report());
         let max_cells = config.max_cells.unwrap_or(usize::MAX);
         let (users, shared) =
             confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;

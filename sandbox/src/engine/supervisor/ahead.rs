@@ -119,6 +119,7 @@ impl Supervisor {
             return;
         }
         self.timers.clear(id);
+        self.jobs.ended(id);
         let Some(cell) = self.cells.remove(&id) else { return };
         let held = cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone());
         let Some(handles) = held else { return };

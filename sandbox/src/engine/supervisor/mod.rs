@@ -42,6 +42,7 @@ use super::{
 use crate::{
     error::{Context, Error, Fault, Step},
     host::Host,
+    residue::Jobs,
     wire::{CellId, Reply},
 };
 
@@ -64,6 +65,9 @@ pub(crate) struct Supervisor {
     leaving: HashMap<CellId, Leaving>,
     /// The number of the next cell.
     next: Arc<AtomicU64>,
+    /// The jobs that run, for what watches their kernel memory, and how many were ended for it.
+    jobs: Arc<Jobs>,
+    ended_for_kernel_memory: Arc<AtomicU64>,
     sink: OwnedFd,
     buffer: Vec<u8>,
 }
@@ -84,6 +88,7 @@ impl Supervisor {
         next: Arc<AtomicU64>,
         pool: Arc<Pool>,
         line: Arc<Line>,
+        (jobs, ended_for_kernel_memory): (Arc<Jobs>, Arc<AtomicU64>),
     ) -> Result<Self, Error> {
         let timers = Timers::new().context("making a timerfd")?;
         let watch = Watch::new([line.as_fd(), wake.as_fd(), timers.fd.as_fd()])
@@ -104,6 +109,8 @@ impl Supervisor {
             pool,
             leaving: HashMap::new(),
             next,
+            jobs,
+            ended_for_kernel_memory,
             sink: streams::sink().context("opening /dev/null")?,
             buffer: Vec::new(),
         })
@@ -186,6 +193,11 @@ impl Supervisor {
                 }
                 Command::Cancel(place) => {
                     self.kill(place.load(Ordering::Relaxed), Cause::Cancelled);
+                }
+                Command::Exceeded(id, held) => {
+                    if self.kill_alive(id, Cause::KernelMemory(held)) {
+                        self.ended_for_kernel_memory.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 Command::Stop => return Next::Stop,
             }
@@ -371,15 +383,23 @@ impl Supervisor {
         }
         self.timers.unset(id, Alarm::Launch);
         self.timers.set(id, Alarm::Deadline, deadline);
+        self.jobs.began(id, cell.task.limits.memory.0);
         self.watch_cpu_time(id);
     }
 
     fn kill(&mut self, id: CellId, cause: Cause) {
+        let _ = self.kill_alive(id, cause);
+    }
+
+    /// Whether there was something to kill, for that cause.
+    fn kill_alive(&mut self, id: CellId, cause: Cause) -> bool {
         // What it said before is heard first: a job that has ended is not killed for ending late.
         self.hear_cell(id, Source::Control);
-        if self.cells.get_mut(&id).is_some_and(|cell| cell.blame(cause)) {
+        let killed = self.cells.get_mut(&id).is_some_and(|cell| cell.blame(cause));
+        if killed {
             self.end(id);
         }
+        killed
     }
 
     /// Kills a cell, by the switch where there is one, else by the launcher. One that is still being
@@ -397,6 +417,7 @@ impl Supervisor {
     /// lets the launcher take away what is left.
     fn conclude(&mut self, id: CellId) {
         self.timers.clear(id);
+        self.jobs.ended(id);
         let Some(cell) = self.cells.remove(&id) else { return };
         drop(cell.conclude(&self.sink, &mut self.buffer, self.not_enforced.clone()));
         // Also of one that never came here: it may still be made, or have been made in part.
