@@ -326,7 +326,7 @@ fn streams_that_are_one_stay_one() {
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|i| (i % 251) as u8).collect()
+    (0..251).cycle().take(length).collect()
 }
 
 /// A terminal, and who sits at it.
@@ -490,11 +490,13 @@ fn a_command_in_the_background_leaves_the_terminal_alone() {
     let before = terminal.modes();
     let mut shell = Command::new("/bin/bash");
     let line = "set -m; \"$0\" run -- sh -c 'echo ready; read -r line; echo \"stole $line\"' & \
-                read -r line; echo \"the shell has $line\"; kill %1; wait %1; echo \"ended $?\"";
+                read -r line; read -r line; echo \"the shell has $line\"; kill %1; wait %1; echo \"ended $?\"";
     shell.args(["--norc", "-c", line]).arg(cloister());
     let mut child = terminal.start(&shell).spawn().unwrap();
     terminal.expect("ready");
     assert_eq!(terminal.modes(), before);
+    // Who waits next gets the second one.
+    terminal.type_in("some\n");
     terminal.type_in("words\n");
     terminal.expect("the shell has words");
     terminal.expect("ended 143");
