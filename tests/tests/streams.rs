@@ -454,6 +454,15 @@ while True: time.sleep(60)
 }
 
 #[test]
+fn what_was_typed_ahead_arrives() {
+    let mut terminal = Terminal::new();
+    terminal.type_in("one\n\x04");
+    let mut child = terminal.start(&run(&["od", "-c"])).spawn().unwrap();
+    terminal.expect("0000000   o   n   e  \\n\r\n0000004\r\n");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_terminal_for_input_alone_gives_lines() {
     let mut terminal = Terminal::new();
     let before = terminal.modes();

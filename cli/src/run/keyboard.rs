@@ -14,7 +14,7 @@ use rustix::{
 
 use super::{
     relay::{Buffer, Relay},
-    terminal::Shared,
+    terminal::{Pty, Shared},
 };
 
 /// More than a line can have (N_TTY).
@@ -36,8 +36,7 @@ impl Keyboard {
         let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pty.terminal, epoll::EventData::new_u64(0), flags)?;
-        pty.hold();
-        Ok(Self { pty, news, more: false, ended: false, buffer: Buffer::default() })
+        Ok(Self { pty, news, more: true, ended: false, buffer: Buffer::default() })
     }
 
     /// Whether the terminal gives keys as they are pressed, and gives them to us.
@@ -46,32 +45,25 @@ impl Keyboard {
         self.pty.interactive && terminal.is_ours() && !terminal.gives_lines()
     }
 
-    /// Whether what is typed now is for the job.
-    fn may_read(&self) -> bool {
-        if self.pty.interactive {
-            return self.has_keys() || self.pty.hold();
-        }
-        self.pty.terminal.is_ours() && self.pty.terminal.gives_lines()
-    }
-
     fn read(&mut self) {
-        self.more = self.may_read();
+        let Pty { terminal, interactive, end, .. } = &*self.pty;
+        let lines = terminal.gives_lines();
+        self.more = terminal.is_ours() && (*interactive || lines);
         if !self.more {
             return;
         }
-        let pty = &self.pty;
-        match self.buffer.fill(LINE, |bytes| pty.terminal.read(bytes)) {
+        match self.buffer.fill(LINE, |bytes| terminal.read(bytes)) {
             Err(Errno::INTR) => {}
+            // Only now: an end that was typed in a line would become a NUL.
+            Err(Errno::AGAIN) if *interactive && lines => self.more = self.pty.hold(),
             Err(Errno::AGAIN) => self.more = false,
-            // It is gone, or the end was typed.
+            // The end was typed, or it is gone.
             Ok(0) | Err(_) => {
-                self.ended = pty.interactive || pty.terminal.is_gone();
-                self.buffer.push(pty.end);
+                self.ended = !lines || terminal.is_gone();
+                self.buffer.push(*end);
             }
             // A part of a line was sent off by the character that ends the input.
-            Ok(_) if !pty.interactive && self.buffer.bytes().last() != Some(&b'\n') => {
-                self.buffer.push(pty.end);
-            }
+            Ok(_) if lines && self.buffer.bytes().last() != Some(&b'\n') => self.buffer.push(*end),
             Ok(_) => {}
         }
     }

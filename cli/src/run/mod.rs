@@ -57,7 +57,8 @@ pub(crate) struct Args {
     /// Go on where this host can't enforce everything
     #[arg(long, env = "CLOISTER_ALLOW_DEGRADED", value_parser = clap::builder::BoolishValueParser::new())]
     allow_degraded: bool,
-    /// The command and its arguments
+    /// The command and its arguments. Its streams are pipes of its own, or a terminal of its own
+    /// where yours are one, and are relayed
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
