@@ -228,6 +228,17 @@ pub(crate) fn place(source: BorrowedFd<'_>, target: RawFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the first of 0, 1 and 2 that is a terminal the controlling one of this session (`TIOCSCTTY`,
+/// ioctl_tty(2)). There may be none; and the kernel refuses the one of another session.
+pub(crate) fn take_terminal() {
+    for stream in 0..3 {
+        // SAFETY: numbers only.
+        if unsafe { libc::ioctl(stream, libc::TIOCSCTTY, 0) } == 0 {
+            return;
+        }
+    }
+}
+
 /// The descriptor of that number, which from now on belongs to the caller.
 ///
 /// # Safety

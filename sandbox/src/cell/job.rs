@@ -70,6 +70,7 @@ impl Job {
     fn get_ready(&self, confinement: &Confinement) -> Result<Option<RawFd>, Fault> {
         // A session of its own: no controlling terminal whose input it could fake (CVE-2017-5226).
         nix::unistd::setsid().at(Step::Session)?;
+        sys::take_terminal();
         sys::unblock_signals().at(Step::Signals)?;
         umask(Mode::from_bits_truncate(0o022));
         nix::unistd::chdir(self.cwd.as_c_str()).at(Step::Directory)?;

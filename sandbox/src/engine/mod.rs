@@ -69,7 +69,8 @@ pub enum Stream {
 pub enum Stdio {
     /// The task's `stdin`, and pipes from which `limits.output` of each is kept.
     Captured,
-    /// These descriptors; nothing is kept.
+    /// These descriptors; nothing is kept. A terminal among them that is no session's becomes the job's
+    /// controlling one. The job can do to them whatever the kernel allows.
     Passed([OwnedFd; 3]),
 }
 

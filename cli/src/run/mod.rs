@@ -1,9 +1,23 @@
 //! `cloister run`: one command in a cell, as one would use `bwrap` or `nsjail`.
+//!
+//! The job has no descriptor of the caller's, but streams of its own; what goes through them is relayed
+//! by this process, on the thread that waits for the job's end.
+//!
+//! - `streams`: what the job gets in place of each stream, and the turns of all relays.
+//! - `relay`: what a relay is; `input`, `output`: those from and to what is not a terminal.
+//! - `terminal`: the caller's terminal and the job's pty; `keyboard`: what is typed.
+
+mod input;
+mod keyboard;
+mod output;
+mod relay;
+mod streams;
+mod terminal;
 
 use std::{
     fs::File,
-    io::{self, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    io::Write,
+    os::fd::AsFd,
     path::PathBuf,
     process::ExitCode,
     sync::{
@@ -16,17 +30,19 @@ use anyhow::{Context, bail};
 use cloister_api::{Bounds, ExecuteRequest, Outcome, Program, Reason, Seconds, Status, Task};
 use cloister_sandbox::{Config, Engine, Host, Launcher, Observer, Stdio};
 use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
+    poll::PollTimeout,
     sys::{
         eventfd::{EfdFlags, EventFd},
         signal::{SigSet, Signal},
         signalfd::{SfdFlags, SignalFd},
-        stat::{SFlag, fstat},
     },
 };
 
+use self::streams::Streams;
 use crate::{exit, limits::LimitArgs, log, trial::Teller};
+
+/// Signals that end the job.
+const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -41,21 +57,35 @@ pub(crate) struct Args {
     /// Go on where this host can't enforce everything
     #[arg(long, env = "CLOISTER_ALLOW_DEGRADED", value_parser = clap::builder::BoolishValueParser::new())]
     allow_degraded: bool,
-    /// The command and its arguments
+    /// The command and its arguments. Its streams are pipes of its own, or a terminal of its own
+    /// where yours are one, and are relayed
     #[arg(required = true, last = true, value_name = "COMMAND")]
     command: Vec<String>,
+}
+
+/// How the command ended, and what came of its streams.
+struct Run {
+    outcome: Outcome,
+    /// The signal that ended it by way of us, if one did.
+    signal: i32,
+    /// What is to be said of output that was lost.
+    faults: Vec<String>,
 }
 
 /// Runs it; the exit code is the command's.
 pub(crate) fn main(args: Args) -> ExitCode {
     log::for_command();
     match run(args) {
-        Ok((outcome, signal)) => {
-            if let Some(message) = told(&outcome) {
+        Ok(Run { outcome, signal, faults }) => {
+            for message in told(&outcome).into_iter().chain(faults.iter().map(String::as_str)) {
                 eprintln!("cloister: {message}");
             }
             let cancelled = (outcome.status == Status::Cancelled).then_some(128 + signal);
-            ExitCode::from(exit::code(outcome.reason, cancelled.or(outcome.exit_code)))
+            match exit::code(outcome.reason, cancelled.or(outcome.exit_code)) {
+                // The command could not know.
+                0 if !faults.is_empty() => ExitCode::FAILURE,
+                code => ExitCode::from(code),
+            }
         }
         Err(error) => {
             eprintln!("cloister: {error:#}");
@@ -64,8 +94,7 @@ pub(crate) fn main(args: Args) -> ExitCode {
     }
 }
 
-/// The outcome, and the signal that was passed on to us, if one was.
-fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
+fn run(args: Args) -> anyhow::Result<Run> {
     let report = args
         .report
         .map(|path| {
@@ -94,44 +123,59 @@ fn run(args: Args) -> anyhow::Result<(Outcome, i32)> {
     }
     let body = serde_json::to_vec(&args.limits.request(&Program::Argv(args.command))?)?;
     let task = validated(&body, host)?;
-    let stdio = Stdio::Passed([
-        passed(io::stdin().as_fd(), "standard input")?,
-        passed(io::stdout().as_fd(), "standard output")?,
-        passed(io::stderr().as_fd(), "standard error")?,
-    ]);
 
-    // Blocked before the engine's thread is made, which inherits that.
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    // Blocked before the engine's thread is made, which inherits that, and before a terminal is touched.
+    let signals: SigSet = ENDING.into_iter().chain([Signal::SIGWINCH, Signal::SIGCONT]).collect();
     signals.thread_block()?;
     let signals = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     let engine = Engine::start(launcher, || {})?;
     let (teller, told) = channel();
     let ended = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
     let caller = Caller { teller: Teller(teller), ended: Arc::clone(&ended) };
-    let ticket = engine.run(task, stdio, Box::new(caller));
-    let mut received = 0;
+    let (mut streams, theirs) = Streams::new()?;
+    let ticket = engine.run(task, Stdio::Passed(theirs), Box::new(caller));
+    let mut signal = 0;
     let outcome = loop {
         match told.try_recv() {
             Err(TryRecvError::Empty) => {}
             outcome => break outcome.context("the engine ended without a result")?,
         }
-        let events = [signals.as_fd(), ended.as_fd()];
-        let mut events = events.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        match poll(&mut events, PollTimeout::NONE) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(error) => return Err(error).context("waiting for the command's end failed"),
-        }
-        while let Some(signal) = signals.read_signal()? {
-            received = i32::try_from(signal.ssi_signo)?;
+        streams.turn(&[signals.as_fd(), ended.as_fd()], PollTimeout::NONE)?;
+        while let Some(received) = next(&signals, &streams)? {
+            signal = received;
             ticket.cancel();
         }
     };
+    streams.job_ended();
     engine.stop();
     if let Some(mut file) = report {
         serde_json::to_writer_pretty(&mut file, &outcome)?;
         file.write_all(b"\n").context("the report cannot be written")?;
     }
-    Ok((outcome, received))
+    // The caller gets all of the output, however slowly it reads; unless it wants an end of it.
+    while !streams.are_done() {
+        let timeout = if signal == 0 { PollTimeout::NONE } else { PollTimeout::ZERO };
+        if !streams.turn(&[signals.as_fd()], timeout)? {
+            break;
+        }
+        while let Some(received) = next(&signals, &streams)? {
+            signal = received;
+        }
+    }
+    Ok(Run { outcome, signal, faults: streams.faults() })
+}
+
+/// The next signal that ends the job, if one has come. What others say of the terminal is passed on.
+fn next(signals: &SignalFd, streams: &Streams) -> anyhow::Result<Option<i32>> {
+    while let Some(received) = signals.read_signal()? {
+        let number = i32::try_from(received.ssi_signo)?;
+        match Signal::try_from(number)? {
+            Signal::SIGWINCH => streams.resize(),
+            Signal::SIGCONT => streams.continued(),
+            _ => return Ok(Some(number)),
+        }
+    }
+    Ok(None)
 }
 
 /// Passes on how the command ended, and wakes who polls for it.
@@ -146,15 +190,6 @@ impl Observer for Caller {
         // It fails only where billions of such words were never read.
         let _ = self.ended.write(1);
     }
-}
-
-/// One of our own streams, for the job. Through a folder it could find its way to others of the host.
-fn passed(fd: BorrowedFd<'_>, name: &str) -> anyhow::Result<OwnedFd> {
-    let kind = SFlag::from_bits_truncate(fstat(fd)?.st_mode) & SFlag::S_IFMT;
-    if kind == SFlag::S_IFDIR {
-        bail!("{name} is a folder, which a cell is not given; expose it instead");
-    }
-    Ok(fd.try_clone_to_owned()?)
 }
 
 /// The same ranges and defaults hold as for a request by HTTP, with this machine's own as the upper
