@@ -40,17 +40,26 @@ pub(crate) use args::{Coordinator, Runner, Up};
 /// killed in the end.
 const RECORDING: Duration = Duration::from_secs(5);
 
+/// What the runner of an `up` without `--runner-token-file` tells callers other than its coordinator.
+const RUNNER_OF_UP: &str = "this is the runner of a cloister up, whose coordinator alone knows the \
+    token: send jobs to the coordinator (port 8000, POST /jobs), start `cloister up` with \
+    --runner-token-file FILE, or start `cloister runner`";
+
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     prepare()?;
     check_runner_side(args)?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let has_runner_token = args.runner_token_file.is_some();
-    let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)?;
+    let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)
+        .context("the runner of `up` takes its tokens from --runner-token-file")?;
     let runner_address = runner_listener.local_addr()?;
     let launcher = launcher(&args.cells)?;
 
-    let runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
+    let runner_tokens = match &args.runner_token_file {
+        Some(file) => Tokens::read(Some(file), None)?,
+        None => new_tokens::own()?,
+    };
     let mut coordinator = args.queue.config(&args.common);
     coordinator.drain_grace += RECORDING;
     let mut runner = args.cells.config(&args.common);
@@ -59,6 +68,7 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     coordinator.runner_urls = vec![format!("http://{}", reachable(runner_address))];
     coordinator.runner_tokens = runner_tokens.clone();
     runner.tokens = runner_tokens;
+    runner.token_advice = (!has_runner_token).then(|| RUNNER_OF_UP.into());
     let database = private_store(&args.data.join("cloister.db"), args.common.service_uid)?;
     coordinator.store = format!("sqlite:{}", database.display());
     let mut reloads = Reloads::default();
