@@ -1,10 +1,15 @@
-//! Compiles the seccomp profile for the target's architecture, so that nothing is parsed or compiled
-//! while a job waits.
+//! Compiles the seccomp profiles for the target's architecture, so that nothing is parsed or compiled
+//! while a job waits or a service starts.
+
+use cloister_seccomp::{CELL, SERVICE, compile_to_rust};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH")?.parse()?;
-    let source = cloister_seccomp::compile_to_rust("CELL", cloister_seccomp::CELL, arch)?;
-    std::fs::write(format!("{}/filter.rs", std::env::var("OUT_DIR")?), source)?;
+    let folder = std::env::var("OUT_DIR")?;
+    for (file, name, profile) in [("filter", "CELL", CELL), ("service", "SERVICE", SERVICE)] {
+        let source = compile_to_rust(name, profile, arch)?;
+        std::fs::write(format!("{folder}/{file}.rs"), source)?;
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Seccomp profiles as JSON, and their compiler to classic BPF.
 //!
-//! The sandbox's build script turns [`CELL`] into a constant with [`compile_to_rust`]; nothing is
+//! The sandbox's build script turns [`CELL`] and [`SERVICE`] into constants with [`compile_to_rust`]; nothing is
 //! parsed or compiled while a job waits. The same code runs in tests, for either architecture on
 //! any host, and [`Program::evaluate`] tells what a filter answers without installing it.
 //!
@@ -87,3 +87,6 @@ pub use source::compile_to_rust;
 
 /// The profile of a job's cell, `seccomp/cell.json`.
 pub const CELL: &str = include_str!("../cell.json");
+
+/// The profile of a service, `seccomp/service.json`.
+pub const SERVICE: &str = include_str!("../service.json");

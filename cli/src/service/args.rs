@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{
@@ -116,6 +116,12 @@ impl Common {
     pub(crate) fn tls(&self) -> Result<Option<ServerTls>, cloister_web::Error> {
         let files = self.tls_cert.as_ref().zip(self.tls_key.as_ref());
         files.map(|(certificate, key)| ServerTls::load(certificate, key)).transpose()
+    }
+
+    /// The files that are read again when told to.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let files = [&self.token_file, &self.tls_cert, &self.tls_key];
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
     }
 
     /// Whether this service is to speak TLS.
