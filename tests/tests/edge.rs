@@ -153,12 +153,13 @@ fn the_runner_of_an_up_is_closed_to_all_but_its_coordinator() {
         for shown in [None, Some(&*by_client), Some("Bearer "), Some("Basic Og==")] {
             let mut headers = vec![json_type];
             headers.extend(shown.map(|shown| ("authorization", shown)));
+            // Each by a connection of its own: one whose body was not read is closed.
             for refused in [
-                runner.post_with("/execute", &headers, body),
-                runner.post_with("/leases", &headers, br#"{"executions": []}"#),
-                runner.get_with("/executions", &headers),
-                runner.get_with(EXECUTION, &headers),
-                runner.delete_with(EXECUTION, &headers),
+                runner.anew().post_with("/execute", &headers, body),
+                runner.anew().post_with("/leases", &headers, br#"{"executions": []}"#),
+                runner.anew().get_with("/executions", &headers),
+                runner.anew().get_with(EXECUTION, &headers),
+                runner.anew().delete_with(EXECUTION, &headers),
             ] {
                 assert_eq!(refused.status, 401, "{shown:?}");
                 let says = refused.json()["detail"].as_str().unwrap().to_owned();
@@ -182,6 +183,50 @@ fn the_runner_of_an_up_is_closed_to_all_but_its_coordinator() {
         let answer = up.runner_client().post_with("/execute", &headers, body);
         assert_eq!(answer.status, status);
         assert!(!answer.text().contains("--runner-token-file"), "it has one");
+    }
+}
+
+/// The kernel's own word on each thread: of what serves, and of the launcher, which keeps its rights.
+#[test]
+fn every_thread_that_serves_is_confined() {
+    let (up, runner) = (Service::up(&[]), Service::runner(&[]));
+    let coordinator = Service::coordinator("http://127.0.0.1:9", &[]);
+    for of in [&up, &runner] {
+        let (client, path) = if std::ptr::eq(of, &up) {
+            (of.runner_client(), "/jobs?wait=30")
+        } else {
+            (of.client(), "/execute")
+        };
+        let job = of.client().post(path, &json!({ "command": "echo in" })).json();
+        assert_eq!(job["stdout"], "in\n");
+        let health = client.get("/health").json();
+        for name in ["service_seccomp", "service_landlock"] {
+            let lines = health["enforcement"].as_array().unwrap();
+            let line = lines.iter().find(|line| line["name"] == name);
+            assert_eq!(line.unwrap()["enforced"], true, "{health}");
+        }
+    }
+    let fields = |path: &std::path::Path| {
+        let text = fs::read_to_string(path.join("status")).unwrap();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
+            line.unwrap_or_else(|| panic!("{name}: {text}")).trim().to_owned()
+        };
+        ["Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd"].map(field)
+    };
+    for (service, least) in [(&up, 4), (&runner, 3), (&coordinator, 3)] {
+        let threads = fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+        let threads: Vec<_> = threads.map(|thread| thread.unwrap().path()).collect();
+        assert!(threads.len() >= least, "{threads:?}");
+        for thread in threads {
+            let none = "0000000000000000";
+            assert_eq!(fields(&thread), ["2", "1", "1", none, none], "{}", thread.display());
+        }
+    }
+    for service in [&up, &runner] {
+        let launcher = fields(std::path::Path::new(&format!("/proc/{}", service.launcher())));
+        assert_eq!(launcher[..3], ["0", "0", "0"]);
+        assert_ne!(launcher[3], "0000000000000000");
     }
 }
 
