@@ -1,12 +1,19 @@
 //! Compiles the seccomp profiles for the target's architecture, so that nothing is parsed or compiled
-//! while a job waits.
+//! while a job waits or a service starts.
 
-use cloister_seccomp::{CELL, JOB, compile_to_rust};
+use cloister_seccomp::{CELL, JOB, SERVICE, compile_to_rust};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH")?.parse()?;
-    let source = compile_to_rust("CELL", CELL, arch)? + &compile_to_rust("JOB", JOB, arch)?;
-    std::fs::write(format!("{}/filter.rs", std::env::var("OUT_DIR")?), source)?;
+    let folder = std::env::var("OUT_DIR")?;
+    for (file, filters) in [
+        ("filter", &[("CELL", CELL), ("JOB", JOB)][..]),
+        ("service", &[("SERVICE", SERVICE)]),
+    ] {
+        let sources: Result<Vec<_>, _> =
+            filters.iter().map(|(name, profile)| compile_to_rust(name, profile, arch)).collect();
+        std::fs::write(format!("{folder}/{file}.rs"), sources?.concat())?;
+    }
     Ok(())
 }

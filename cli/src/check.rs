@@ -8,7 +8,7 @@ use std::{
 
 use clap::builder::BoolishValueParser;
 use cloister_api::Enforcement;
-use cloister_sandbox::{Config, Engine, Launcher};
+use cloister_sandbox::{Config, Engine, Launcher, service_enforcement};
 
 use crate::{log, trial::trial};
 
@@ -58,6 +58,7 @@ fn examine() -> Vec<Enforcement> {
         }
     };
     let mut lines = engine.host().enforcement.clone();
+    lines.extend(service_enforcement());
     let tried = trial(&engine);
     engine.stop();
     lines.push(match tried {

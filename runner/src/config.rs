@@ -14,6 +14,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// Any one of these opens every door; without one, only loopback does.
     pub tokens: Tokens,
+    /// What callers without a valid token are told to do, beside that they need one.
+    pub token_advice: Option<String>,
     /// What it shows to those who come by TLS; without it, it speaks in clear.
     pub tls: Option<ServerTls>,
     /// Listen beyond loopback without a token.
@@ -66,6 +68,7 @@ impl Default for Config {
             slots: None,
             bounds: Bounds::default(),
             tokens: Tokens::default(),
+            token_advice: None,
             tls: None,
             insecure_no_auth: false,
             protect_metrics: false,

@@ -39,7 +39,9 @@ pub(crate) async fn run(
     let access = Access::decide(listen, config.tokens.clone(), config.insecure_no_auth)?;
     let tls = config.tls.clone();
     warn_of_clear_tokens(listen, &access, tls.is_some());
-    let guard = Guard::new(access, config.protect_metrics).over_tls(tls.is_some());
+    let guard = Guard::new(access, config.protect_metrics)
+        .over_tls(tls.is_some())
+        .advise(config.token_advice.clone());
     let clock = Arc::new(BootClock::new().map_err(Error::Clock)?);
     let runner = Runner::new(&config, Arc::clone(&cells), clock, lost.clone(), shutdown.clone())?;
     let runner = Arc::new(runner);

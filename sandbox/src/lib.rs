@@ -17,6 +17,7 @@
 //! ```
 //!
 //! - [`Launcher::fork`] splits the launcher off while the process is still single-threaded.
+//! - [`Confinement::enter`] then confines the service: a seccomp filter and a Landlock domain of its own.
 //! - [`Engine::start`] then supervises cells from a thread of its own, and turns what the kernel
 //!   recorded into an [`Outcome`](cloister_api::Outcome).
 //! - A command never passes through the launcher: the engine hands it to the cell's PID 1, which is
@@ -40,6 +41,7 @@ mod mounts;
 mod privilege;
 mod residue;
 mod rlimits;
+mod service;
 #[cfg(feature = "steps")]
 pub mod steps;
 mod sys;
@@ -52,3 +54,4 @@ pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
 pub use privilege::{SERVICE_UID, drop_privileges, private_store};
+pub use service::{Confinement, Needs, service_enforcement};

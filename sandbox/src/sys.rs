@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    ffi::{CStr, CString, c_char},
+    ffi::{CStr, CString, OsStr, c_char},
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
@@ -371,6 +371,16 @@ pub(crate) fn hand_over(
 pub(crate) fn enter_landlock(ruleset: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) })?;
+    Ok(())
+}
+
+/// Sets an environment variable of this process, which must have one thread.
+pub(crate) fn set_variable(name: &str, value: impl AsRef<OsStr>) -> io::Result<()> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("other threads may read the environment"));
+    }
+    // SAFETY: there is no other thread that could read or write the environment meanwhile.
+    unsafe { std::env::set_var(name, value) };
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Seccomp profiles as JSON, and their compiler to classic BPF.
 //!
-//! The sandbox's build script turns [`CELL`] into a constant with [`compile_to_rust`]; nothing is
+//! The sandbox's build script turns [`CELL`] and [`SERVICE`] into constants with [`compile_to_rust`]; nothing is
 //! parsed or compiled while a job waits. The same code runs in tests, for either architecture on
 //! any host, and [`Program::evaluate`] tells what a filter answers without installing it.
 //!
@@ -91,3 +91,6 @@ pub const CELL: &str = include_str!("../cell.json");
 /// The second filter of a job, `seccomp/job.json`: what the job is answered and the cell's PID 1 is
 /// not.
 pub const JOB: &str = include_str!("../job.json");
+
+/// The profile of a service, `seccomp/service.json`.
+pub const SERVICE: &str = include_str!("../service.json");

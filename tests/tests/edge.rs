@@ -5,7 +5,7 @@ use std::{
     io::{Read, Write},
     net::TcpStream,
     os::unix::fs::MetadataExt,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cloister_tests::{COMPLETED, Client, Scratch, Service, finished, verdict};
@@ -127,6 +127,107 @@ fn tokens_open_what_they_should() {
         (client.get("/health").status, client.get("/ready").status, client.get("/metrics").status),
         (200, 200, 200)
     );
+}
+
+/// Another user of the machine reaches the port of an `up`'s runner, perhaps with a client's token.
+#[test]
+fn the_runner_of_an_up_is_closed_to_all_but_its_coordinator() {
+    const CLIENTS: &str = "a-token-of-the-clients-0123456789";
+    const RUNNERS: &str = "a-token-of-the-runners-0123456789";
+    const EXECUTION: &str = "/executions/0197a4a1-0000-7000-8000-000000000000";
+    let folder = Scratch::new("own-token");
+    let (clients, runners) = (folder.join("clients"), folder.join("runners"));
+    fs::write(&clients, CLIENTS).unwrap();
+    fs::write(&runners, RUNNERS).unwrap();
+    let [clients, runners] = [&clients, &runners].map(|path| path.to_str().unwrap());
+    let (by_client, by_runner) = (format!("Bearer {CLIENTS}"), format!("Bearer {RUNNERS}"));
+    let json_type = ("content-type", "application/json");
+    let body = br#"{"command": "echo in"}"#;
+    for args in [&["--token-file", clients][..], &[], &["--insecure-no-auth"]] {
+        let up = Service::up(args);
+        // Its coordinator has the token.
+        let headers = [json_type, ("authorization", &*by_client)];
+        let job = up.client().post_with("/jobs?wait=30", &headers[..args.len().max(1)], body);
+        assert_eq!((job.status, &job.json()["stdout"]), (201, &json!("in\n")));
+        let runner = up.runner_client();
+        for shown in [None, Some(&*by_client), Some("Bearer "), Some("Basic Og==")] {
+            let mut headers = vec![json_type];
+            headers.extend(shown.map(|shown| ("authorization", shown)));
+            // Each by a connection of its own: one whose body was not read is closed.
+            for refused in [
+                runner.anew().post_with("/execute", &headers, body),
+                runner.anew().post_with("/leases", &headers, br#"{"executions": []}"#),
+                runner.anew().get_with("/executions", &headers),
+                runner.anew().get_with(EXECUTION, &headers),
+                runner.anew().delete_with(EXECUTION, &headers),
+            ] {
+                assert_eq!(refused.status, 401, "{shown:?}");
+                let says = refused.json()["detail"].as_str().unwrap().to_owned();
+                assert!(
+                    says.contains("--runner-token-file") && says.contains("POST /jobs"),
+                    "{says}"
+                );
+            }
+        }
+        let open = ["/health", "/ready", "/metrics"].map(|path| runner.get(path).status);
+        assert_eq!(open, [200; 3]);
+        let end = Instant::now() + Duration::from_secs(20);
+        while !up.log().contains(r#""action":"authenticate","status":401"#) {
+            assert!(Instant::now() < end, "nothing of it is in the audit log\n{}", up.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let up = Service::up(&["--token-file", clients, "--runner-token-file", runners]);
+    for (shown, status) in [(&by_client, 401), (&by_runner, 200)] {
+        let headers = [json_type, ("authorization", &**shown)];
+        let answer = up.runner_client().post_with("/execute", &headers, body);
+        assert_eq!(answer.status, status);
+        assert!(!answer.text().contains("--runner-token-file"), "it has one");
+    }
+}
+
+/// The kernel's own word on each thread: of what serves, and of the launcher, which keeps its rights.
+#[test]
+fn every_thread_that_serves_is_confined() {
+    let (up, runner) = (Service::up(&[]), Service::runner(&[]));
+    let coordinator = Service::coordinator("http://127.0.0.1:9", &[]);
+    for of in [&up, &runner] {
+        let (client, path) = if std::ptr::eq(of, &up) {
+            (of.runner_client(), "/jobs?wait=30")
+        } else {
+            (of.client(), "/execute")
+        };
+        let job = of.client().post(path, &json!({ "command": "echo in" })).json();
+        assert_eq!(job["stdout"], "in\n");
+        let health = client.get("/health").json();
+        for name in ["service_seccomp", "service_landlock"] {
+            let lines = health["enforcement"].as_array().unwrap();
+            let line = lines.iter().find(|line| line["name"] == name);
+            assert_eq!(line.unwrap()["enforced"], true, "{health}");
+        }
+    }
+    let fields = |path: &std::path::Path| {
+        let text = fs::read_to_string(path.join("status")).unwrap();
+        let field = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
+            line.unwrap_or_else(|| panic!("{name}: {text}")).trim().to_owned()
+        };
+        ["Seccomp", "Seccomp_filters", "NoNewPrivs", "CapEff", "CapBnd"].map(field)
+    };
+    for (service, least) in [(&up, 4), (&runner, 3), (&coordinator, 3)] {
+        let threads = fs::read_dir(format!("/proc/{}/task", service.pid())).unwrap();
+        let threads: Vec<_> = threads.map(|thread| thread.unwrap().path()).collect();
+        assert!(threads.len() >= least, "{threads:?}");
+        for thread in threads {
+            let none = "0000000000000000";
+            assert_eq!(fields(&thread), ["2", "1", "1", none, none], "{}", thread.display());
+        }
+    }
+    for service in [&up, &runner] {
+        let launcher = fields(std::path::Path::new(&format!("/proc/{}", service.launcher())));
+        assert_eq!(launcher[..3], ["0", "0", "0"]);
+        assert_ne!(launcher[3], "0000000000000000");
+    }
 }
 
 #[test]

@@ -230,8 +230,8 @@ fn a_batch_is_taken_as_a_whole_and_each_of_it_comes_out_right() {
 
 #[test]
 fn a_stream_begins_with_the_start() {
-    let up = Service::up(&["--slots", "2"]);
-    let runner = up.runner_client();
+    let runner = Service::runner(&["--slots", "2"]);
+    let runner = runner.client();
     let headers = [("content-type", "application/json"), ("accept", "application/x-ndjson")];
     for _ in 0..30 {
         let answer =

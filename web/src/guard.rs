@@ -36,13 +36,15 @@ pub struct Guard {
     access: Access,
     open: Vec<String>,
     tls: bool,
+    advice: Option<String>,
     refusals: Refusals,
 }
 
 impl Guard {
     /// A guard that leaves `/health` and `/ready` open, and `/metrics` unless it is protected.
     pub fn new(access: Access, protect_metrics: bool) -> Self {
-        let guard = Self { access, open: Vec::new(), tls: false, refusals: Refusals::default() };
+        let refusals = Refusals::default();
+        let guard = Self { access, open: Vec::new(), tls: false, advice: None, refusals };
         let guard = guard.open("/health").open("/ready");
         if protect_metrics { guard } else { guard.open("/metrics") }
     }
@@ -51,6 +53,13 @@ impl Guard {
     #[must_use]
     pub fn over_tls(mut self, tls: bool) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// Tells callers without a valid token what to do, where a token alone does not say it.
+    #[must_use]
+    pub fn advise(mut self, advice: Option<String>) -> Self {
+        self.advice = advice;
         self
     }
 
@@ -88,7 +97,7 @@ impl Guard {
                 by_loopback(request, None, schemes).map(|()| None)
             }
             Access::Tokens(tokens) | Access::Published { tokens, .. } => {
-                bearer(request.headers(), tokens).map(Some)
+                bearer(request.headers(), tokens, self.advice.as_deref()).map(Some)
             }
             Access::Loopback { bound } => {
                 by_loopback(request, Some(*bound), schemes).map(|()| None)
@@ -147,8 +156,13 @@ fn peer(request: &Request) -> Option<IpAddr> {
     Some(peer.ip().to_canonical())
 }
 
-fn bearer(headers: &HeaderMap, tokens: &Tokens) -> Result<Fingerprint, Rejection> {
+fn bearer(
+    headers: &HeaderMap,
+    tokens: &Tokens,
+    advice: Option<&str>,
+) -> Result<Fingerprint, Rejection> {
     let challenge = |detail: &str, challenge: &'static str| {
+        let detail = [Some(detail), advice].into_iter().flatten().collect::<Vec<_>>().join("; ");
         Rejection::new(Kind::Unauthorized, detail)
             .with_header(WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
     };

@@ -5,7 +5,7 @@ use std::{
     ffi::{OsStr, OsString},
     net::{IpAddr, SocketAddr, ToSocketAddrs},
     os::unix::ffi::OsStrExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use clap::{
@@ -118,6 +118,12 @@ impl Common {
         files.map(|(certificate, key)| ServerTls::load(certificate, key)).transpose()
     }
 
+    /// The files that are read again when told to.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        let files = [&self.token_file, &self.tls_cert, &self.tls_key];
+        files.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
     /// Whether this service is to speak TLS.
     pub(crate) fn has_tls(&self) -> bool {
         self.tls_cert.is_some()
@@ -180,7 +186,8 @@ pub(crate) struct Up {
     /// Where clients reach the coordinator
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8000", value_parser = address)]
     pub(crate) listen: SocketAddr,
-    /// Where the runner is reached; in clear, so that with --tls-cert it must be on loopback
+    /// Where the runner is reached, with a token of --runner-token-file; in clear, so that with
+    /// --tls-cert it must be on loopback
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -192,7 +199,8 @@ pub(crate) struct Up {
     /// Where jobs are kept
     #[arg(long, value_name = "DIR", env = "CLOISTER_DATA", default_value = "./cloister-data")]
     pub(crate) data: PathBuf,
-    /// A file with the tokens of the runner, if it is to have any, one a line; SIGHUP has it read again
+    /// File of tokens that open the runner's port, one per line. Reloaded on SIGHUP [default: a random
+    /// token that only this process knows, so that jobs reach the runner by the coordinator alone]
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
     pub(crate) runner_token_file: Option<PathBuf>,
     #[command(flatten)]

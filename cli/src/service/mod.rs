@@ -4,7 +4,8 @@
 //!    at once.
 //! 2. The launcher is forked, before any thread and before any file with a secret is read.
 //! 3. Tokens, certificates and keys are read and the data folder is handed over, while the process still may.
-//! 4. Every privilege is dropped. Only then is a thread started, and only then is anybody answered.
+//! 4. Every privilege is dropped, and the process enters its Landlock domain and its seccomp filter. Only then is a
+//!    thread started, and only then is anybody answered.
 //!
 //! SIGHUP, which has files read again, waits from the first line on until there is somebody to do it.
 
@@ -14,7 +15,7 @@ mod new_tokens;
 
 use std::{
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -22,7 +23,7 @@ use std::{
 use anyhow::{Context, bail};
 use cloister_coordinator::{Config, is_encrypted};
 use cloister_runner::Lost;
-use cloister_sandbox::{Engine, Launcher, drop_privileges, private_store};
+use cloister_sandbox::{Confinement, Engine, Launcher, Needs, drop_privileges, private_store};
 use cloister_web::{ClientTls, Reload, Reloads, Shutdown, Tokens, check_exposure, is_loopback};
 use nix::{
     sys::{
@@ -40,17 +41,26 @@ pub(crate) use args::{Coordinator, Runner, Up};
 /// killed in the end.
 const RECORDING: Duration = Duration::from_secs(5);
 
+/// What the runner of an `up` without `--runner-token-file` tells callers other than its coordinator.
+const RUNNER_OF_UP: &str = "this is the runner of a cloister up, whose coordinator alone knows the \
+    token: send jobs to the coordinator (port 8000, POST /jobs), start `cloister up` with \
+    --runner-token-file FILE, or start `cloister runner`";
+
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     prepare()?;
     check_runner_side(args)?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
     let has_runner_token = args.runner_token_file.is_some();
-    let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)?;
+    let runner_listener = bind(args.runner_listen, has_runner_token, args.common.insecure_no_auth)
+        .context("the runner of `up` takes its tokens from --runner-token-file")?;
     let runner_address = runner_listener.local_addr()?;
-    let launcher = launcher(&args.cells)?;
+    let mut launcher = launcher(&args.cells)?;
 
-    let runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
+    let runner_tokens = match &args.runner_token_file {
+        Some(file) => Tokens::read(Some(file), None)?,
+        None => new_tokens::own()?,
+    };
     let mut coordinator = args.queue.config(&args.common);
     coordinator.drain_grace += RECORDING;
     let mut runner = args.cells.config(&args.common);
@@ -59,13 +69,20 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     coordinator.runner_urls = vec![format!("http://{}", reachable(runner_address))];
     coordinator.runner_tokens = runner_tokens.clone();
     runner.tokens = runner_tokens;
+    runner.token_advice = (!has_runner_token).then(|| RUNNER_OF_UP.into());
     let database = private_store(&args.data.join("cloister.db"), args.common.service_uid)?;
     coordinator.store = format!("sqlite:{}", database.display());
+    let needs = Needs {
+        files: files(&args.common, &[args.runner_token_file.as_deref()]),
+        store: Some(database),
+        names: false,
+        ports: Some(vec![runner_address.port()]),
+    };
     let mut reloads = Reloads::default();
     reloads.add(coordinator.tokens.clone());
     reloads.add(coordinator.runner_tokens.clone());
     reload_too(&mut reloads, coordinator.tls.clone());
-    drop_privileges(args.common.service_uid)?;
+    confine(&needs, args.common.service_uid, Some(&mut launcher))?;
     reloads.warn_unreadable(Uid::effective().as_raw());
 
     let (engine, lost) = engine(launcher)?;
@@ -112,13 +129,19 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
     config.runner_tokens = Tokens::read(args.runner_token_file.as_deref(), None)?;
     config.runner_urls = runner_urls(&args.runner_url)?;
     config.store = store(&args.store, args.common.service_uid)?;
+    let needs = Needs {
+        files: files(&args.common, &[args.runner_token_file.as_deref(), args.ca_file.as_deref()]),
+        store: config.store.strip_prefix("sqlite:").map(PathBuf::from),
+        names: true,
+        ports: None,
+    };
     config.authorities = authorities(&config, args.ca_file.as_deref())?;
     let mut reloads = Reloads::default();
     reloads.add(config.tokens.clone());
     reloads.add(config.runner_tokens.clone());
     reload_too(&mut reloads, config.tls.clone());
     reload_too(&mut reloads, config.authorities.clone());
-    drop_privileges(args.common.service_uid)?;
+    confine(&needs, args.common.service_uid, None)?;
     reloads.warn_unreadable(Uid::effective().as_raw());
     raise_descriptor_limit()?;
     runtime()?.block_on(async {
@@ -134,14 +157,16 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
 pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
     prepare()?;
     let listener = bind(args.listen, args.common.has_token(), args.common.insecure_no_auth)?;
-    let launcher = launcher(&args.cells)?;
+    let mut launcher = launcher(&args.cells)?;
     let mut config = args.cells.config(&args.common);
     config.tokens = args.common.tokens()?;
     config.tls = args.common.tls()?;
     let mut reloads = Reloads::default();
     reloads.add(config.tokens.clone());
     reload_too(&mut reloads, config.tls.clone());
-    drop_privileges(args.common.service_uid)?;
+    let needs =
+        Needs { files: files(&args.common, &[]), ports: Some(Vec::new()), ..Needs::default() };
+    confine(&needs, args.common.service_uid, Some(&mut launcher))?;
     reloads.warn_unreadable(Uid::effective().as_raw());
     let (engine, lost) = engine(launcher)?;
     runtime()?.block_on(async {
@@ -180,6 +205,32 @@ fn reload_too(reloads: &mut Reloads, one: Option<impl Reload + 'static>) {
     if let Some(one) = one {
         reloads.add(one);
     }
+}
+
+/// The files that are read again while a service runs.
+fn files(common: &args::Common, others: &[Option<&Path>]) -> Vec<PathBuf> {
+    let own = common.files();
+    own.into_iter().chain(others.iter().copied().flatten()).map(Path::to_owned).collect()
+}
+
+/// Takes from this process all that it does not need: its privileges, then the files, connections and
+/// system calls of any user.
+fn confine(needs: &Needs, user: u32, launcher: Option<&mut Launcher>) -> anyhow::Result<()> {
+    let confinement = Confinement::prepare(needs, launcher.as_deref())?;
+    drop_privileges(user)?;
+    let lines = confinement.enter()?;
+    for line in lines.iter().filter(|line| !line.enforced) {
+        let remedy = line.remedy.as_deref().unwrap_or("none is known");
+        tracing::warn!(
+            not_enforced = line.name,
+            "the service is less confined: {} (remedy: {remedy})",
+            line.detail
+        );
+    }
+    if let Some(launcher) = launcher {
+        launcher.report(lines);
+    }
+    Ok(())
 }
 
 /// The runner of an `up` has no certificate: the way to it is this machine's loopback, which needs

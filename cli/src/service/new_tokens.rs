@@ -1,4 +1,5 @@
-//! Tokens for a service that is started for the first time.
+//! New tokens: in files, for a service that is started for the first time, and in memory alone, for the
+//! runner of an `up`.
 
 use std::{
     fmt::Write as _,
@@ -9,6 +10,7 @@ use std::{
 };
 
 use anyhow::Context;
+use cloister_web::{Secret, Tokens};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 /// Nobody guesses 256 bits.
@@ -47,6 +49,12 @@ fn create_one(path: &Path) -> anyhow::Result<bool> {
     });
     let _ = fs::remove_file(&draft);
     Ok(linked?)
+}
+
+/// A token that this process alone knows. It is in no file and in no log, and ends with the process.
+pub(super) fn own() -> anyhow::Result<Tokens> {
+    let token = token().context("cannot make the runner's token")?;
+    Ok(Tokens::from(vec![Secret::new(token, "of the runner")?]))
 }
 
 fn token() -> io::Result<String> {

@@ -72,6 +72,11 @@ impl Folders {
         (folders.len() == fds.len()).then(|| Self(folders.into_iter().zip(fds).collect()))
     }
 
+    /// Each of them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &OwnedFd> {
+        self.0.iter().map(|(_, folder)| folder)
+    }
+
     /// Of all cells together since the launcher's start, those that are gone included. `pids` counts
     /// the PID 1 of each as well.
     pub(crate) fn all(&self) -> Stats {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test is a crate of its own and uses a part")]
 
 use cloister_seccomp::{
-    Action, Arch, CELL, Condition, Group, Operator, Profile, Program, SeccompData, Width,
+    Action, Arch, CELL, Condition, Group, Operator, Profile, Program, SERVICE, SeccompData, Width,
 };
 
 /// The number of a call that has to exist.
@@ -21,6 +21,13 @@ pub(crate) fn call(arch: Arch, number: u32, args: &[u64]) -> SeccompData {
 pub(crate) fn cell(arch: Arch) -> (Profile, Program) {
     let profile = Profile::parse(CELL).expect("cell.json is a profile");
     let program = profile.compile(arch).expect("cell.json compiles");
+    (profile, program)
+}
+
+/// A service's profile and its program.
+pub(crate) fn service(arch: Arch) -> (Profile, Program) {
+    let profile = Profile::parse(SERVICE).expect("service.json is a profile");
+    let program = profile.compile(arch).expect("service.json compiles");
     (profile, program)
 }
 
