@@ -12,7 +12,7 @@ use super::need::{has_apparmor, landlock_abi};
 pub struct Layer(&'static str);
 
 /// Each can be left out of a build by a cargo feature, `without-` and its name.
-const SWITCHED: [&str; 15] = [
+const SWITCHED: [&str; 16] = [
     "apparmor",
     "capabilities",
     "cgroup-namespace",
