@@ -51,6 +51,17 @@ pub(crate) fn of_all(stats: &Stats) -> Vec<MetricFamily> {
             "Bytes that cells, running and ended, read from and wrote to block devices.",
             io(stats).map(|(direction, bytes)| (labels([("direction", direction)]), bytes)),
         ),
+        counter(
+            "cloister_cells_ended_for_kernel_memory_total",
+            "Jobs that were ended since they held more kernel memory that no cgroup counts than their \
+             memory limit allows.",
+            [(labels([]), count(stats.ended_for_kernel_memory))],
+        ),
+        gauge(
+            "cloister_uncharged_kernel_memory_bytes",
+            "Kernel memory of the whole host that no cell is charged with, and that can't be taken back.",
+            [(labels([]), count(stats.uncharged_bytes))],
+        ),
     ];
     families.into_iter().flatten().collect()
 }

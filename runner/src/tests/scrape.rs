@@ -32,6 +32,8 @@ fn everything() -> Stats {
         cpu_pressure: pressure(1_764_706),
         memory_pressure: pressure(20),
         io_pressure: pressure(30),
+        uncharged_bytes: Some(77),
+        ended_for_kernel_memory: Some(6),
     }
 }
 
@@ -65,7 +67,10 @@ async fn running_jobs_are_told_together_and_by_slot() {
         "cloister_cells_pressure_seconds_total{resource=\"io\",kind=\"full\"} 0.000031",
         "cloister_cells_io_bytes_total{direction=\"read\"} 512",
         "cloister_cells_io_bytes_total{direction=\"write\"} 1024",
+        "cloister_cells_ended_for_kernel_memory_total 6",
     ];
+    let text = bench.get("/metrics").await.text;
+    assert!(text.contains("\ncloister_uncharged_kernel_memory_bytes 77\n"), "{text}");
     assert_eq!(values(&bench).await, all, "neither has started");
 
     second.start();
