@@ -63,9 +63,9 @@ impl Fixed {
     /// they are lower and it may.
     ///
     /// The soft limits that a process has when it makes a user namespace bound what the kernel counts for
-    /// the owner of that namespace. With `shared` that is one user for all jobs: then all of them together
+    /// the owner of that namespace. With `one_user` all jobs have the same owner: then all of them together
     /// have half of what the user has, and each of them half of that at most.
-    pub(crate) fn find(shared: bool) -> io::Result<(Self, Enforcement)> {
+    pub(crate) fn find(one_user: bool) -> io::Result<(Self, Enforcement)> {
         let mut lower = Vec::new();
         let mut found = Self { shares: None, processes: ALL };
         for (resource, name, soft, hard) in WANTED {
@@ -78,13 +78,13 @@ impl Fixed {
                 _ if most < hard => lower.push(format!("{name} {most}")),
                 _ => {}
             }
-            if shared && COUNTED.contains(&resource) {
+            if one_user && COUNTED.contains(&resource) {
                 setrlimit(resource, most / 2, most)?;
             } else {
                 setrlimit(resource, soft.min(most), hard.min(most))?;
             }
         }
-        if shared {
+        if one_user {
             let mut shares = COUNTED.map(|resource| (resource, 0));
             for (resource, each) in &mut shares {
                 let (together, _) = getrlimit(*resource)?;

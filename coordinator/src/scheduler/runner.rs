@@ -73,8 +73,9 @@ impl Lack {
         let detail = match self {
             Self::Cpus(has) => format!("is above the {has} cores of the largest runner"),
             Self::Memory(has) => format!("is above the {has} that the largest runner gives a job"),
-            Self::Pids(has) => format!("is above the {has} that the largest runner allows"),
-            Self::OpenFiles(has) => format!("is above the {has} that the largest runner allows"),
+            Self::Pids(has) | Self::OpenFiles(has) => {
+                format!("is above the {has} that the largest runner allows")
+            }
             Self::NetworkHost => "no runner allows \"host\"".into(),
         };
         FieldProblem { pointer: self.pointer().into(), detail }
