@@ -15,6 +15,7 @@ const EINVAL: Action = Action::Errno(Errno::Einval);
 const ENOPROTOOPT: Action = Action::Errno(Errno::Enoprotoopt);
 const ENOMEM: Action = Action::Errno(Errno::Enomem);
 const ENOSYS: Action = Action::Errno(Errno::Enosys);
+const EOPNOTSUPP: Action = Action::Errno(Errno::Eopnotsupp);
 const EAFNOSUPPORT: Action = Action::Errno(Errno::Eafnosupport);
 const EPROTONOSUPPORT: Action = Action::Errno(Errno::Eprotonosupport);
 
@@ -134,6 +135,16 @@ fn arguments_decide() {
         ("ioctl", &[0, 0x5412 | UPPER], EPERM),
         ("ioctl", &[0, 0x541c | UPPER], EPERM),
         ("ioctl", &[0, 0x5423], EPERM),
+        // FS_IOC_FIEMAP.
+        ("ioctl", &[0, 0xc020_660b | UPPER], EOPNOTSUPP),
+        // POSIX_FADV_SEQUENTIAL, DONTNEED.
+        ("fadvise64", &[0, 0, 0, 2], ALLOW),
+        ("fadvise64", &[0, 0, 0, 4 | UPPER], Action::Succeed),
+        // Without flags; RWF_HIPRI, RWF_APPEND; RWF_NOWAIT, RWF_DONTCACHE.
+        ("preadv2", &[0, 0, 0, 0, 0, 0], ALLOW),
+        ("pwritev2", &[0, 0, 0, 0, 0, 0x11], ALLOW),
+        ("preadv2", &[0, 0, 0, 0, 0, 8 | UPPER], EOPNOTSUPP),
+        ("pwritev2", &[0, 0, 0, 0, 0, 0x81], EOPNOTSUPP),
         // PR_SET_NAME, PR_SET_NO_NEW_PRIVS, PR_SET_VMA; PR_SET_MM; PR_SET_SPECULATION_CTRL.
         ("prctl", &[15], ALLOW),
         ("prctl", &[38, 1], ALLOW),

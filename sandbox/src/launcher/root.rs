@@ -2,7 +2,7 @@
 //! folders of the host, a made `/etc`, a minimal `/dev`, and empty places for what each cell mounts
 //! of its own (`/job`, `/tmp`, `/dev/shm`, `/proc`).
 //!
-//! A cell's mount namespace belongs to a user namespace of less privilege, so the kernel locks all
+//! Over most of it a cell attaches an overlay of its own (see `inodes`). A cell's mount namespace belongs to a user namespace of less privilege, so the kernel locks all
 //! of this there: it can be neither unmounted nor made writable (mount_namespaces(7)).
 
 use std::{
@@ -170,15 +170,12 @@ pub(crate) fn enter(
     for name in ETC_FOLDERS {
         let path = Path::new("/").join(name);
         if path.is_dir() {
-            match overlay_of(&path, &empty, privileged) {
-                Some(tree) => {
-                    shared.own.push(path.clone());
-                    shown.push((path, Shown::Folder(tree)));
-                }
-                None => {
-                    shared.hosts.push(path.clone());
-                    shown.push(as_shown(path)?);
-                }
+            if let Some(tree) = overlay_of(&path, &empty, privileged) {
+                shared.own.push(path.clone());
+                shown.push((path, Shown::Folder(tree)));
+            } else {
+                shared.hosts.push(path.clone());
+                shown.push(as_shown(path)?);
             }
         }
     }
@@ -354,7 +351,7 @@ fn attach_over(folder: &Path, place: &Path, attributes: u64) -> io::Result<()> {
 /// host's to, and the reason is told.
 fn devices(folder: &Path) -> io::Result<Option<io::Error>> {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
-    let make = |(name, minor)| {
+    let node = |(name, minor)| {
         let path = folder.join(name);
         let all = Mode::from_bits_truncate(0o666);
         mknod(&path, SFlag::S_IFCHR, all, makedev(1, minor))?;
@@ -362,7 +359,7 @@ fn devices(folder: &Path) -> io::Result<Option<io::Error>> {
         fs::set_permissions(&path, Permissions::from_mode(0o666))
     };
     let made: io::Result<()> = if Layer::Inodes.stands() {
-        DEVICES.into_iter().try_for_each(make)
+        DEVICES.into_iter().try_for_each(node)
     } else {
         Err(io::Error::other("this program was built without it"))
     };
