@@ -191,12 +191,9 @@ fn the_runner_of_an_up_is_closed_to_all_but_its_coordinator() {
 fn every_thread_that_serves_is_confined() {
     let (up, runner) = (Service::up(&[]), Service::runner(&[]));
     let coordinator = Service::coordinator("http://127.0.0.1:9", &[]);
-    for of in [&up, &runner] {
-        let (client, path) = if std::ptr::eq(of, &up) {
-            (of.runner_client(), "/jobs?wait=30")
-        } else {
-            (of.client(), "/execute")
-        };
+    for (of, client, path) in
+        [(&up, up.runner_client(), "/jobs?wait=30"), (&runner, runner.client(), "/execute")]
+    {
         let job = of.client().post(path, &json!({ "command": "echo in" })).json();
         assert_eq!(job["stdout"], "in\n");
         let health = client.get("/health").json();
