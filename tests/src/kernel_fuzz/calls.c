@@ -2,8 +2,8 @@
 //
 //     calls SEED SECONDS [NAME...]
 //
-// Each of several processes picks a few calls of the table below and makes thousands of them with random arguments,
-// then picks others (swarm testing: a sequence without close holds more). A line with the counts of all calls is
+// Several processes make a few calls of the table below with random arguments for a second, then others (swarm testing:
+// a sequence without close holds more). A line with the counts of all calls is
 // printed every second: `counts: NAME=COUNT ...`. With NAMEs only these calls are made.
 #define _GNU_SOURCE
 #include <errno.h>
@@ -34,11 +34,15 @@
 #define PROCESSES 8
 #define CHILDREN 2
 #define FILES 900
+// Pipes and pairs of sockets of a process: what is in them is charged, and would end the cell.
+#define PAIRS 24
 #define REGIONS 64
 #define BUFFER (1 << 17)
 // The largest size that `size` comes back with.
 #define LARGEST (65536 * 2)
 #define AT_ONCE 10
+// Milliseconds with the same calls.
+#define PERIOD 1000
 
 // Arguments, one letter each:
 //   f a descriptor              a a socket's address, whose length l is
@@ -100,7 +104,7 @@ static const struct call {
 
 static uint64_t state;
 static long *counts;
-static int files[FILES], file_count, file_limit = FILES;
+static int files[FILES], file_count, file_limit = FILES, pairs;
 static struct { char *start; size_t size; } regions[REGIONS];
 static int children;
 static char *buffer;
@@ -119,7 +123,15 @@ static long size(void) {
     long large = PICK(64, 4096, 60000, 65536);
     return PICK(0, 1, 4, 8) + (below(2) ? below(large) : large);
 }
-static int file(void) { return file_count ? files[below(file_count)] : -1; }
+
+// Often the same as before: much comes of several calls for one descriptor only.
+static int file(void) {
+    static int favourite;
+    if (!file_count) return -1;
+    if (below(4) == 0) return files[below(file_count)];
+    if (favourite >= file_count || below(16) == 0) favourite = below(file_count);
+    return files[favourite];
+}
 static char *room(void) { return buffer + BUFFER / 2 + below(BUFFER / 4); }
 
 static void keep(long file) {
@@ -200,7 +212,7 @@ static void *message(void) {
     return message;
 }
 
-static long argument(char kind) {
+static long any(char kind) {
     switch (kind) {
     case 'f': return file();
     case 's': return size();
@@ -242,7 +254,7 @@ static long argument(char kind) {
         return (long)list;
     }
     case 'g': return (long)regions[below(REGIONS)].start;
-    case 'D': return PICK(AF_UNIX, AF_INET, AF_INET, AF_INET6, AF_INET6, AF_NETLINK);
+    case 'D': return PICK(AF_UNIX, AF_INET, AF_INET, AF_INET, AF_INET6, AF_INET6, AF_NETLINK);
     case 'T': return PICK(SOCK_STREAM, SOCK_STREAM, SOCK_DGRAM, SOCK_DGRAM, SOCK_RAW, SOCK_SEQPACKET) | SOCK_NONBLOCK;
     case 'P': return PICK(0, 0, 0, 0, IPPROTO_UDP, IPPROTO_TCP);
     case 'L': return PICK(SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPPROTO_UDP, 270);
@@ -262,6 +274,20 @@ static long argument(char kind) {
     case 'V': return PICK(PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE);
     case 'X': return PICK(MAP_PRIVATE | MAP_ANONYMOUS, MAP_SHARED | MAP_ANONYMOUS, MAP_SHARED, MAP_PRIVATE);
     default: return 0;
+    }
+}
+
+// Kinds that may have the same value for some thousand calls, and that value.
+static const char STEADY[] = "sDTPLONMCEWRASHVX";
+static long steady[128];
+static char is_steady[128];
+
+static long argument(char kind) { return is_steady[(int)kind] ? steady[(int)kind] : any(kind); }
+
+static void choose_steady(void) {
+    for (const char *kind = STEADY; *kind; kind++) {
+        is_steady[(int)*kind] = below(2);
+        steady[(int)*kind] = any(*kind);
     }
 }
 
@@ -305,7 +331,6 @@ static unsigned chosen[AT_ONCE];
 static int chosen_count;
 
 static void make(const struct call *call, int depth) {
-    __atomic_fetch_add(&counts[call - CALLS], 1, __ATOMIC_RELAXED);
     if (call->number == -1) {
         // Each makes all later calls slower.
         if (depth && below(50) == 0) deny_nothing();
@@ -313,6 +338,9 @@ static void make(const struct call *call, int depth) {
     }
     if (call->number == -2) return start(chosen, chosen_count, depth);
     if (call->number == SYS_close_range && below(50)) return;
+    // What is there is used for a while before it is replaced.
+    if ((call->result == FILE_RESULT || call->result == PAIR) && file_count >= file_limit && below(64)) return;
+    if (call->result == PAIR && pairs >= PAIRS) return;
     long values[6] = {0};
     for (int i = 0; call->arguments[i]; i++) values[i] = argument(call->arguments[i]);
     if (call->arguments[0] == 'g')
@@ -321,6 +349,7 @@ static void make(const struct call *call, int depth) {
     if (call->number == SYS_mmap && values[3] & MAP_ANONYMOUS) values[4] = -1;
     if (call->number == SYS_rt_sigqueueinfo) values[0] = getpid(), *(int *)(values[2] + 8) = -1;
     if (call->number == SYS_close_range && values[0] < 3) return;
+    __atomic_fetch_add(&counts[call - CALLS], 1, __ATOMIC_RELAXED);
     long result = syscall(call->number, values[0], values[1], values[2], values[3], values[4], values[5]);
     if (call->number == SYS_close)
         for (int i = 0; i < file_count; i++)
@@ -330,6 +359,7 @@ static void make(const struct call *call, int depth) {
     if (call->result == PAIR) {
         int *pair = (int *)values[call->number == SYS_pipe2 ? 0 : 3];
         keep(pair[0]), keep(pair[1]);
+        pairs++;
     }
     if (call->result == REGION) {
         int victim = below(REGIONS);
@@ -344,6 +374,25 @@ static void make(const struct call *call, int depth) {
     }
 }
 
+static long milliseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static uint64_t seed_of_all;
+static long first_period;
+
+// What is done for a while.
+static void plan(const unsigned *allowed, int allowed_count) {
+    for (int i = 0; i < 8; i++) next();
+    chosen_count = allowed_count < AT_ONCE ? allowed_count : 3 + below(AT_ONCE - 2);
+    for (int i = 0; i < chosen_count; i++)
+        chosen[i] = allowed_count < AT_ONCE ? allowed[i] : allowed[below(allowed_count)];
+    choose_steady();
+    file_limit = PICK(16, 100, FILES, FILES);
+}
+
 static void work(uint64_t seed, const unsigned *allowed, int allowed_count) {
     state = seed * 0x9E3779B97F4A7C15 | 1;
     for (int i = 0; i < 8; i++) next();
@@ -356,18 +405,21 @@ static void work(uint64_t seed, const unsigned *allowed, int allowed_count) {
     for (int i = 0; i < BUFFER / 4; i++) buffer[BUFFER / 4 * 3 + i] = next();
     do_not_wait();
     for (;;) {
-        chosen_count = allowed_count < AT_ONCE ? allowed_count : 3 + below(AT_ONCE - 2);
-        for (int i = 0; i < chosen_count; i++) chosen[i] = allowed[below(allowed_count)];
-        file_limit = PICK(8, 16, 16, 32, 32, 32, 64, 100, 300, FILES);
-        long calls = 1000 + below(30000);
-        for (long i = 0; i < calls; i++) {
-            // Nothing can be done without descriptors.
-            if (below(16) == 0) make(&CALLS[PICK(0, 0, 0, 0, 1, 14, 28)], 0);
-            make(&CALLS[chosen[below(chosen_count)]], 0);
-        }
+        // All processes do the same at a time, with other arguments: alone, one has too few descriptors.
+        long period = milliseconds() / PERIOD;
+        uint64_t own = state;
+        state = (seed_of_all * 1000003 + period - first_period) * 0x9E3779B97F4A7C15 | 1;
+        plan(allowed, allowed_count);
+        state = own;
+        while (milliseconds() / PERIOD == period)
+            for (int i = 0; i < 200; i++) {
+                // Nothing can be done without descriptors.
+                if (below(16) == 0) make(&CALLS[PICK(0, 0, 0, 0, 0, 0, 0, 0, 1, 14, 28)], 0);
+                make(&CALLS[chosen[below(chosen_count)]], 0);
+            }
         // Closed, or kept for other calls.
         if (below(3) || file_count > 100)
-            while (file_count) syscall(SYS_close, files[--file_count]);
+            for (pairs = 0; file_count;) syscall(SYS_close, files[--file_count]);
         while (children && waitpid(-1, 0, WNOHANG) > 0) children--;
     }
 }
@@ -402,6 +454,7 @@ int main(int argc, char **argv) {
     most.rlim_cur = most.rlim_max;
     setrlimit(RLIMIT_NOFILE, &most);
     uint64_t started = 0;
+    seed_of_all = seed, first_period = milliseconds() / PERIOD;
     int alive = 0;
     while (time(0) < until) {
         while (alive < PROCESSES) {
