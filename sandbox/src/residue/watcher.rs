@@ -135,6 +135,7 @@ impl Drop for Watcher {
 fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellId, Held)) {
     let Ok(mut calm) = gauge.level() else { return };
     let mut before = calm.residue;
+    let charged = folders.charged_to_kernel();
     // Further growth that is allowed before the next look, from here; none before the first look.
     let mut looked: Option<(u64, u64)> = None;
     let mut logged: Option<Instant> = None;
@@ -161,7 +162,10 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
         if level.residue.saturating_sub(from) < step {
             continue;
         }
-        let evidence = host::evidence(folders, &running, level.slab.saturating_sub(calm.slab));
+        // Slab that cells are charged with is no uncharged lock's.
+        let charged = folders.charged_to_kernel().saturating_sub(charged);
+        let slab_growth = level.slab.saturating_sub(calm.slab).saturating_sub(charged);
+        let evidence = host::evidence(folders, &running, slab_growth);
         tracing::debug!(
             level = level.residue,
             calm = calm.residue,
