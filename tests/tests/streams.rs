@@ -343,7 +343,7 @@ fn streams_that_are_one_stay_one() {
         .stderr(writer)
         .spawn()
         .unwrap();
-    let expected: String = (1..1000).map(|i| format!("{i}\n{i}\n")).collect();
+    let expected: String = (1..1000).flat_map(|i| [format!("{i}\n"), format!("{i}\n")]).collect();
     assert_eq!(io::read_to_string(reader).unwrap(), expected);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
