@@ -181,10 +181,11 @@ mod tests {
     /// A list of runs of locks, as the kernel would write it, and what reads it.
     fn list(runs: &[(i32, usize)]) -> impl Fn(u64) -> io::Result<Option<Vec<u8>>> {
         let pids = runs.iter().flat_map(|(pid, count)| std::iter::repeat_n(pid, *count));
-        let text: String = pids
-            .enumerate()
-            .map(|(n, pid)| format!("{n}: POSIX  ADVISORY  WRITE {pid} 00:2a:{n} {n} {n}\n"))
-            .collect();
+        let mut text = String::new();
+        for (n, pid) in pids.enumerate() {
+            use std::fmt::Write;
+            writeln!(text, "{n}: POSIX  ADVISORY  WRITE {pid} 00:2a:{n} {n} {n}").unwrap();
+        }
         move |offset| {
             let from = usize::try_from(offset).unwrap().min(text.len());
             Ok(Some(text.as_bytes()[from..(from + 4096).min(text.len())].to_vec()))

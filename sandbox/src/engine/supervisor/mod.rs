@@ -80,6 +80,10 @@ enum Next {
 }
 
 impl Supervisor {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what the engine shares with its thread, each once"
+    )]
     pub(crate) fn new(
         launcher: Pid,
         host: &Host,
