@@ -122,16 +122,16 @@ fn grown(
     program: &Program,
     options: &Options,
 ) -> anyhow::Result<String> {
-    let mut text =
-        format!("growth: uncharged {} MiB: {}", ended.peak.uncharged() >> 20, ended.peak);
+    let first = format!("growth: uncharged {} MiB: {}", ended.peak.uncharged() >> 20, ended.peak);
+    let mut lines = vec![first];
     for (seed, calls) in growing {
         let alone = Round { options, program, long: AGAIN, cells: 1 };
         let again = alone.run(*seed..*seed + 1)?;
         let mib = again.peak.uncharged() >> 20;
         let word = if again.growing.is_some() { "does it alone" } else { "alone does not" };
-        text += &format!("\nseed {seed} {word}: uncharged {mib} MiB\n  calls: {calls}");
+        lines.push(format!("seed {seed} {word}: uncharged {mib} MiB\n  calls: {calls}"));
     }
-    Ok(text)
+    Ok(lines.join("\n"))
 }
 
 /// Some cells at once.
@@ -180,7 +180,7 @@ impl Round<'_> {
             let watched = (|| -> anyhow::Result<()> {
                 while slots.iter().any(|slot| !slot.is_finished()) {
                     thread::sleep(INTERVAL);
-                    recent.next()?;
+                    recent.update()?;
                     let growth = Growth::between(&before_uncharged, &recent.least_uncharged());
                     if growth.uncharged() > peak.uncharged() {
                         peak = growth;
