@@ -55,7 +55,7 @@ impl Watch {
             let mut peak = Peak::default();
             loop {
                 let ended = stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout);
-                recent.next()?;
+                recent.update()?;
                 peak.add(Growth::between(&first, &recent.least()));
                 if ended {
                     return Ok(peak);
@@ -93,7 +93,7 @@ impl Recent {
     }
 
     /// Takes another one, and forgets the oldest.
-    pub fn next(&mut self) -> anyhow::Result<()> {
+    pub fn update(&mut self) -> anyhow::Result<()> {
         self.0.push_back(Reading::take()?);
         self.0.pop_front();
         Ok(())
@@ -195,7 +195,7 @@ mod tests {
         let held: Vec<_> = (0..400)
             .map(|_| {
                 let (reader, mut writer) = pipe().unwrap();
-                writer.write_all(&[1; 1 << 16]).unwrap();
+                writer.write_all(&vec![1; 1 << 16]).unwrap();
                 (reader, writer)
             })
             .collect();

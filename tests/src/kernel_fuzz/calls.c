@@ -2,7 +2,7 @@
 //
 //     calls SEED SECONDS [NAME...]
 //
-// Several processes make a few calls of the table below with random arguments for a second, then others (swarm testing:
+// Several processes make a few calls of the table below with random arguments for some seconds, then others (swarm testing:
 // a sequence without close holds more). A line with the counts of all calls is
 // printed every second: `counts: NAME=COUNT ...`. With NAMEs only these calls are made.
 #define _GNU_SOURCE
@@ -42,7 +42,7 @@
 #define LARGEST (65536 * 2)
 #define AT_ONCE 10
 // Milliseconds with the same calls.
-#define PERIOD 1000
+#define PERIOD 2500
 
 // Arguments, one letter each:
 //   f a descriptor              a a socket's address, whose length l is
@@ -381,7 +381,7 @@ static long milliseconds(void) {
 }
 
 static uint64_t seed_of_all;
-static long first_period;
+static long began;
 
 // What is done for a while.
 static void plan(const unsigned *allowed, int allowed_count) {
@@ -406,12 +406,12 @@ static void work(uint64_t seed, const unsigned *allowed, int allowed_count) {
     do_not_wait();
     for (;;) {
         // All processes do the same at a time, with other arguments: alone, one has too few descriptors.
-        long period = milliseconds() / PERIOD;
+        long period = (milliseconds() - began) / PERIOD;
         uint64_t own = state;
-        state = (seed_of_all * 1000003 + period - first_period) * 0x9E3779B97F4A7C15 | 1;
+        state = (seed_of_all * 1000003 + period) * 0x9E3779B97F4A7C15 | 1;
         plan(allowed, allowed_count);
         state = own;
-        while (milliseconds() / PERIOD == period)
+        while ((milliseconds() - began) / PERIOD == period)
             for (int i = 0; i < 200; i++) {
                 // Nothing can be done without descriptors.
                 if (below(16) == 0) make(&CALLS[PICK(0, 0, 0, 0, 0, 0, 0, 0, 1, 14, 28)], 0);
@@ -454,7 +454,7 @@ int main(int argc, char **argv) {
     most.rlim_cur = most.rlim_max;
     setrlimit(RLIMIT_NOFILE, &most);
     uint64_t started = 0;
-    seed_of_all = seed, first_period = milliseconds() / PERIOD;
+    seed_of_all = seed, began = milliseconds();
     int alive = 0;
     while (time(0) < until) {
         while (alive < PROCESSES) {
