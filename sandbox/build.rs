@@ -7,10 +7,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=build.rs");
     let arch = std::env::var("CARGO_CFG_TARGET_ARCH")?.parse()?;
     let folder = std::env::var("OUT_DIR")?;
-    for (file, filters) in [
-        ("filter", &[("CELL", CELL), ("JOB", JOB)][..]),
-        ("service", &[("SERVICE", SERVICE)]),
-    ] {
+    for (file, filters) in
+        [("filter", &[("CELL", CELL), ("JOB", JOB)][..]), ("service", &[("SERVICE", SERVICE)])]
+    {
         let sources: Result<Vec<_>, _> =
             filters.iter().map(|(name, profile)| compile_to_rust(name, profile, arch)).collect();
         std::fs::write(format!("{folder}/{file}.rs"), sources?.concat())?;

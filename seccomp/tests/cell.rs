@@ -179,6 +179,13 @@ fn arguments_decide() {
         ("setsockopt", &[3, 6, 32], ENOPROTOOPT),
         ("setsockopt", &[3, 6, 38], ENOPROTOOPT),
         ("setsockopt", &[3, 6, 37], ALLOW),
+        // F_SETLK, F_OFD_GETLK and F_OFD_SETLKW, and the numbers beside them.
+        ("fcntl", &[3, 6], ALLOW),
+        ("fcntl", &[3, 35], ALLOW),
+        ("fcntl", &[3, 36], EINVAL),
+        ("fcntl", &[3 | UPPER, 0x26 | UPPER], EINVAL),
+        ("fcntl", &[3, 39], ALLOW),
+        ("fcntl", &[3, 1024], ALLOW),
         // As many descriptors as are allowed, one more, and less than none.
         ("ppoll", &[0, 1024 | UPPER], ALLOW),
         ("ppoll", &[0, 1025], EINVAL),

@@ -108,6 +108,26 @@ impl Folders {
         charged(version, &|file| files::read(folder, &format!("{below}/{file}")).ok())
     }
 
+    /// What a cell's memory limit does not count of its sockets, given the bytes in their `queues` and of
+    /// the `sockets` themselves. Of both it counts what belongs to a process, so at least the difference is
+    /// uncounted. v1 counts queues apart, with all that they take.
+    pub(crate) fn uncounted_of_sockets(&self, cell: CellId, queues: u64, sockets: u64) -> u64 {
+        let Some((version, folder)) = self.serving(Role::Memory) else { return queues };
+        let below = folder_name(cell);
+        let text: Named<'_> = &|file| files::read(folder, &format!("{below}/{file}")).ok();
+        let queues = match version {
+            Version::V1 => {
+                let apart = text("memory.kmem.tcp.usage_in_bytes");
+                queues.max(apart.and_then(|text| text.trim().parse().ok()).unwrap_or(0))
+            }
+            Version::V2 => {
+                let stat = text("memory.stat").unwrap_or_default();
+                queues.saturating_sub(keyed(&stat, "sock").unwrap_or(0))
+            }
+        };
+        queues + sockets.saturating_sub(charged_to_kernel(version, text))
+    }
+
     /// What all cells are charged with as kernel memory that cannot be taken back, bytes.
     pub(crate) fn charged_to_kernel(&self) -> u64 {
         let Some((version, folder)) = self.serving(Role::Memory) else { return 0 };

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     cgroup::{CPU_PERIOD_US, Meter, Shortage},
     error::{Fault, Step},
+    residue::Job,
     sys::monotonic_ns,
     wire::{CellId, Request, Sizes, Status},
 };
@@ -106,6 +107,11 @@ impl Cell {
         let (sizes, host_network, stdio) =
             (self.sizes(), self.host_network(), self.passed.is_some());
         Request::Prepare { cell, sizes, host_network, stdio }
+    }
+
+    /// What the watcher of kernel memory has to know of its job.
+    pub(super) fn watched(&self) -> Job {
+        Job { memory: self.task.limits.memory.0, own_network: !self.host_network() }
     }
 
     fn host_network(&self) -> bool {

@@ -44,16 +44,8 @@ impl Bench {
         let trees = self.0.inodes.take().at(Step::Inodes)?;
         let State { profile, rlimits, share, .. } = self.0;
         let (disk, devices) = (SIZES.disk, self.0.inodes.devices);
-        let plan = cell::Plan {
-            disk,
-            new_network,
-            outer_id,
-            profile,
-            rlimits,
-            share,
-            trees,
-            devices,
-        };
+        let plan =
+            cell::Plan { disk, new_network, outer_id, profile, rlimits, share, trees, devices };
         let (control, inner) = sys::socket_pair(SockType::Stream).at(Step::Pipes)?;
         let doors = opened.doors().at(Step::Join)?;
         lap();

@@ -29,7 +29,7 @@ pub(super) struct Evidence {
 pub(crate) struct Held {
     /// File locks.
     pub(crate) locks: u64,
-    /// Bytes in the queues of sockets.
+    /// Bytes of sockets and in their queues.
     pub(crate) sockets: u64,
 }
 
@@ -42,7 +42,7 @@ impl Held {
     pub(crate) fn told(self) -> String {
         let locks = (self.locks > 0).then(|| format!("{} file locks", grouped(self.locks)));
         let sockets = self.sockets / MIB;
-        let sockets = (sockets > 0).then(|| format!("{sockets} MiB in the queues of sockets"));
+        let sockets = (sockets > 0).then(|| format!("{sockets} MiB of sockets"));
         [locks, sockets].into_iter().flatten().collect::<Vec<_>>().join(" and ")
     }
 
@@ -82,17 +82,18 @@ impl Evidence {
 }
 
 /// By how much the residue must have grown since the calm before anybody is looked for, given the least
-/// memory limit of all running jobs: no job can hold more than all.
+/// memory limit of all running jobs: no job can hold more than all. A quarter, since the residue goes on
+/// growing while it is looked.
 pub(super) fn first_step(least_limit: u64) -> u64 {
-    (least_limit / 2).clamp(FLOOR, MAX_FIRST)
+    (least_limit / 4).clamp(FLOOR, MAX_FIRST)
 }
 
-/// By how much it must grow further after a look that ended nobody: half of what the nearest to its limit
+/// By how much it must grow further after a look that ended nobody: a quarter of what the nearest to its limit
 /// may still have.
 pub(super) fn next_step(evidence: &[Evidence]) -> u64 {
     let left = |each: &Evidence| {
         let most = each.headroom().max(FLOOR);
-        most.saturating_sub(each.held.bytes()) / 2
+        most.saturating_sub(each.held.bytes()) / 4
     };
     evidence.iter().map(left).min().unwrap_or(MAX_FIRST).clamp(MIN_STEP, MAX_FIRST)
 }
@@ -123,9 +124,10 @@ mod tests {
     #[test]
     fn it_is_looked_again_before_somebody_can_have_passed_its_limit_by_much() {
         assert_eq!(first_step(MIB), FLOOR);
-        assert_eq!(first_step(64 * MIB), 32 * MIB);
+        assert_eq!(first_step(64 * MIB), 16 * MIB);
+        assert_eq!(first_step(512 * MIB), 128 * MIB);
         assert_eq!(first_step(u64::MAX), 256 * MIB);
-        assert_eq!(next_step(&[cell(512, 12, 300), cell(64, 4, 0)]) / MIB, 29);
+        assert_eq!(next_step(&[cell(512, 12, 300), cell(64, 4, 0)]) / MIB, 14);
         assert_eq!(next_step(&[cell(64, 6, 57)]), MIN_STEP);
         assert_eq!(next_step(&[]), MAX_FIRST);
     }
@@ -139,6 +141,6 @@ mod tests {
              and was killed"
         );
         let both = Held { locks: 999, sockets: 3 * MIB };
-        assert_eq!(both.told(), "999 file locks and 3 MiB in the queues of sockets");
+        assert_eq!(both.told(), "999 file locks and 3 MiB of sockets");
     }
 }

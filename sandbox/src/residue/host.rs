@@ -2,8 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
-    io,
+    fs::File,
+    io::{self, Read},
     os::fd::AsFd,
     os::unix::fs::FileExt,
     time::{Duration, Instant},
@@ -14,9 +14,10 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::{
     attribute::{Evidence, FLOOR, Held},
-    locks::{self, LOCK_SIZE, Sample},
+    locks::{self, LOCK_SIZE, Owner, Sample},
     meminfo::{self, Level},
     sockets,
+    watcher::Job,
 };
 use crate::{
     cgroup::Folders,
@@ -26,6 +27,9 @@ use crate::{
 
 /// More than any host's `zoneinfo` holds, at some 100 bytes for each CPU in each of its zones.
 const MAX_TEXT: u64 = 4 << 20;
+/// As much of a list of a cell's own is read: some 1,700 sockets. The kernel takes the longer for each page
+/// of it the more there are.
+const MAX_OF_CELL: u64 = 256 << 10;
 /// How long a look at the locks may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -97,42 +101,72 @@ pub(crate) fn report() -> Enforcement {
     }
 }
 
-/// What is known of each of these cells, given their memory limits and by how much slab grew.
+/// What is known of each of these cells, given by how much slab grew.
 pub(super) fn evidence(
     folders: &Folders,
-    jobs: &HashMap<CellId, u64>,
+    jobs: &HashMap<CellId, Job>,
     slab_growth: u64,
 ) -> Vec<Evidence> {
+    let (mut evidence, marks): (Vec<_>, Vec<_>) =
+        jobs.iter().map(|(cell, job)| of_cell(folders, *cell, *job)).unzip();
+    // Locks are slab, and to look at them takes longer: not where sockets have proven enough.
+    if slab_growth < FLOOR || evidence.iter().any(Evidence::exceeds) {
+        return evidence;
+    }
     let all = slab_growth / LOCK_SIZE;
     let sample = sample_locks(all).unwrap_or_default();
-    let mut seen = vec![0.0; jobs.len()];
-    let mut queues = vec![0; jobs.len()];
-    for (index, cell) in jobs.keys().enumerate() {
-        let pids = folders.processes(*cell);
-        // Any of them tells of the whole cell; it may have ended just now.
-        let of_one = |file: &str| {
-            pids.iter()
-                .take(4)
-                .find_map(|pid| fs::read_to_string(format!("/proc/{pid}/{file}")).ok())
-        };
-        let device = of_one("mountinfo").and_then(|text| locks::private_device(&text));
-        let own = sample
-            .shares
-            .iter()
-            .filter(|(owner, _)| Some(owner.device) == device || pids.contains(&owner.pid));
-        seen[index] = own.map(|(_, share)| share).sum();
-        let internet = sockets::INTERNET.iter().filter_map(|kind| of_one(&format!("net/{kind}")));
-        queues[index] = internet.map(|text| sockets::internet(&text)).sum::<u64>()
-            + of_one(&format!("net/{}", sockets::NETLINK))
-                .map_or(0, |text| sockets::netlink(&text));
+    for (each, marks) in evidence.iter_mut().zip(marks) {
+        let own = sample.shares.iter().filter(|(owner, _)| marks.are_on(owner));
+        let seen = own.map(|(_, share)| share).sum();
+        each.held.locks = sample.count_of(seen, FLOOR / LOCK_SIZE, all);
     }
-    let known = jobs.iter().zip(seen).zip(queues).map(|(((cell, limit), seen), sockets)| {
-        let locks = sample.count_of(seen, FLOOR / LOCK_SIZE, all);
-        // Of a cell that has gone nothing is charged, and it holds nothing.
-        let charged = folders.charged(*cell).unwrap_or(0);
-        Evidence { cell: *cell, limit: *limit, charged, held: Held { locks, sockets } }
-    });
-    known.collect()
+    evidence
+}
+
+/// By what a lock is known to be a cell's.
+struct Marks {
+    /// The devices of its private file systems.
+    devices: Vec<(u32, u32)>,
+    processes: Vec<i32>,
+}
+
+impl Marks {
+    fn are_on(&self, owner: &Owner) -> bool {
+        self.devices.contains(&owner.device) || self.processes.contains(&owner.pid)
+    }
+}
+
+/// What is known of a cell without its locks, and by what those are known.
+fn of_cell(folders: &Folders, cell: CellId, job: Job) -> (Evidence, Marks) {
+    let pids = folders.processes(cell);
+    // Any of them tells of the whole cell; it may have ended just now.
+    let of_one =
+        |file: &str| pids.iter().take(4).find_map(|pid| beginning(&format!("/proc/{pid}/{file}")));
+    let network = |kinds: &[&str]| -> Vec<String> {
+        kinds.iter().filter_map(|kind| of_one(&format!("net/{kind}"))).collect()
+    };
+    let sockets = if job.own_network {
+        let sum = |texts: Vec<String>, of: fn(&str) -> u64| texts.iter().map(|text| of(text)).sum();
+        let datagrams: u64 = sum(network(&sockets::DATAGRAM), sockets::datagram);
+        let netlink: u64 = sum(network(&[sockets::NETLINK]), sockets::netlink);
+        let tcp: u64 = sum(network(&sockets::COUNTS), sockets::tcp_sockets);
+        let queued = datagrams + netlink + sockets::tcp_queues(&network(&sockets::TCP), tcp);
+        folders.uncounted_of_sockets(cell, queued, tcp * sockets::TCP_SOCKET)
+    } else {
+        0
+    };
+    // Of a cell that has gone nothing is charged, and it holds nothing.
+    let charged = folders.charged(cell).unwrap_or(0);
+    let held = Held { locks: 0, sockets };
+    let devices = of_one("mountinfo").map_or_else(Vec::new, |text| locks::private_devices(&text));
+    (Evidence { cell, limit: job.memory, charged, held }, Marks { devices, processes: pids })
+}
+
+/// The beginning of a file.
+fn beginning(path: &str) -> Option<String> {
+    let mut text = Vec::new();
+    File::open(path).and_then(|file| file.take(MAX_OF_CELL).read_to_end(&mut text)).ok()?;
+    String::from_utf8(text).ok()
 }
 
 /// Samples the list of locks, of which there can be so many.

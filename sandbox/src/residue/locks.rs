@@ -25,7 +25,9 @@ const PRECISION: u64 = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     pub(super) device: (u32, u32),
-    /// 0 or less where it is not told.
+    /// Of a POSIX lock alone, which is gone with its process since a job's processes share no descriptors
+    /// (`seccomp/job.json`); else 0. Another lock can outlive the process that took it, whose id then
+    /// belongs to any other.
     pub(super) pid: i32,
 }
 
@@ -155,23 +157,26 @@ fn owners(page: &[u8], whole: bool) -> Vec<Owner> {
 /// waited for has an arrow.
 fn owner(line: &str) -> Option<Owner> {
     let mut words = line.split_ascii_whitespace().skip(1).filter(|word| *word != "->");
-    let pid = words.nth(3)?.parse().ok()?;
+    let posix = words.next()? == "POSIX";
+    let pid: i32 = words.nth(2)?.parse().ok()?;
+    let pid = if posix { pid } else { 0 };
     let mut inode = words.next()?.split(':');
     let mut number = || u32::from_str_radix(inode.next()?, 16).ok();
     Some(Owner { device: (number()?, number()?), pid })
 }
 
-/// The device of what is mounted at `/job`, by a `mountinfo` of a process in the cell: no other cell has it.
-pub(super) fn private_device(mountinfo: &str) -> Option<(u32, u32)> {
-    mountinfo.lines().find_map(|line| {
-        let mut words = line.split(' ');
-        let device = words.nth(2)?;
-        if words.nth(1)? != "/job" || !line.contains(" - tmpfs ") {
-            return None;
-        }
+/// The devices that no other cell has, by a `mountinfo` of a process in the cell: what is mounted at `/job`,
+/// and the overlay at `/usr`.
+pub(super) fn private_devices(mountinfo: &str) -> Vec<(u32, u32)> {
+    let device = |line: &str| {
+        let words: Vec<_> = line.split(' ').take(5).collect();
+        let [_, _, device, root, path] = words[..] else { return None };
+        let private = path == "/job" && line.contains(" - tmpfs ")
+            || path == "/usr" && root == "/" && line.contains(" - overlay ");
         let (major, minor) = device.split_once(':')?;
-        Some((major.parse().ok()?, minor.parse().ok()?))
-    })
+        private.then_some((major.parse().ok()?, minor.parse().ok()?))
+    };
+    mountinfo.lines().filter_map(device).collect()
 }
 
 #[cfg(test)]
@@ -204,8 +209,8 @@ mod tests {
         let owner = |device, pid| Some(Owner { device, pid });
         for (line, known) in [
             ("1: POSIX  ADVISORY  WRITE 3568 fd:00:2531452 0 EOF", owner((0xfd, 0), 3568)),
-            ("5: OFDLCK ADVISORY  READ  -1 00:2a:12 0 0", owner((0, 0x2a), -1)),
-            ("5: -> FLOCK  ADVISORY  WRITE 9 08:01:12 0 EOF", owner((8, 1), 9)),
+            ("5: OFDLCK ADVISORY  READ  -1 00:2a:12 0 0", owner((0, 0x2a), 0)),
+            ("5: -> FLOCK  ADVISORY  WRITE 9 08:01:12 0 EOF", owner((8, 1), 0)),
             ("6: LEASE  ACTIVE    READ  77 <none>:0 0 EOF", None),
             ("", None),
             ("7: POSIX  ADVISORY  WRITE", None),
@@ -290,10 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn the_private_device_is_the_tmpfs_at_job() {
-        let text = "77 44 0:42 / /tmp rw - tmpfs none rw\n78 44 0:42 /job /job rw,nosuid - tmpfs none rw\n";
-        assert_eq!(private_device(text), Some((0, 42)));
-        assert_eq!(private_device("78 44 8:1 /job /job rw - ext4 none rw\n"), None);
-        assert_eq!(private_device(""), None);
+    fn private_devices_are_the_tmpfs_at_job_and_the_overlay_at_usr() {
+        let text = "46 90 0:58 / /usr ro - overlay none ro\n90 50 254:0 /usr /usr ro - ext4 /dev/vda rw\n\
+            47 93 0:49 / /etc/alternatives ro - overlay none ro\n\
+            77 44 0:42 / /tmp rw - tmpfs none rw\n78 44 0:42 /job /job rw,nosuid - tmpfs none rw\n";
+        assert_eq!(private_devices(text), [(0, 58), (0, 42)]);
+        let container =
+            "90 50 0:30 /usr /usr ro - overlay overlay rw\n78 44 8:1 /job /job rw - ext4 none rw\n";
+        assert_eq!(private_devices(container), []);
+        assert_eq!(private_devices(""), []);
     }
 }

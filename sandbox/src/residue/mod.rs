@@ -11,7 +11,7 @@
 //! it is logged, and shown as a metric.
 //!
 //! - [`meminfo`]: how much memory nobody accounts for; [`locks`]: whose file locks there are;
-//!   [`sockets`]: what waits in the queues of a cell's sockets; [`attribute`]: who is to be ended. All
+//!   [`sockets`]: what is held for a cell's sockets; [`attribute`]: who is to be ended. All
 //!   of these are pure.
 //! - [`host`]: reading `/proc`; [`watcher`]: the thread.
 
@@ -24,4 +24,4 @@ mod watcher;
 
 pub(crate) use attribute::Held;
 pub(crate) use host::{Gauge, report};
-pub(crate) use watcher::{Jobs, Watcher};
+pub(crate) use watcher::{Job, Jobs, Watcher};

@@ -15,9 +15,9 @@ use super::{
 use crate::{cgroup::Folders, wire::CellId};
 
 /// How often the level is read. One reading takes some 50 µs.
-const PERIOD: Duration = Duration::from_millis(100);
+const PERIOD: Duration = Duration::from_millis(50);
 /// How often while it grows.
-const FAST: Duration = Duration::from_millis(20);
+const FAST: Duration = Duration::from_millis(10);
 /// By how much it grows then at least within a period.
 const GROWING: u64 = 2 << 20;
 /// No more than this share of the time is spent reading, where that is slow.
@@ -32,10 +32,18 @@ pub(crate) struct Jobs {
     changed: Condvar,
 }
 
+/// What the watcher has to know of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Job {
+    /// Its memory limit, bytes.
+    pub(crate) memory: u64,
+    /// Whether its network is its own, and with that the sockets there.
+    pub(crate) own_network: bool,
+}
+
 #[derive(Default)]
 struct State {
-    /// The memory limit of each, bytes.
-    running: HashMap<CellId, u64>,
+    running: HashMap<CellId, Job>,
     /// Whether the thread waits for a job to come.
     idle: bool,
     stopped: bool,
@@ -43,9 +51,9 @@ struct State {
 
 impl Jobs {
     /// A job's command was executed.
-    pub(crate) fn began(&self, cell: CellId, memory: u64) {
+    pub(crate) fn began(&self, cell: CellId, job: Job) {
         let mut state = self.lock();
-        state.running.insert(cell, memory);
+        state.running.insert(cell, job);
         if state.idle {
             self.changed.notify_one();
         }
@@ -77,7 +85,7 @@ impl Jobs {
     }
 
     /// Sleeps that long, and comes back with the jobs that run then; none when there are none.
-    fn after(&self, pause: Duration) -> Option<HashMap<CellId, u64>> {
+    fn after(&self, pause: Duration) -> Option<HashMap<CellId, Job>> {
         let end = Instant::now() + pause;
         let mut state = self.lock();
         loop {
@@ -149,7 +157,8 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
         pause = if growing { FAST } else { PERIOD }.max(cost * MAX_SHARE);
         before = level.residue;
 
-        let first = attribute::first_step(running.values().copied().min().unwrap_or(u64::MAX));
+        let first =
+            attribute::first_step(running.values().map(|job| job.memory).min().unwrap_or(u64::MAX));
         let (from, step) = match looked {
             // What was there then has gone since.
             Some((at, _)) if level.residue < at => {
@@ -200,12 +209,13 @@ mod tests {
 
     #[test]
     fn it_sleeps_until_a_job_runs_and_while_none_does() {
+        let job = Job { memory: 64, own_network: true };
         let jobs = Arc::new(Jobs::default());
         let other = Arc::clone(&jobs);
         let waiting = thread::spawn(move || other.wait());
-        jobs.began(1, 64);
+        jobs.began(1, job);
         assert!(waiting.join().unwrap());
-        assert_eq!(jobs.after(Duration::ZERO), Some(HashMap::from([(1, 64)])));
+        assert_eq!(jobs.after(Duration::ZERO), Some(HashMap::from([(1, job)])));
         jobs.ended(1);
         assert_eq!(jobs.after(Duration::ZERO), None);
         jobs.stop();
@@ -217,7 +227,7 @@ mod tests {
     fn it_ends_when_it_is_dropped() {
         let jobs = Arc::new(Jobs::default());
         let watcher = Watcher::start(&jobs, Arc::default(), |_, _| {}).unwrap();
-        jobs.began(1, 64);
+        jobs.began(1, Job { memory: 64, own_network: false });
         drop(watcher);
     }
 }

@@ -17,6 +17,9 @@ use crate::Scratch;
 
 /// What the kernel may need for a cell and its processes beside what they are charged.
 const LEEWAY: ByteSize = ByteSize::mib(32);
+/// The same where the watcher alone stops the attack: what the kernel makes until the watcher has looked and
+/// the cell has ended. The fastest attack takes some 35 MiB in 100 ms, and the machine may be busy.
+const LEEWAY_OF_WATCHER: ByteSize = ByteSize::mib(160);
 
 /// One attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,10 +71,13 @@ impl Case {
         let mut keys = Keys::parse(header)?;
         let options = keys.take("options").map(words).unwrap_or_default();
         let measured = keys.take("measures").map(kernel_memory).transpose()?.is_some();
+        let layers: Set = keys.take("layers").context("it names no layers")?.parse()?;
+        let watched = layers.contains("watcher".parse()?);
+        let leeway = if watched { LEEWAY_OF_WATCHER } else { LEEWAY };
         let case = Self {
             name: name.into(),
             about: about.split_whitespace().collect::<Vec<_>>().join(" "),
-            layers: keys.take("layers").context("it names no layers")?.parse()?,
+            layers,
             argv: keys.take("argv").map(words),
             verdict: keys.take("verdict").map(reason).transpose()?,
             neighbour: keys.take("neighbour").map(|file| beside(name, file)).transpose()?,
@@ -83,7 +89,7 @@ impl Case {
             kernel_memory: measured
                 .then(|| memory(&options))
                 .transpose()?
-                .map(|limit| limit + LEEWAY.0),
+                .map(|limit| limit + leeway.0),
             options,
         };
         keys.finish()?;

@@ -387,7 +387,7 @@ impl Supervisor {
         }
         self.timers.unset(id, Alarm::Launch);
         self.timers.set(id, Alarm::Deadline, deadline);
-        self.jobs.began(id, cell.task.limits.memory.0);
+        self.jobs.began(id, cell.watched());
         self.watch_cpu_time(id);
     }
 
