@@ -161,6 +161,34 @@ fn arguments_decide() {
         ("seccomp", &[1, 4], EPERM),
         ("seccomp", &[1 | UPPER, 0xc | UPPER], EPERM),
         ("seccomp", &[2, 0xc], ALLOW),
+        // The question, nothing, ADDR_NO_RANDOMIZE; READ_IMPLIES_EXEC, PER_LINUX32, UNAME26.
+        ("personality", &[0xffff_ffff], ALLOW),
+        ("personality", &[0], ALLOW),
+        ("personality", &[0x0004_0000], ALLOW),
+        ("personality", &[0x0040_0000], EPERM),
+        ("personality", &[8], EPERM),
+        ("personality", &[0x0002_0000], EPERM),
+        // Regular, no type, FIFO, socket; character and block device, folder.
+        ("mknodat", &[0, 0, 0o100_644], ALLOW),
+        ("mknodat", &[0, 0, 0o644], ALLOW),
+        ("mknodat", &[0, 0, 0o010_600], ALLOW),
+        ("mknodat", &[0, 0, 0o140_600], ALLOW),
+        ("mknodat", &[0, 0, 0o020_666], EPERM),
+        ("mknodat", &[0, 0, 0o060_666 | UPPER], EPERM),
+        ("mknodat", &[0, 0, 0o040_755], EPERM),
+        // MAP_PRIVATE | MAP_ANONYMOUS, and with MAP_HUGETLB; MFD_CLOEXEC, and with MFD_HUGETLB.
+        ("mmap", &[0, 4096, 3, 0x22], ALLOW),
+        ("mmap", &[0, 4096, 3, 0x4_0022], ENOMEM),
+        ("memfd_create", &[0, 1], ALLOW),
+        ("memfd_create", &[0, 5 | UPPER], ENOMEM),
+    ];
+    check(cases);
+}
+
+/// What holds kernel memory that no control group counts, or a budget of the host.
+#[test]
+fn arguments_of_resources_decide() {
+    check(&[
         // SO_REUSEADDR, TCP_NODELAY; SO_ATTACH_FILTER, SO_TIMESTAMPING, SO_TIMESTAMPING_NEW, SO_ZEROCOPY;
         // IP_RECVERR, IPV6_RECVERR; IPV6_FLOWLABEL_MGR. The same numbers of other levels are other options.
         ("setsockopt", &[3, 1, 2], ALLOW),
@@ -197,27 +225,10 @@ fn arguments_decide() {
         ("ioprio_set", &[1, 1 | UPPER], EPERM),
         ("ioprio_set", &[2, 1], ALLOW),
         ("ioprio_set", &[3, 1000], EPERM),
-        // The question, nothing, ADDR_NO_RANDOMIZE; READ_IMPLIES_EXEC, PER_LINUX32, UNAME26.
-        ("personality", &[0xffff_ffff], ALLOW),
-        ("personality", &[0], ALLOW),
-        ("personality", &[0x0004_0000], ALLOW),
-        ("personality", &[0x0040_0000], EPERM),
-        ("personality", &[8], EPERM),
-        ("personality", &[0x0002_0000], EPERM),
-        // Regular, no type, FIFO, socket; character and block device, folder.
-        ("mknodat", &[0, 0, 0o100_644], ALLOW),
-        ("mknodat", &[0, 0, 0o644], ALLOW),
-        ("mknodat", &[0, 0, 0o010_600], ALLOW),
-        ("mknodat", &[0, 0, 0o140_600], ALLOW),
-        ("mknodat", &[0, 0, 0o020_666], EPERM),
-        ("mknodat", &[0, 0, 0o060_666 | UPPER], EPERM),
-        ("mknodat", &[0, 0, 0o040_755], EPERM),
-        // MAP_PRIVATE | MAP_ANONYMOUS, and with MAP_HUGETLB; MFD_CLOEXEC, and with MFD_HUGETLB.
-        ("mmap", &[0, 4096, 3, 0x22], ALLOW),
-        ("mmap", &[0, 4096, 3, 0x4_0022], ENOMEM),
-        ("memfd_create", &[0, 1], ALLOW),
-        ("memfd_create", &[0, 5 | UPPER], ENOMEM),
-    ];
+    ]);
+}
+
+fn check(cases: &[(&str, &[u64], Action)]) {
     for arch in Arch::ALL {
         let (_, program) = cell(arch);
         for &(name, args, expected) in cases {

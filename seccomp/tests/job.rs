@@ -36,7 +36,7 @@ fn arguments_decide() {
         ("seccomp", &[2, 8], ALLOW),
         // PR_SET_SECCOMP with a filter and with strict mode; PR_SET_NAME.
         ("prctl", &[22, 2], NOTIFY),
-        ("prctl", &[22 | UPPER, 2], NOTIFY),
+        ("prctl", &[0x16 | UPPER, 2], NOTIFY),
         ("prctl", &[22, 1], ALLOW),
         ("prctl", &[15, 2], ALLOW),
         // SO_SNDBUF, SO_RCVBUF; SO_RCVTIMEO; TCP_KEEPCNT, whose number is that of none of them.

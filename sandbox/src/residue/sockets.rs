@@ -44,7 +44,7 @@ pub(super) fn tcp_queues(texts: &[String], sockets: u64) -> u64 {
     };
     let seen: Vec<u64> = texts.iter().flat_map(|text| lines(text)).filter_map(queued).collect();
     let (count, sum) = (seen.len() as u64, seen.iter().sum::<u64>());
-    if count == 0 { 0 } else { sum.saturating_mul(sockets.max(count)) / count }
+    sum.saturating_mul(sockets.max(count)).checked_div(count).unwrap_or(0)
 }
 
 /// Bytes that wait to be read, in all sockets of [`NETLINK`].
