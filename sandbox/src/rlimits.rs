@@ -2,19 +2,22 @@
 //! happened to have.
 //!
 //! The launcher sets those below once, for itself, and every cell inherits them. The job sets what differs
-//! between jobs: descriptors, the size of a file, CPU time, and that there are no cores (`cell/job.rs`).
+//! between jobs: descriptors, the size of a file and CPU time (`cell/job.rs`).
 
 use std::io;
 
 use cloister_api::Enforcement;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::host::{holds, optional};
+use crate::host::{holds, lacks, optional};
 
 const ALL: u64 = libc::RLIM_INFINITY;
 
 /// What a job gets: the limit, its name, soft and hard.
-const WANTED: [(Resource, &str, u64, u64); 13] = [
+const WANTED: [(Resource, &str, u64, u64); 14] = [
+    // With a core pattern that names a program, the kernel starts that program on the host whatever the
+    // limit is, but for this one value, which it takes as "no" (fs/coredump.c).
+    (Resource::RLIMIT_CORE, "core file size", 1, 1),
     // The cgroup limits memory. JVM, Chromium and sanitizers reserve far more addresses than memory.
     (Resource::RLIMIT_AS, "address space", ALL, ALL),
     // The same; brk(2) and private mappings count here.
@@ -93,7 +96,9 @@ impl Fixed {
             }
             found.shares = Some(shares);
         }
-        Ok((found, report(&lower)))
+        let (_, cores) = getrlimit(Resource::RLIMIT_CORE)?;
+        let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+        Ok((found, report(&lower, cores == 0 && pattern.starts_with('|'))))
     }
 
     /// Sets what a cell has not from its launcher.
@@ -103,9 +108,18 @@ impl Fixed {
     }
 }
 
-fn report(lower: &[String]) -> Enforcement {
+/// `cores`: whether a crash of a job starts the host's handler.
+fn report(lower: &[String], cores: bool) -> Enforcement {
     if lower.is_empty() {
         return holds("rlimits", "each is set for every job, none is inherited");
+    }
+    if cores {
+        return lacks(
+            "rlimits",
+            "a job that crashes starts the host's handler of cores: this process may have no cores, \
+             and only a limit of 1 byte prevents that",
+            "start it with a higher hard limit (ulimit -H -c, or LimitCORE= of systemd)",
+        );
     }
     optional(
         "rlimits",
@@ -123,8 +137,10 @@ mod tests {
 
     #[test]
     fn lower_limits_are_told() {
-        assert!(report(&[]).enforced);
-        let told = report(&["stack 1024".into()]);
+        assert!(report(&[], false).enforced);
+        let lower = ["stack 1024".into()];
+        assert!(report(&lower, true).lacking());
+        let told = report(&lower, false);
         assert!(!told.enforced && !told.lacking() && told.detail.ends_with("stack 1024"));
     }
 }

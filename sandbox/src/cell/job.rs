@@ -22,10 +22,6 @@ use crate::{
     wire::{Rlimits, Start},
 };
 
-/// With a core pattern that names a program, the kernel starts that program on the host whatever
-/// the limit is, but for this one value, which it takes as "no" (`fs/coredump.c`).
-const NO_CORE: u64 = 1;
-
 /// A command, ready to be executed.
 pub(crate) struct Job {
     /// Where the program may be, in the order of PATH.
@@ -91,7 +87,6 @@ impl Job {
 
     fn set_rlimits(&self) -> io::Result<()> {
         let limits = self.rlimits;
-        sys::limit(Resource::RLIMIT_CORE, NO_CORE)?;
         sys::limit(Resource::RLIMIT_NOFILE, limits.open_files)?;
         sys::limit(Resource::RLIMIT_FSIZE, limits.file_size)?;
         if let Some(seconds) = limits.cpu {
