@@ -82,7 +82,7 @@ pub struct RunnerHealth {
     pub cpus: f64,
     /// Memory that jobs can have, together and each.
     pub memory: ByteSize,
-    /// The most that `limits.pids` can be; what a runner from before does not tell refuses nothing.
+    /// The most that `limits.pids` can be; older runners omit it, and the default refuses nothing.
     #[serde(default = "widest_pids")]
     pub pids: u64,
     /// The most that `limits.open_files` can be.

@@ -53,7 +53,7 @@ pub(crate) fn of_all(stats: &Stats) -> Vec<MetricFamily> {
         ),
         counter(
             "cloister_cells_ended_for_kernel_memory_total",
-            "Jobs that were ended since they held more kernel memory that no cgroup counts than their \
+            "Jobs that were ended because they held more kernel memory that no cgroup counts than their \
              memory limit allows.",
             [(labels([]), count(stats.ended_for_kernel_memory))],
         ),

@@ -101,7 +101,7 @@ impl Fixed {
         Ok((found, report(&lower, cores == 0 && pattern.starts_with('|'))))
     }
 
-    /// Sets what a cell has not from its launcher.
+    /// Sets the limits that a cell does not inherit.
     pub(crate) fn set(&self) -> io::Result<()> {
         let mut shares = self.shares.iter().flatten();
         shares.try_for_each(|(resource, each)| Ok(setrlimit(*resource, *each, *each)?))
@@ -124,7 +124,7 @@ fn report(lower: &[String], cores: bool) -> Enforcement {
     optional(
         "rlimits",
         format!(
-            "jobs have less than they should, as this process may not have more: {}",
+            "some limits of jobs are lower than intended, since those of this process are: {}",
             lower.join(", ")
         ),
         "start it with higher hard limits (ulimit -H, or Limit…= of systemd)",

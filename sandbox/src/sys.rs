@@ -359,11 +359,12 @@ pub(crate) fn hand_over(
         libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, request)
     };
     match check(result.into()) {
-        // The caller has no room for one more: its call is not answered yet.
-        Err(error) if error.raw_os_error() == Some(libc::EMFILE) => {
-            refuse(listener, notification, nix::errno::Errno::EMFILE)
+        // The call is not answered yet: the caller has no room for one more descriptor, or has ended.
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EIO);
+            refuse(listener, notification, nix::errno::Errno::from_raw(errno))
         }
-        handed => handed.map(drop),
+        Ok(_) => Ok(()),
     }
 }
 

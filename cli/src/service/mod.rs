@@ -42,9 +42,9 @@ pub(crate) use args::{Coordinator, Runner, Up};
 const RECORDING: Duration = Duration::from_secs(5);
 
 /// What the runner of an `up` without `--runner-token-file` tells callers other than its coordinator.
-const RUNNER_OF_UP: &str = "this is the runner of a cloister up, whose coordinator alone knows the \
-    token: send jobs to the coordinator (port 8000, POST /jobs), start `cloister up` with \
-    --runner-token-file FILE, or start `cloister runner`";
+const RUNNER_OF_UP: &str = "this port belongs to the runner of `cloister up` and accepts only its \
+    coordinator: submit jobs to the coordinator (POST /jobs), or start `cloister up` with \
+    --runner-token-file FILE";
 
 /// `cloister up`: a coordinator and one runner in one process.
 pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {

@@ -75,8 +75,10 @@ impl Broker {
             }
         });
         match answered {
-            // The thread that asked was killed, or a signal interrupted its call.
-            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            // The thread that asked has ended, or a signal interrupted its call.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => {
+                Ok(())
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()),
             answered => answered,
         }

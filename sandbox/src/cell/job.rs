@@ -78,16 +78,19 @@ impl Job {
         if let Some(domain) = &confinement.domain {
             sys::enter_landlock(domain.as_fd()).at(Step::Confine)?;
         }
-        // Last: it answers what the steps above have yet to do.
-        if Layer::Seccomp.stands() {
-            return sys::install_notifying_filter(&JOB).at(Step::Seccomp).map(Some);
-        }
-        Ok(None)
+        // This filter would also change the calls above.
+        let listener = if Layer::Seccomp.stands() {
+            Some(sys::install_notifying_filter(&JOB).at(Step::Seccomp)?)
+        } else {
+            None
+        };
+        // The listener takes a number in PID 1's table, which may be above the job's limit.
+        sys::limit(Resource::RLIMIT_NOFILE, self.rlimits.open_files).at(Step::Rlimits)?;
+        Ok(listener)
     }
 
     fn set_rlimits(&self) -> io::Result<()> {
         let limits = self.rlimits;
-        sys::limit(Resource::RLIMIT_NOFILE, limits.open_files)?;
         sys::limit(Resource::RLIMIT_FSIZE, limits.file_size)?;
         if let Some(seconds) = limits.cpu {
             sys::limit(Resource::RLIMIT_CPU, seconds)?;

@@ -8,7 +8,8 @@
 //! 2. Wait until the launcher has written the id maps.
 //! 3. [`view`]: mounts, host name, cgroup namespace, a loopback that nobody has raised: all that needs a
 //!    capability.
-//! 4. The limits of its processes ([`crate::rlimits`]); [`confine`]: Landlock rules prepared, capabilities dropped, `no_new_privs`, seccomp.
+//! 4. The limits of its processes ([`crate::rlimits`]); [`confine`]: Landlock rules prepared, capabilities
+//!    dropped, `no_new_privs`, seccomp.
 //! 5. [`init`]: PID 1 waits for its one command, forks the job, reaps, reports. When it ends, the
 //!    kernel kills whatever is left in the pid namespace.
 //! 6. [`job`]: the forked child enters its Landlock domain, installs the job's own filter, and executes
@@ -65,7 +66,7 @@ pub(crate) struct Plan {
     pub(crate) profile: bool,
     /// The limits of its processes that are the same for all jobs.
     pub(crate) rlimits: Fixed,
-    /// What it can have of what the kernel counts per user, where jobs share one.
+    /// The cell's share of the kernel's limits per user, where jobs share a user.
     pub(crate) share: Option<Share>,
     /// What the cell attaches over the launcher's own mounts: none where it shares those.
     pub(crate) trees: Vec<Tree>,

@@ -38,7 +38,7 @@ pub struct Stats {
     pub io_pressure: Pressure,
     /// Of all cells only: kernel memory of the whole host that none of them is charged with.
     pub uncharged_bytes: Option<u64>,
-    /// Of all cells only: jobs that were ended since they held more of it than their memory limit allows.
+    /// Of all cells only: jobs that were ended because they held more of it than their memory limit allows.
     pub ended_for_kernel_memory: Option<u64>,
 }
 

@@ -21,7 +21,7 @@ use crate::{
 /// All that a program has use for, and few enough that one job leaves the others theirs.
 const LEAST_INSTANCES: u64 = 8;
 const LEAST_WATCHES: u64 = 1024;
-/// One job of so many can have its part.
+/// Each cell gets this fraction.
 const PARTS: u64 = 8;
 
 /// What the user namespace of one cell can have at most.
@@ -66,19 +66,26 @@ pub(super) fn find(users: &Users, own_namespace: bool) -> (Option<Share>, Enforc
     let half = Share { instances: instances / 2, watches: watches / 2 };
     let each = half.part();
     let told = format!(
-        "one user's for all jobs: each has {} inotify instances and {} watches",
+        "all jobs share one user's counters: each gets {} inotify instances and {} watches",
         each.instances, each.watches
     );
-    let enforcement = if !own_namespace {
-        // The namespace is somebody else's, and so is what it may have.
-        holds("user_counters", told)
-    } else if let Err(error) = half.set() {
-        let because = format!("{told}, but together they may use up the user's: {error}");
-        optional("user_counters", because, "make /proc/sys/user writable, or start as root")
-    } else {
-        holds("user_counters", format!("{told}, and half of the user's is out of their reach"))
-    };
-    (Some(each), enforcement)
+    if !own_namespace {
+        // The namespace is another process's, and so is its limit.
+        return (Some(each), holds("user_counters", told));
+    }
+    match half.set() {
+        Ok(()) => {
+            let told = format!("{told}; together they get at most half of the user's");
+            (Some(each), holds("user_counters", told))
+        }
+        // No cell could set its share either.
+        Err(error) => {
+            let because =
+                format!("all jobs share one user's counters, which cannot be limited: {error}");
+            let remedy = "make /proc/sys/user writable, or start as root";
+            (None, optional("user_counters", because, remedy))
+        }
+    }
 }
 
 impl Share {

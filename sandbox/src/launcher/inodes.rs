@@ -47,7 +47,7 @@ pub(super) struct Inodes {
     unprivileged: bool,
     /// The next cell's.
     ahead: Option<Vec<Tree>>,
-    /// Of a launcher that makes one cell in its life, the second one's would only have to go again.
+    /// A launcher for one cell prepares no second set.
     max_cells: usize,
     /// Whether the overlays have devices.
     pub(super) devices: bool,

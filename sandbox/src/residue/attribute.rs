@@ -6,7 +6,7 @@ use super::locks::LOCK_SIZE;
 use crate::wire::CellId;
 
 const MIB: u64 = 1 << 20;
-/// Nobody is ended for less that is not charged: programs have some locks.
+/// No job is ended for less than this: ordinary programs hold some locks and sockets.
 pub(super) const FLOOR: u64 = 16 * MIB;
 /// The least growth after which it is looked again.
 const MIN_STEP: u64 = 8 * MIB;

@@ -91,14 +91,32 @@ fn text(file: &File) -> io::Result<String> {
 
 /// Whether the watcher will see anything.
 pub(crate) fn report() -> Enforcement {
-    match Gauge::open().and_then(|_| open("/proc/locks")) {
-        Ok(_) => holds("kernel_memory", "what no cgroup counts is watched by /proc/meminfo"),
+    let readable = Gauge::open().and_then(|_| open("/proc/locks")).and_then(|_| {
+        let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+        let hidden = mounts.lines().any(hides_processes);
+        if hidden {
+            Err(io::Error::other("/proc hides other users' processes (hidepid)"))
+        } else {
+            Ok(())
+        }
+    });
+    match readable {
+        Ok(()) => holds("kernel_memory", "what no cgroup counts is watched by /proc/meminfo"),
         Err(error) => lacks(
             "kernel_memory",
             format!("kernel memory that no cgroup counts can't be watched: {error}"),
-            "show the kernel's own /proc/meminfo, /proc/zoneinfo and /proc/locks",
+            "show the kernel's own /proc/meminfo, /proc/zoneinfo and /proc/locks, and mount /proc without hidepid",
         ),
     }
+}
+
+/// Whether a line of `mountinfo` is that of a `/proc` in which a user sees no other user's processes.
+fn hides_processes(line: &str) -> bool {
+    let option = line
+        .rsplit(' ')
+        .next()
+        .and_then(|options| options.split(',').find_map(|option| option.strip_prefix("hidepid=")));
+    line.contains(" - proc ") && option.is_some_and(|option| !["0", "off"].contains(&option))
 }
 
 /// What is known of each of these cells, given by how much slab grew.
@@ -123,7 +141,7 @@ pub(super) fn evidence(
     evidence
 }
 
-/// By what a lock is known to be a cell's.
+/// The devices and processes that identify a cell's locks.
 struct Marks {
     /// The devices of its private file systems.
     devices: Vec<(u32, u32)>,
@@ -136,7 +154,7 @@ impl Marks {
     }
 }
 
-/// What is known of a cell without its locks, and by what those are known.
+/// Evidence from the cell's sockets, and the marks that identify its locks.
 fn of_cell(folders: &Folders, cell: CellId, job: Job) -> (Evidence, Marks) {
     let pids = folders.processes(cell);
     // Any of them tells of the whole cell; it may have ended just now.

@@ -114,9 +114,9 @@ impl Sample {
     }
 
     /// How many locks an owner has of whom that much was seen, where that is proven to be `many` at least,
-    /// else no more than is proven: chance put one place into what is his, and that one is not counted.
-    /// Of a list whose end was not seen, `all` is how many there can be by the memory that they take: who
-    /// has as many of its beginning as nobody needs is taken to have that share of the rest too.
+    /// else a lower bound: one sampled place is subtracted, since chance may have hit the owner's part.
+    /// Of a list whose end was not seen, `all` is how many there can be by the memory that they take. An
+    /// owner with at least `many` in the part that was read is assumed to have the same share of the rest.
     pub(super) fn count_of(&self, seen: f64, many: u64, all: u64) -> u64 {
         if self.exact {
             return scale(self.count, seen);

@@ -7,8 +7,8 @@
 //! would matter, it looks who did it, and tells the engine of each cell that holds more than its memory
 //! limit leaves it.
 //!
-//! What is known of a cell is what is proven. Growth that nobody is proven to have caused ends nobody:
-//! it is logged, and shown as a metric.
+//! The watcher ends a cell only on proof. It logs growth that it cannot attribute, and reports it as a
+//! metric.
 //!
 //! - [`meminfo`]: how much memory nobody accounts for; [`locks`]: whose file locks there are;
 //!   [`sockets`]: what is held for a cell's sockets; [`attribute`]: who is to be ended. All

@@ -18,7 +18,7 @@ use crate::{cgroup::Folders, wire::CellId};
 const PERIOD: Duration = Duration::from_millis(50);
 /// How often while it grows.
 const FAST: Duration = Duration::from_millis(10);
-/// By how much it grows then at least within a period.
+/// Growth within one period from which on it is read more often.
 const GROWING: u64 = 2 << 20;
 /// No more than this share of the time is spent reading, where that is slow.
 const MAX_SHARE: u32 = 100;
@@ -113,7 +113,7 @@ impl Watcher {
         folders: Arc<Folders>,
         exceeded: impl Fn(CellId, Held) + Send + 'static,
     ) -> std::io::Result<Self> {
-        // A host on which it can't be opened lacks the enforcement, and was told so.
+        // If this fails, `report` has listed `kernel_memory` as missing.
         let thread = match Gauge::open() {
             Err(_) => None,
             Ok(gauge) => {
@@ -141,8 +141,8 @@ impl Drop for Watcher {
 
 /// Watches until no job runs any more.
 fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellId, Held)) {
-    let Ok(mut calm) = gauge.level() else { return };
-    let mut before = calm.residue;
+    let mut calm = None;
+    let mut before = 0;
     let charged = folders.charged_to_kernel();
     // Further growth that is allowed before the next look, from here; none before the first look.
     let mut looked: Option<(u64, u64)> = None;
@@ -150,9 +150,24 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
     let mut pause = PERIOD;
     while let Some(running) = jobs.after(pause) {
         let began = Instant::now();
-        let Ok(level) = gauge.level() else { continue };
+        let level = match gauge.level() {
+            Ok(level) => level,
+            Err(error) => {
+                if logged.is_none_or(|at| at.elapsed() >= LOGGED) {
+                    logged = Some(Instant::now());
+                    tracing::warn!(%error, "kernel memory that no cgroup counts cannot be read");
+                }
+                continue;
+            }
+        };
         let cost = began.elapsed();
-        calm = Level { residue: calm.residue.min(level.residue), slab: calm.slab.min(level.slab) };
+        let least = calm.unwrap_or(level);
+        let least =
+            Level { residue: least.residue.min(level.residue), slab: least.slab.min(level.slab) };
+        if calm.replace(least).is_none() {
+            before = level.residue;
+        }
+        let calm = least;
         let growing = level.residue.saturating_sub(before) >= GROWING;
         pause = if growing { FAST } else { PERIOD }.max(cost * MAX_SHARE);
         before = level.residue;
@@ -171,7 +186,7 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
         if level.residue.saturating_sub(from) < step {
             continue;
         }
-        // Slab that cells are charged with is no uncharged lock's.
+        // Charged slab cannot be uncharged locks.
         let charged = folders.charged_to_kernel().saturating_sub(charged);
         let slab_growth = level.slab.saturating_sub(calm.slab).saturating_sub(charged);
         let evidence = host::evidence(folders, &running, slab_growth);
