@@ -70,6 +70,8 @@ layers! {
     UtsNamespace = "without-uts-namespace",
     /// The path of the job's cgroup on the host.
     CgroupNamespace = "without-cgroup-namespace",
+    /// Ending cells for which the kernel holds much memory that no cgroup counts.
+    Watcher = "without-watcher",
 }
 
 /// Which of these clone3(2) is to make, with a `network` if one is wanted; the cgroup namespace is made

@@ -290,6 +290,8 @@ fn set_filter(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result
 #[derive(Debug)]
 pub(crate) struct Notification {
     pub(crate) id: u64,
+    /// The thread that waits, in the listener's PID namespace.
+    pub(crate) thread: u32,
     /// Its number.
     pub(crate) call: i32,
     pub(crate) arguments: [u64; 6],
@@ -305,7 +307,8 @@ pub(crate) fn receive_notification(listener: BorrowedFd<'_>) -> io::Result<Notif
         libc::ioctl(listener.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, received)
     };
     check(result.into())?;
-    Ok(Notification { id: received.id, call: received.data.nr, arguments: received.data.args })
+    let libc::seccomp_notif { id, pid: thread, data, .. } = received;
+    Ok(Notification { id, thread, call: data.nr, arguments: data.args })
 }
 
 /// Lets the kernel run the call.

@@ -35,10 +35,14 @@ const NETLINK_RECEIVE: usize = 32 << 10;
 const NETLINK_SEND: usize = 8 << 10;
 
 /// Filters of the job's own, counted once for each thread that has them. One of the longest, 4096
-/// instructions, takes some 50 KiB of compiled code; so a cell holds 16 MiB at most.
+/// instructions, takes some 50 KiB of compiled code: 14 MiB.
 const MAX_FILTERS: usize = 256;
 /// After so many new filters the threads are counted again.
 const FILTERS_UNCOUNTED: usize = 32;
+/// Where threads come and go so fast that no count is certain, so many are let through after the last one.
+const MAX_UNCERTAIN: usize = 1024;
+/// How often a count is tried.
+const COUNTS: usize = 4;
 /// The cell's own filters, which every thread of a job has.
 const OWN_FILTERS: usize = 2;
 
@@ -46,14 +50,13 @@ const OWN_FILTERS: usize = 2;
 pub(super) struct Broker {
     listener: OwnedFd,
     netlink: Sockets,
-    /// Filters let through since the last count.
-    filters_uncounted: usize,
+    filters: Filters,
 }
 
 impl Broker {
     /// Answers what comes through this listener.
     pub(super) fn new(listener: OwnedFd) -> Self {
-        Self { listener, netlink: Sockets::default(), filters_uncounted: 0 }
+        Self { listener, netlink: Sockets::default(), filters: Filters::default() }
     }
 
     /// Answers one notification; waits until there is one.
@@ -63,7 +66,7 @@ impl Broker {
             let answer = match i64::from(notification.call) {
                 libc::SYS_socket => self.netlink.make(&notification),
                 // Filters come by two calls, and nothing else is notified.
-                _ => let_filter_through(&mut self.filters_uncounted),
+                _ => self.filters.let_through(notification.thread),
             };
             match answer {
                 Ok(Answer::Run) => sys::let_run(listener, &notification),
@@ -151,30 +154,73 @@ impl Sockets {
     }
 }
 
-fn let_filter_through(uncounted: &mut usize) -> Result<Answer, Errno> {
-    if *uncounted >= FILTERS_UNCOUNTED {
-        // As where the filters of one thread are too long together (seccomp(2)).
-        let there = filters().map_err(|_| Errno::ENOMEM)?;
-        if there >= MAX_FILTERS {
-            return Err(Errno::ENOMEM);
-        }
-        *uncounted = 0;
-    }
-    *uncounted += 1;
-    Ok(Answer::Run)
+/// The filters of the job's own.
+#[derive(Default)]
+struct Filters {
+    /// At the last count that was certain.
+    counted: usize,
+    /// Let through since then.
+    since: usize,
+    /// Of these the ones that may not be installed yet: the thread, and how many it had.
+    granted: Vec<(u32, usize)>,
 }
 
-/// The filters of the job's own that all threads of the cell have together.
-fn filters() -> io::Result<usize> {
-    let mut sum = 0;
-    for process in numbered("/proc")? {
-        // Any of them may end meanwhile.
-        for thread in numbered(&format!("/proc/{process}/task")).unwrap_or_default() {
-            let status = fs::read_to_string(format!("/proc/{process}/task/{thread}/status"));
-            sum += status.map_or(0, |status| own_filters(&status));
+impl Filters {
+    fn let_through(&mut self, thread: u32) -> Result<Answer, Errno> {
+        if self.since > 0 && self.since.is_multiple_of(FILTERS_UNCOUNTED) {
+            self.count();
+        }
+        if self.counted >= MAX_FILTERS || self.counted + self.since >= MAX_UNCERTAIN {
+            // Also if it asks again: some may have gone.
+            self.count();
+        }
+        if self.counted >= MAX_FILTERS || self.counted + self.since >= MAX_UNCERTAIN {
+            // As where the filters of one thread are too long together (seccomp(2)).
+            return Err(Errno::ENOMEM);
+        }
+        self.since += 1;
+        let status = fs::read_to_string(format!("/proc/{thread}/status"));
+        self.granted.push((thread, status.map_or(0, |status| own_filters(&status))));
+        Ok(Answer::Run)
+    }
+
+    /// Counts them, if that can be done with certainty.
+    fn count(&mut self) {
+        // A thread that was not scheduled since has yet to install its own.
+        self.granted.retain(|(thread, had)| {
+            let status = fs::read_to_string(format!("/proc/{thread}/status"));
+            status.is_ok_and(|status| own_filters(&status) <= *had)
+        });
+        if let Some(installed) = (0..COUNTS).find_map(|_| installed_filters().ok().flatten()) {
+            self.counted = installed + self.granted.len();
+            self.since = 0;
         }
     }
-    Ok(sum)
+}
+
+/// The filters of the job's own that all threads of the cell have together. `None` if a thread came or went
+/// meanwhile: one may hand its filters to a new one and end before it is looked at.
+fn installed_filters() -> io::Result<Option<usize>> {
+    let before = threads()?;
+    let mut sum = 0;
+    for (process, thread) in &before {
+        match fs::read_to_string(format!("/proc/{process}/task/{thread}/status")) {
+            Ok(status) => sum += own_filters(&status),
+            Err(_) => return Ok(None),
+        }
+    }
+    Ok((threads()? == before).then_some(sum))
+}
+
+/// Processes and their threads.
+fn threads() -> io::Result<Vec<(u32, u32)>> {
+    let mut all = Vec::new();
+    for process in numbered("/proc")? {
+        // It may have ended just now, and is then no thread of the next list either.
+        let threads = numbered(&format!("/proc/{process}/task")).unwrap_or_default();
+        all.extend(threads.into_iter().map(|thread| (process, thread)));
+    }
+    Ok(all)
 }
 
 fn numbered(folder: &str) -> io::Result<Vec<u32>> {
@@ -206,6 +252,7 @@ mod tests {
     fn sockets_that_are_closed_are_not_counted() {
         let asked = |flags| Notification {
             id: 1,
+            thread: 1,
             call: 41,
             arguments: [16, libc::SOCK_RAW as u64 | flags, 0, 0, 0, 0],
         };

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Files of `/proc` that tell of the host or act on it. A cell's user may open few of them anyway.
-const MASKED_FILES: [&str; 10] = [
+const MASKED_FILES: [&str; 11] = [
     // Tells of keys that are pressed, and of what other cells' programs do.
     "/proc/interrupts",
     "/proc/kcore",
@@ -28,6 +28,8 @@ const MASKED_FILES: [&str; 10] = [
     "/proc/kpagecount",
     "/proc/kpageflags",
     "/proc/latency_stats",
+    // Shows the host's locks of open file descriptions.
+    "/proc/locks",
     "/proc/sched_debug",
     "/proc/sysrq-trigger",
     "/proc/timer_list",

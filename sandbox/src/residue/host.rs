@@ -22,6 +22,7 @@ use super::{
 use crate::{
     cgroup::Folders,
     host::{holds, lacks},
+    layers::Layer,
     wire::CellId,
 };
 
@@ -91,6 +92,9 @@ fn text(file: &File) -> io::Result<String> {
 
 /// Whether the watcher will see anything.
 pub(crate) fn report() -> Enforcement {
+    if !Layer::Watcher.stands() {
+        return lacks("kernel_memory", "this program was built without it", "see layers");
+    }
     let readable = Gauge::open().and_then(|_| open("/proc/locks")).and_then(|_| {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let hidden = mounts.lines().any(hides_processes);

@@ -12,7 +12,7 @@ use super::{
     host::{self, Gauge},
     meminfo::Level,
 };
-use crate::{cgroup::Folders, wire::CellId};
+use crate::{cgroup::Folders, layers::Layer, wire::CellId};
 
 /// How often the level is read. One reading takes some 50 µs.
 const PERIOD: Duration = Duration::from_millis(50);
@@ -115,8 +115,7 @@ impl Watcher {
     ) -> std::io::Result<Self> {
         // If this fails, `report` has listed `kernel_memory` as missing.
         let thread = match Gauge::open() {
-            Err(_) => None,
-            Ok(gauge) => {
+            Ok(gauge) if Layer::Watcher.stands() => {
                 let jobs = Arc::clone(jobs);
                 let watch = move || {
                     while jobs.wait() {
@@ -125,6 +124,7 @@ impl Watcher {
                 };
                 Some(thread::Builder::new().name("residue".into()).spawn(watch)?)
             }
+            _ => None,
         };
         Ok(Self { jobs: Arc::clone(jobs), thread })
     }

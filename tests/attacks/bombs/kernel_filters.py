@@ -10,7 +10,7 @@ from kernel_memory import *
 
 SECCOMP_SET_MODE_FILTER, RETURN, LOAD, ALLOW = 1, 0x06, 0x20, 0x7FFF0000
 LENGTH, BYTES = 4096, 8
-MANY = 32 << 20
+MANY = 16 << 20
 code = struct.pack("HBBI", LOAD, 0, 0, 0) * (LENGTH - 1) + struct.pack("HBBI", RETURN, 0, 0, ALLOW)
 code = ctypes.create_string_buffer(code, len(code))
 program = ctypes.create_string_buffer(struct.pack("HxxxxxxP", LENGTH, address(code)), 16)

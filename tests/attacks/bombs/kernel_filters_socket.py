@@ -1,7 +1,7 @@
 """Attaches filters of 4,096 instructions to sockets, whose compiled forms take from a budget of the whole host
 (bpf_jit_limit).
 
-layers: seccomp
+layers: kernel
 options: --memory 64MiB
 measures: kernel memory
 """

@@ -1,7 +1,7 @@
 """Leaves error replies of netlink unread, each of which repeats a request of 60 kB, in sockets of several
 processes.
 
-layers: seccomp
+layers: seccomp, watcher
 options: --memory 64MiB
 measures: kernel memory
 """

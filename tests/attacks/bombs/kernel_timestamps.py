@@ -1,6 +1,6 @@
 """Asks for the times at which datagrams were sent, and leaves the answers unread, which hold the datagrams.
 
-layers: seccomp
+layers: seccomp, watcher
 options: --memory 64MiB
 measures: kernel memory
 """

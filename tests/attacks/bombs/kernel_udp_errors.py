@@ -1,6 +1,6 @@
 """Leaves errors of UDP unread, each of which holds a part of its datagram: IP_RECVERR, and IPV6_RECVERR.
 
-layers: seccomp
+layers: seccomp, watcher
 options: --memory 64MiB
 measures: kernel memory
 """

@@ -1,6 +1,6 @@
 """Fills the queues of UDP sockets that were made as large as they may be (SO_RCVBUF).
 
-layers: cgroups
+layers: cgroups, watcher
 options: --memory 64MiB --disk 1GiB
 measures: kernel memory
 """

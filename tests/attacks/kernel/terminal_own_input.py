@@ -19,4 +19,5 @@ try:
 except OSError:
     pass  # A kernel before 6.2.
 fcntl.ioctl(0, termios.TIOCSTI, b"#")
+print()  # Behind the letter, which the terminal shows.
 through("a letter in its terminal")

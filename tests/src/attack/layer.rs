@@ -12,7 +12,7 @@ use super::need::{has_apparmor, landlock_abi};
 pub struct Layer(&'static str);
 
 /// Each can be left out of a build by a cargo feature, `without-` and its name.
-const SWITCHED: [&str; 16] = [
+const SWITCHED: [&str; 17] = [
     "apparmor",
     "capabilities",
     "cgroup-namespace",
@@ -29,11 +29,12 @@ const SWITCHED: [&str; 16] = [
     "user-namespace",
     "user-owner",
     "uts-namespace",
+    "watcher",
 ];
 
 /// There is no building without these.
-const FIXED: [&str; 9] =
-    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view", "watcher"];
+const FIXED: [&str; 8] =
+    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view"];
 
 impl Layer {
     /// All that a build can leave out.
