@@ -90,9 +90,15 @@ impl Inodes {
                     "cells share inodes of {USR} with each other and with the host: an overlay of it \
                      cannot be mounted ({error})"
                 );
-                let remedy = "use a kernel with CONFIG_OVERLAY_FS and, without root, Linux 5.11 or newer; \
-                              in a container, one whose root is at most one overlay";
-                (inodes, vec![lacks(NAME, because, remedy), devices])
+                if privileged {
+                    let remedy = "use a kernel with CONFIG_OVERLAY_FS; in a container, one whose root \
+                                  is at most one overlay";
+                    (inodes, vec![lacks(NAME, because, remedy), devices])
+                } else {
+                    // A mount below /usr is enough: the kernel lets no user look beneath it.
+                    let remedy = "unmount what is mounted below /usr, or start as root";
+                    (inodes, vec![optional(NAME, because, remedy), devices])
+                }
             }
         }
     }

@@ -119,7 +119,7 @@ impl State {
         // Before the user namespace: it moves processes, and asks who we are outside.
         let (profile, apparmor) = apparmor::find();
         let (cgroups, mut enforcement) = Cgroups::set_up(scope);
-        enforcement.push(residue::report());
+        enforcement.push(residue::report(privileged));
         let max_cells = config.max_cells.unwrap_or(usize::MAX);
         let (users, shared) =
             confine(config, exposed, privileged).inspect_err(|_| cgroups.remove())?;

@@ -90,14 +90,14 @@ fn text(file: &File) -> io::Result<String> {
     String::from_utf8(bytes).map_err(io::Error::other)
 }
 
-/// Whether the watcher will see anything.
-pub(crate) fn report() -> Enforcement {
+/// Whether the watcher will see anything. With `own_uids` jobs are other users than the service.
+pub(crate) fn report(own_uids: bool) -> Enforcement {
     if !Layer::Watcher.stands() {
         return lacks("kernel_memory", "this program was built without it", "see layers");
     }
     let readable = Gauge::open().and_then(|_| open("/proc/locks")).and_then(|_| {
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let hidden = mounts.lines().any(hides_processes);
+        let hidden = own_uids && mounts.lines().any(hides_processes);
         if hidden {
             Err(io::Error::other("/proc hides other users' processes (hidepid)"))
         } else {

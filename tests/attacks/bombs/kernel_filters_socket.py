@@ -3,7 +3,6 @@
 
 layers: kernel
 options: --memory 64MiB
-measures: kernel memory
 """
 from kernel_memory import *
 

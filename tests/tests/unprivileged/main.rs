@@ -67,7 +67,9 @@ fn a_runner_with_a_delegated_cgroup_serves_as_roots_does() {
     let runner = Service::by(User::within(&cgroup).command(), "runner", &folder, &[]);
     let health = runner.client().get("/health").json();
     let lines = health["enforcement"].as_array().expect("what this host enforces");
-    assert!(lines.iter().all(|line| line["enforced"] == true), "{health}");
+    // Only root can make device nodes.
+    let lacking: Vec<_> = lines.iter().filter(|line| line["enforced"] != true).collect();
+    assert!(matches!(lacking[..], [line] if line["name"] == "devices"), "{health}");
 
     let none = json!({});
     let result = execute(&runner, &shell("id -u; cat /proc/self/cgroup", &none, 10.0));
