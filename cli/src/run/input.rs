@@ -24,7 +24,7 @@ const PAGE: usize = 4 << 10;
 
 /// Where the job's input comes from.
 pub(super) enum Source {
-    /// A pipe or a FIFO, of which the job has been shown so many bytes that are still in it.
+    /// A pipe or a FIFO. `shown` bytes were copied to the job and are still in the pipe.
     Pipe { shown: usize },
     /// A file, from this position on; and so much of it is in the job's pipe or has been.
     File { start: u64, given: u64 },
@@ -74,7 +74,7 @@ impl Input {
             match splice(&self.from, None, &nowhere, None, taken, SpliceFlags::NONBLOCK) {
                 Ok(length @ 1..) => taken -= length,
                 Err(Errno::INTR) => {}
-                // Somebody else has read it meanwhile.
+                // Another process has read the bytes meanwhile.
                 Ok(0) | Err(_) => return,
             }
         }
@@ -94,7 +94,7 @@ impl Input {
                 *shown = length;
                 self.waits_for = Side::Sink;
             }
-            // The job has written to its pipe, or somebody else has read from the caller's.
+            // The job wrote to its own pipe, or another process read from the caller's.
             Err(Errno::AGAIN) => {
                 let empty = ioctl_fionread(&self.from).is_ok_and(|bytes| bytes == 0);
                 self.waits_for = if empty { Side::Source } else { Side::Sink };

@@ -49,7 +49,7 @@ impl Sink {
 
 /// What one stream of the job's writes.
 pub(super) struct Output {
-    /// As it is told in messages.
+    /// The stream's name in messages.
     name: &'static str,
     /// Our end of the job's stream; none when there is nothing more to come.
     from: Option<OwnedFd>,
@@ -63,7 +63,7 @@ pub(super) struct Output {
 
 impl Output {
     pub(super) fn new(name: &'static str, from: OwnedFd, to: Sink) -> rustix::io::Result<Self> {
-        // Our own end, whose flags nobody else has.
+        // This end is ours alone, and so are its flags.
         ioctl_fionbio(&from, true)?;
         Ok(Self {
             name,
@@ -129,7 +129,7 @@ impl Output {
         let Some(from) = &self.from else { return };
         if self.buffer.is_empty() {
             match self.buffer.fill(most, |bytes| read(from, bytes)) {
-                // A terminal that nobody has open any more answers EIO.
+                // A pty answers EIO when its last opener has closed it.
                 Ok(0) | Err(Errno::IO) => return self.close(),
                 Ok(length) => self.took(length),
                 Err(Errno::AGAIN) if self.left.is_some() => return self.close(),
@@ -167,8 +167,8 @@ impl Relay for Output {
         }
     }
 
-    /// Nobody writes any more but one to whom the job may have handed its stream: what is there now
-    /// is the last.
+    /// The job has ended. What is there now is the last output, unless the job handed its stream to
+    /// another process.
     fn job_ended(&mut self) {
         let Some(from) = &self.from else { return };
         self.left = Some(match self.to {

@@ -11,7 +11,7 @@ pub(super) trait Relay {
     /// What has to be ready before it can go on; nothing where it is done.
     fn waits_for(&self) -> Option<PollFd<'_>>;
 
-    /// Moves what can be moved now. Called when what it waits for is ready.
+    /// Moves as many bytes as it can without waiting. Called when one of its descriptors is ready.
     fn advance(&mut self);
 
     /// The job has ended: nothing more is given to it, and what it left behind is the last.
@@ -40,7 +40,7 @@ pub(super) fn pipe() -> rustix::io::Result<(OwnedFd, OwnedFd)> {
     pipe_with(PipeFlags::CLOEXEC)
 }
 
-/// Bytes on their way, of which some may have gone.
+/// Bytes that were read and not yet written as a whole.
 #[derive(Default)]
 pub(super) struct Buffer {
     bytes: Vec<u8>,

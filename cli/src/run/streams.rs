@@ -2,7 +2,7 @@
 //!
 //! A descriptor of the caller's is more than a way for bytes. A socket can be connected elsewhere, a
 //! file be made set-uid, cut off or locked, a pipe be read at the wrong end; a terminal has modes, and
-//! the flags of each are shared with whoever else has it. So the job gets a pipe of its own for each, and
+//! its flags are shared with every process that has it open. So the job gets a pipe of its own for each, and
 //! for a terminal a pty. Streams that lead to the same place stay one, so that the order of what is
 //! written to them is kept.
 

@@ -21,7 +21,7 @@ use rustix::{
 pub(super) struct Terminal {
     fd: OwnedFd,
     /// Whether that is a description of our own, which never makes us wait. The caller's own may, and
-    /// its flags are shared with whoever else has it.
+    /// its flags are shared with every process that has it open.
     own: bool,
 }
 
@@ -35,7 +35,7 @@ impl Terminal {
         let reopened = (device != PTMX).then(|| open(path, flags, Mode::empty()).ok()).flatten();
         match reopened {
             Some(fd) => Ok(Self { fd, own: true }),
-            // Somebody else's, as after su(1).
+            // The terminal belongs to another user, as after su(1).
             None => Ok(Self { fd: fcntl_dupfd_cloexec(stream, 0)?, own: false }),
         }
     }
@@ -56,7 +56,7 @@ impl Terminal {
         tcgetpgrp(&self.fd).map_or_else(|error| error != Errno::IO, |group| group == getpgrp())
     }
 
-    /// Whether it gives whole lines, and so nobody has asked for keys as they are pressed.
+    /// Whether the terminal gives whole lines (canonical mode), not single keys.
     pub(super) fn gives_lines(&self) -> bool {
         tcgetattr(&self.fd).is_ok_and(|modes| modes.local_modes.contains(LocalModes::ICANON))
     }
@@ -81,7 +81,7 @@ impl Terminal {
         rustix::io::read(&self.fd, bytes)
     }
 
-    /// Whether nobody is at its other end any more.
+    /// Whether the other end has hung up.
     pub(super) fn is_gone(&self) -> bool {
         self.is_ready(PollFlags::empty())
     }
