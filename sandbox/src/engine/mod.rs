@@ -69,8 +69,8 @@ pub enum Stream {
 pub enum Stdio {
     /// The task's `stdin`, and pipes from which `limits.output` of each is kept.
     Captured,
-    /// These descriptors; nothing is kept. A terminal among them that is no session's becomes the job's
-    /// controlling one. The job can do to them whatever the kernel allows.
+    /// These descriptors; nothing is kept. A terminal that no session controls becomes the job's
+    /// controlling terminal. The job can do to them whatever the kernel allows.
     Passed([OwnedFd; 3]),
 }
 
