@@ -138,7 +138,7 @@ impl Pty {
         Ok((pty, theirs))
     }
 
-    /// Gives it the size of the caller's terminal, of which the job hears by SIGWINCH.
+    /// Sets the pty to the size of the caller's terminal. The kernel sends SIGWINCH to the job.
     pub(super) fn resize(&self) {
         if let Ok(size) = tcgetwinsize(&self.terminal) {
             // It fails only where the size does not fit, and then the job's stays as it is.
@@ -186,7 +186,7 @@ fn restore() {
     }
 }
 
-/// Gives the terminal its modes back before a panic is told: nothing is dropped then.
+/// Restores the terminal's modes before a panic message is printed: a panic drops no values here.
 pub(super) fn restore_on_panic() {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

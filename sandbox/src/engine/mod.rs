@@ -159,7 +159,7 @@ impl Engine {
         )?;
         let (told, woken) = (commands.clone(), Arc::clone(&wake));
         let exceeded = move |cell, held| {
-            // After the engine's end nobody listens.
+            // The engine may have ended, and its receiver with it.
             if told.send(Command::Exceeded(cell, held)).is_ok() {
                 let _ = woken.write(1);
             }

@@ -347,8 +347,8 @@ fn attach_over(folder: &Path, place: &Path, attributes: u64) -> io::Result<()> {
     mounts::attach(&mounts::clone_with_just(folder, attributes)?, place)
 }
 
-/// Makes the devices in this folder. Where this process may make none, there are files to attach the
-/// host's to, and the reason is told.
+/// Makes the devices in this folder. Where this process may not make any, it makes empty files, to which
+/// the host's devices can be attached, and returns the reason.
 fn devices(folder: &Path) -> io::Result<Option<io::Error>> {
     use nix::sys::stat::{Mode, SFlag, makedev, mknod};
     let node = |(name, minor)| {

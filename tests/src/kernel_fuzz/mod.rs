@@ -1,7 +1,7 @@
 //! Random system calls in cells, while the host's kernel memory is measured.
 //!
 //! The program `calls.c` runs in several cells at a time, each with a seed of its own; a cell that has ended, for
-//! instance since it had too much memory, is followed by one with the next seed. Two things are findings:
+//! instance because it used too much memory, is followed by one with the next seed. Two things are findings:
 //!
 //! - *growth*: kernel memory that no memory cgroup holds grew by more than the bound while the cells ran. The
 //!   seeds that ran are tried again, each alone, to tell which of them it was.
