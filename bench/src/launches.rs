@@ -1,6 +1,6 @@
 //! L1 to L4: one launch, by every means in turn.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context;
 use cloister_tests::{Scratch, Service};
@@ -49,10 +49,9 @@ impl Means {
         Self::new(name, count, Box::new(launch))
     }
 
-    fn library(name: &'static str, ahead: usize) -> anyhow::Result<Self> {
-        let mut child = Handle::library(ahead)?;
+    fn library(name: &'static str, mut child: Handle) -> Self {
         let launch = move |count| Ok(child.launch(&paced(count))?.times);
-        Ok(Self::new(name, 10, Box::new(launch)))
+        Self::new(name, 10, Box::new(launch))
     }
 
     fn execute(runner: &Service) -> anyhow::Result<Self> {
@@ -99,10 +98,10 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     let runner = wanted("L4").then(|| services::runner(4, None));
     let mut all = vec![Means::spawning("posix_spawn", 20, Handle::spawn()?, plain())];
     if wanted("L1") {
-        all.push(Means::library("warm", AHEAD)?);
+        all.push(Means::library("warm", Handle::library(AHEAD)?));
     }
     if wanted("L2") {
-        all.push(Means::library("cold", 0)?);
+        all.push(Means::library("cold", Handle::library(0)?));
         let namespaces = Handle::namespaces()?;
         all.push(Means::spawning("namespaces alone", 10, namespaces, plain()));
     }
@@ -117,6 +116,9 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     }
     if let Some(runner) = &runner {
         all.push(Means::execute(runner)?);
+    }
+    if let Some(before) = &options.before {
+        all.extend(means_before(options, before)?);
     }
     for _ in 0..options.turns {
         for means in &mut all {
@@ -138,6 +140,23 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
         back_to_back(options, report)?;
     }
     Ok(())
+}
+
+/// Those of L1 to L3 by another version, of which the programs are in this folder.
+fn means_before(options: &Options, programs: &Path) -> anyhow::Result<Vec<Means>> {
+    let bench = programs.join("bench");
+    let mut all = Vec::new();
+    if options.wants("L1") {
+        all.push(Means::library("warm before", Handle::library_of(&bench, AHEAD)?));
+    }
+    if options.wants("L2") {
+        all.push(Means::library("cold before", Handle::library_of(&bench, 0)?));
+    }
+    if options.wants("L3") {
+        let argv = others::cloister_run(&programs.join("cloister"));
+        all.push(Means::spawning("cloister run before", 10, Handle::spawn()?, argv));
+    }
+    Ok(all)
 }
 
 fn tell(
@@ -192,6 +211,21 @@ fn tell(
             .collect();
         let what = "`POST /execute`, keep-alive: p99 over the p50 of `posix_spawn`";
         report.ratio("L4", what, &tails, Some(Goal::AtMost(4.0)));
+    }
+    for (id, now, before, what) in [
+        ("L1", "warm", "warm before", "library, pool warm: p50 over the version before"),
+        ("L2", "cold", "cold before", "library, cold cell: p50 over the version before"),
+        (
+            "L3",
+            "cloister run",
+            "cloister run before",
+            "`cloister run`: p50 over the version before",
+        ),
+    ] {
+        if let (Some(now), Some(before)) = (find(now), find(before)) {
+            let ratios = ratios(&now.medians(), &before.medians());
+            report.ratio(id, what, &ratios, Some(Goal::AtMost(1.1)));
+        }
     }
     let medians = all.iter().map(|means| {
         let all = means.all();

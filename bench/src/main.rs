@@ -1,8 +1,8 @@
 //! `bench`: measures Cloister beside what it is compared with, in one run on one machine, and prints
 //! ratios beside their goals. Absolute numbers say more about a machine than about a program.
 //!
-//! - `launches`, `throughput`, `jobs`, `queue`, `many`, `pending`, `idle`: the lines of the table, L1 to
-//!   L11. `concurrency` and `flat`: what is drawn.
+//! - `launches`, `throughput`, `jobs`, `queue`, `many`, `pending`, `idle`, `neighbours`: the lines of the
+//!   table, L1 to L12. `concurrency` and `flat`: what is drawn.
 //! - `child`: small processes that launch. `services`, `others`, `stub`: what is measured, what it is
 //!   compared with, and what stands in for a part of it.
 //! - `load`, `http`: clients that take little of the machine, and tell how much that is.
@@ -23,6 +23,7 @@ mod launches;
 mod load;
 mod machine;
 mod many;
+mod neighbours;
 mod others;
 mod pending;
 mod plot;
@@ -44,7 +45,7 @@ use nix::sys::signal::{Signal, kill};
 use report::Report;
 
 /// The lines of the table.
-const ALL: [&str; 11] = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11"];
+const ALL: [&str; 12] = ["L1", "L2", "L3", "L4", "L5", "L6", "L7", "L8", "L9", "L10", "L11", "L12"];
 
 /// Measures Cloister beside what it is compared with. Run it as root, on a machine that does nothing
 /// else; bench/run builds it and installs what it compares with.
@@ -85,6 +86,10 @@ struct Options {
     /// Jobs that wait, for L10
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pending: usize,
+    /// Launch in turns with another version too: the folder of its built programs, such as
+    /// target/release; for L1 to L3
+    #[arg(long, value_name = "FOLDER")]
+    before: Option<PathBuf>,
     /// A Python environment with what the reference needs
     #[arg(long, value_name = "FOLDER", env = "CLOISTER_BENCH_PYTHON")]
     reference: Option<PathBuf>,
@@ -148,7 +153,7 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
     for line in &options.only {
         ensure!(ALL.contains(&line.as_str()) || line == "none", "there is no line {line}");
     }
-    let parts: [(&[&str], Part); 7] = [
+    let parts: [(&[&str], Part); 8] = [
         (&["L1", "L2", "L3", "L4"], launches::measure),
         (&["L5"], throughput::measure),
         (&["L6", "L7"], jobs::measure),
@@ -156,6 +161,7 @@ fn measure(cli: &Cli) -> anyhow::Result<()> {
         (&["L9"], many::measure),
         (&["L10"], pending::measure),
         (&["L11"], idle::measure),
+        (&["L12"], neighbours::measure),
     ];
     let machine = machine::describe();
     let mut report = Report::default();

@@ -16,18 +16,22 @@ pub(crate) struct Other {
 
 /// `cloister run` first, and what it is compared with. Bundles are made in this folder.
 pub(crate) fn all(folder: &Path) -> anyhow::Result<Vec<Other>> {
-    let ours = cloister().display().to_string();
     let bundle = bundle(folder)?;
     let id = format!("cloister-bench-{}", std::process::id());
     let oci = |program| {
         ["/usr/bin/env", program, "run", "--bundle", &bundle, &id].map(String::from).to_vec()
     };
     Ok(vec![
-        Other::tried("cloister run", [&ours, "run", "--", "/bin/true"].map(String::from).into()),
+        Other::tried("cloister run", cloister_run(&cloister())),
         Other::tried("bwrap", bwrap()),
         Other::tried("runc", oci("runc")),
         Other::tried("crun", oci("crun")),
     ])
+}
+
+/// How `cloister run` is called.
+pub(crate) fn cloister_run(program: &Path) -> Vec<String> {
+    [&program.display().to_string(), "run", "--", "/bin/true"].map(String::from).into()
 }
 
 impl Other {

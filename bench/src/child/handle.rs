@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
+    path::Path,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
@@ -32,8 +33,17 @@ impl Handle {
         Self::start(&["library", &ahead.to_string()])
     }
 
+    /// The same with the library of another build, of which this is the benchmark.
+    pub(crate) fn library_of(bench: &Path, ahead: usize) -> anyhow::Result<Self> {
+        Self::start_program(bench, &["library", &ahead.to_string()])
+    }
+
     fn start(means: &[&str]) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("this program's path cannot be read")?;
+        Self::start_program(&program, means)
+    }
+
+    fn start_program(program: &Path, means: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .arg("child")
             .args(means)
