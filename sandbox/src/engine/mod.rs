@@ -120,7 +120,7 @@ struct Shared {
     host: Host,
     folders: Arc<Folders>,
     /// What tells of uncharged kernel memory, where this host does.
-    gauge: Option<Gauge>,
+    gauge: Option<Arc<Gauge>>,
     /// How many jobs were ended for it.
     ended_for_kernel_memory: Arc<AtomicU64>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -164,7 +164,9 @@ impl Engine {
                 let _ = woken.write(1);
             }
         };
-        let watcher = Watcher::start(&jobs, Arc::clone(&folders), exceeded)
+        // Where there is none, `residue::report` has listed `kernel_memory` as missing.
+        let gauge = Gauge::open().ok().map(Arc::new);
+        let watcher = Watcher::start(gauge.clone(), &jobs, Arc::clone(&folders), exceeded)
             .context("starting the thread that watches kernel memory")?;
         let thread = std::thread::Builder::new()
             .name("cells".into())
@@ -181,7 +183,7 @@ impl Engine {
             line,
             host,
             folders,
-            gauge: Gauge::open().ok(),
+            gauge,
             ended_for_kernel_memory,
             thread: Mutex::new(Some(thread)),
         })))

@@ -44,12 +44,11 @@ pub(crate) struct Gauge {
 impl Gauge {
     pub(crate) fn open() -> io::Result<Self> {
         let page_size = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());
-        let gauge = Self {
+        Ok(Self {
             meminfo: open("/proc/meminfo")?,
             zoneinfo: open("/proc/zoneinfo")?,
             page_size: page_size.unwrap_or(4096),
-        };
-        gauge.level().map(|_| gauge)
+        })
     }
 
     /// How much memory no class accounts for.
@@ -95,7 +94,8 @@ pub(crate) fn report(own_uids: bool) -> Enforcement {
     if !Layer::Watcher.stands() {
         return lacks("kernel_memory", "this program was built without it", "see layers");
     }
-    let readable = Gauge::open().and_then(|_| open("/proc/locks")).and_then(|_| {
+    let readable = Gauge::open().and_then(|gauge| gauge.level()).and_then(|_| {
+        open("/proc/locks")?;
         let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
         let hidden = own_uids && mounts.lines().any(hides_processes);
         if hidden {

@@ -107,15 +107,16 @@ pub(crate) struct Watcher {
 }
 
 impl Watcher {
-    /// Starts it. `exceeded` is told of each cell that holds more than it may, on this thread.
+    /// Starts it, where there is a gauge. `exceeded` is told of each cell that holds more than it may, on this
+    /// thread.
     pub(crate) fn start(
+        gauge: Option<Arc<Gauge>>,
         jobs: &Arc<Jobs>,
         folders: Arc<Folders>,
         exceeded: impl Fn(CellId, Held) + Send + 'static,
     ) -> std::io::Result<Self> {
-        // If this fails, `report` has listed `kernel_memory` as missing.
-        let thread = match Gauge::open() {
-            Ok(gauge) if Layer::Watcher.stands() => {
+        let thread = match gauge {
+            Some(gauge) if Layer::Watcher.stands() => {
                 let jobs = Arc::clone(jobs);
                 let watch = move || {
                     while jobs.wait() {
@@ -241,7 +242,8 @@ mod tests {
     #[test]
     fn it_ends_when_it_is_dropped() {
         let jobs = Arc::new(Jobs::default());
-        let watcher = Watcher::start(&jobs, Arc::default(), |_, _| {}).unwrap();
+        let gauge = Some(Arc::new(Gauge::open().unwrap()));
+        let watcher = Watcher::start(gauge, &jobs, Arc::default(), |_, _| {}).unwrap();
         jobs.began(1, Job { memory: 64, own_network: false });
         drop(watcher);
     }
