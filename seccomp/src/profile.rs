@@ -76,6 +76,7 @@ pub enum Action {
 pub enum Errno {
     Eperm = 1,
     Enomem = 12,
+    Enodev = 19,
     Einval = 22,
     Enosys = 38,
     Enoprotoopt = 92,
