@@ -38,6 +38,7 @@ mod host;
 mod launcher;
 mod layers;
 mod mounts;
+mod network;
 mod privilege;
 mod residue;
 mod rlimits;

@@ -22,7 +22,7 @@ use nix::{
     unistd::Pid,
 };
 
-use super::{broker::Broker, confine::Confinement, job::Job};
+use super::{broker::Broker, confine::Confinement, job::Job, view};
 use crate::{
     error::{At, Fault, Step},
     sys,
@@ -45,6 +45,9 @@ pub(crate) fn run(control: &mut File, confinement: &Confinement) -> Result<(), F
     // (pid_namespaces(7)).
     sys::reset_signals();
     let mut stack = sys::Stack::new().at(Step::Fork)?;
+    if !is_there(control) {
+        view::look_up_programs();
+    }
     // Brings in the pages of the clock, which would otherwise come in when it is read for the job.
     sys::monotonic_ns();
 
@@ -114,6 +117,12 @@ fn is_alone() -> bool {
 
 fn say(control: &mut File, status: &Status) -> Result<(), Fault> {
     frame(status).and_then(|bytes| control.write_all(&bytes)).at(Step::Command)
+}
+
+/// Whether the command, or its beginning, is there.
+fn is_there(control: &File) -> bool {
+    let mut events = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+    poll(&mut events, PollTimeout::ZERO).is_ok_and(|count| count > 0)
 }
 
 /// The engine's one frame; `None` when it is gone.

@@ -4,7 +4,7 @@
 //! memory.
 //!
 //! The launcher makes them, since devices in an overlay work only where it was mounted with the host's
-//! rights; the next cell's are made when the last one is on its way, as with its network.
+//! rights; the next cell's are made when a job has ended.
 
 use std::{
     collections::BTreeSet,

@@ -28,6 +28,7 @@ use nix::{
 use super::keep_only;
 use crate::{
     layers::Layer,
+    network,
     sys::{self, Cloned},
 };
 
@@ -145,7 +146,7 @@ fn make_again_and_again(line: &OwnedFd) -> io::Result<()> {
     prctl::set_dumpable(true)?;
     loop {
         unshare(CloneFlags::CLONE_NEWNET)?;
-        sys::raise_loopback()?;
+        network::set_up()?;
         write(line, &TURN)?;
         if read(line, &mut [0])? == 0 {
             return Ok(());

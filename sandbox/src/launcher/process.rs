@@ -30,7 +30,7 @@ use crate::{
     error::{At, Context, Error, Step},
     host::{Host, holds, lacks},
     layers::{self, Layer},
-    residue,
+    network, residue,
     rlimits::Fixed,
     sys,
     wire::{CellId, Packet, Reply, Request, receive, send},
@@ -135,6 +135,7 @@ impl State {
         enforcement.insert(1, counters);
         enforcement.push(limited);
         enforcement.extend(private);
+        enforcement.push(network::report());
         enforcement.push(seccomp_report());
         enforcement.push(landlock_report());
         enforcement.push(apparmor);
@@ -211,6 +212,8 @@ impl State {
                     self.stale.extend(cell.release());
                 }
                 self.stale.retain_mut(|group| group.remove().is_err());
+                // Not while a cell is being made: its PID 1 would have one core less.
+                self.inodes.make_next(self.cells.len());
             }
             Request::Prepare { cell, sizes, host_network, stdio } => {
                 let descriptors = fds.len();
@@ -243,7 +246,6 @@ impl State {
                     // If the service is gone too, the loop notices.
                     Err(fault) => drop(send(socket, &Reply::Failed { cell, fault }, &[])),
                 }
-                self.inodes.make_next(self.cells.len());
             }
         }
     }

@@ -33,8 +33,8 @@ const SWITCHED: [&str; 17] = [
 ];
 
 /// There is no building without these.
-const FIXED: [&str; 8] =
-    ["clock", "descriptors", "init", "kernel", "rlimits", "tmpfs", "users", "view"];
+const FIXED: [&str; 9] =
+    ["clock", "descriptors", "init", "kernel", "network", "rlimits", "tmpfs", "users", "view"];
 
 impl Layer {
     /// All that a build can leave out.
