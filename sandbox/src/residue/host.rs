@@ -31,6 +31,9 @@ const MAX_TEXT: u64 = 4 << 20;
 /// As much of a list of a cell's own is read: some 1,700 sockets. The kernel takes the longer for each page
 /// of it the more there are.
 const MAX_OF_CELL: u64 = 256 << 10;
+/// The same of its connections, which are in the order of a hash: some 300 tell of all. Whoever makes
+/// connections goes on while they are read.
+const MAX_OF_CONNECTIONS: u64 = 48 << 10;
 /// How long a look at the locks may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -162,17 +165,21 @@ impl Marks {
 fn of_cell(folders: &Folders, cell: CellId, job: Job) -> (Evidence, Marks) {
     let pids = folders.processes(cell);
     // Any of them tells of the whole cell; it may have ended just now.
-    let of_one =
-        |file: &str| pids.iter().take(4).find_map(|pid| beginning(&format!("/proc/{pid}/{file}")));
-    let network = |kinds: &[&str]| -> Vec<String> {
-        kinds.iter().filter_map(|kind| of_one(&format!("net/{kind}"))).collect()
+    let of_one = |file: &str, most| {
+        pids.iter().take(4).find_map(|pid| beginning(&format!("/proc/{pid}/{file}"), most))
     };
+    let up_to = |most, kinds: &[&str]| -> Vec<String> {
+        kinds.iter().filter_map(|kind| of_one(&format!("net/{kind}"), most)).collect()
+    };
+    let network = |kinds: &[&str]| up_to(MAX_OF_CELL, kinds);
     let sockets = if job.own_network {
         let sum = |texts: Vec<String>, of: fn(&str) -> u64| texts.iter().map(|text| of(text)).sum();
         let datagrams: u64 = sum(network(&sockets::DATAGRAM), sockets::datagram);
         let netlink: u64 = sum(network(&[sockets::NETLINK]), sockets::netlink);
         let tcp: u64 = sum(network(&sockets::COUNTS), sockets::tcp_sockets);
-        let queued = datagrams + netlink + sockets::tcp_queues(&network(&sockets::TCP), tcp);
+        let queued = datagrams
+            + netlink
+            + sockets::tcp_queues(&up_to(MAX_OF_CONNECTIONS, &sockets::TCP), tcp);
         folders.uncounted_of_sockets(cell, queued, tcp * sockets::TCP_SOCKET)
     } else {
         0
@@ -180,14 +187,15 @@ fn of_cell(folders: &Folders, cell: CellId, job: Job) -> (Evidence, Marks) {
     // Of a cell that has gone nothing is charged, and it holds nothing.
     let charged = folders.charged(cell).unwrap_or(0);
     let held = Held { locks: 0, sockets };
-    let devices = of_one("mountinfo").map_or_else(Vec::new, |text| locks::private_devices(&text));
+    let devices = of_one("mountinfo", MAX_OF_CELL)
+        .map_or_else(Vec::new, |text| locks::private_devices(&text));
     (Evidence { cell, limit: job.memory, charged, held }, Marks { devices, processes: pids })
 }
 
 /// The beginning of a file.
-fn beginning(path: &str) -> Option<String> {
+fn beginning(path: &str, most: u64) -> Option<String> {
     let mut text = Vec::new();
-    File::open(path).and_then(|file| file.take(MAX_OF_CELL).read_to_end(&mut text)).ok()?;
+    File::open(path).and_then(|file| file.take(most).read_to_end(&mut text)).ok()?;
     String::from_utf8(text).ok()
 }
 
