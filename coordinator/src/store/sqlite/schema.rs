@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, TransactionBehavior};
 use uuid::Uuid;
 
-use super::super::StoreError;
+use super::{super::StoreError, space};
 
 /// How long a connection waits for another one's lock: for a checkpoint, or an operator's `sqlite3`.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
@@ -128,7 +128,13 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     connection.busy_timeout(BUSY).map_err(failed)?;
     bound_cache(connection, WRITER_CACHE).map_err(failed)?;
     let found = check(connection, path)?;
-    migrate(connection, found).map_err(failed)
+    if found == 0 {
+        space::set_mode(connection).map_err(failed)?;
+    }
+    migrate(connection, found).map_err(failed)?;
+    space::bound_log(connection).map_err(failed)?;
+    space::convert(connection, path, space::CHEAP);
+    Ok(())
 }
 
 /// Whether it is a database of ours, or an empty one, and not newer than what is known; answers its
