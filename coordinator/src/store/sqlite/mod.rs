@@ -285,7 +285,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         Box::pin(async move {
             let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
             let work = move |db: &Connection| write::retry(db, &changed, not_before);

@@ -28,7 +28,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4365_6c6c;
 
 /// Each brings the schema from its index to the next version, `user_version`. What was released is
 /// never changed, only followed by another.
-const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 /// The version that has terms, and an id of its own.
 const TERMS: i64 = 2;
@@ -116,6 +116,11 @@ const SECOND: &str = "
     DROP INDEX jobs_by_end;
     CREATE INDEX jobs_by_end ON jobs (finished_at, job_id, size) WHERE finished_at IS NOT NULL;
     CREATE INDEX jobs_out ON jobs (job_id) WHERE execution_id IS NOT NULL;
+";
+
+/// What waits, and how much that is, by an index alone.
+const THIRD: &str = "
+    CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
 ";
 
 /// Sets up the connection that writes and brings the schema up to date.
