@@ -235,7 +235,8 @@ async fn what_is_no_handshake_is_hung_up_on() {
 #[tokio::test]
 async fn a_handshake_that_stalls_holds_up_nobody_and_gives_way() {
     let office = Office::new();
-    let limits = ServerLimits { connections: 2, ..ServerLimits::default() };
+    let handshake = PATIENCE * 2;
+    let limits = ServerLimits { connections: 2, handshake, ..ServerLimits::default() };
     let tls = office.sign(&["localhost"], |_| ());
     let service = start_over(Some(tls), BodyLimits::default(), limits);
     let url = url(&service);
