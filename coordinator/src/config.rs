@@ -33,8 +33,16 @@ pub struct Config {
     pub bounds: Bounds,
     /// Jobs that may wait; beyond it submissions are answered `503`.
     pub max_queue: usize,
+    /// How many bytes jobs that wait may take in the store; beyond it submissions are answered `503`.
+    pub max_queue_size: ByteSize,
     /// The largest body of a request.
     pub max_body: ByteSize,
+    /// The memory of all bodies together that are being read, or whose jobs are not committed yet.
+    pub body_memory: ByteSize,
+    /// Requests that may wait at once for the end of a job.
+    pub max_waiters: usize,
+    /// After how long a write that is under way makes this coordinator take nothing in.
+    pub late_write: Duration,
     /// How long ended jobs are kept.
     pub keep_time: Duration,
     /// How many ended jobs are kept.
@@ -63,7 +71,11 @@ impl Default for Config {
             protect_metrics: false,
             bounds: Bounds::default(),
             max_queue: 100_000,
+            max_queue_size: ByteSize::mib(4 << 10),
             max_body: ByteSize::mib(16),
+            body_memory: ByteSize::mib(128),
+            max_waiters: 1280,
+            late_write: Duration::from_secs(5),
             keep_time: Duration::from_secs(7 * 24 * 3600),
             keep_number: 100_000,
             keep_size: ByteSize::mib(10 << 10),

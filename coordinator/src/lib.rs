@@ -28,7 +28,7 @@ mod tests;
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use cloister_web::{
-    Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown, warn_of_clear_tokens,
+    Access, BodyLimits, BodyReader, Guard, ServerLimits, Shutdown, Waiters, warn_of_clear_tokens,
 };
 use tokio::time::timeout;
 
@@ -76,13 +76,21 @@ async fn run(
     }
     engine.start();
 
-    let bodies = BodyReader::new(BodyLimits { size: config.max_body, ..BodyLimits::default() });
-    let app = App { engine: Arc::clone(&engine), bodies, bounds: Arc::new(config.bounds.clone()) };
+    // One of the largest size always has room.
+    let total = config.body_memory.max(config.max_body);
+    let bodies =
+        BodyReader::new(BodyLimits { size: config.max_body, total, ..BodyLimits::default() });
+    let app = App {
+        engine: Arc::clone(&engine),
+        bodies,
+        waiters: Waiters::new(config.max_waiters),
+        bounds: Arc::new(config.bounds.clone()),
+    };
     let tls = config.tls.clone();
     let guard = Guard::new(access, config.protect_metrics).over_tls(tls.is_some());
     let router = http::router(app, guard);
     let stop = drained(&engine, &shutdown, config.drain_grace);
-    let limits = ServerLimits::default();
+    let limits = ServerLimits { reserved: http::RESERVED, ..ServerLimits::default() };
     let served = cloister_web::serve(listener, tls, router, limits, shutdown.clone(), stop).await;
     engine.close().await;
     Ok(served?)

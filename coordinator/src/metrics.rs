@@ -10,7 +10,7 @@ use prometheus::{
     core::Collector, exponential_buckets,
 };
 
-use crate::scheduler::{BreakerState, RunnerView};
+use crate::scheduler::{BreakerState, RunnerView, Waiting};
 
 /// From an echo on an idle runner to a job that waited for a day.
 const DURATION: [f64; 16] = [
@@ -21,7 +21,7 @@ const DURATION: [f64; 16] = [
 /// How things stand when somebody reads the gauges.
 pub(crate) struct Standing<'a> {
     /// Jobs that wait for a runner, and that runners have, as a leader knows them.
-    pub(crate) pending: usize,
+    pub(crate) waiting: Waiting,
     pub(crate) running: usize,
     pub(crate) store_up: bool,
     /// Bytes.
@@ -48,6 +48,7 @@ pub(crate) struct Metrics {
     attempts: IntCounterVec,
     queue_wait: Histogram,
     queue_depth: IntGauge,
+    queue_size: IntGauge,
     running: IntGauge,
     store_up: IntGauge,
     store_size: IntGauge,
@@ -110,6 +111,11 @@ impl Metrics {
                 exponential_buckets(0.001, 4.0, 12)?,
             )?,
             queue_depth: gauge(of, "cloister_queue_depth", "Jobs that wait for a runner.")?,
+            queue_size: gauge(
+                of,
+                "cloister_queue_size_bytes",
+                "How much of the store jobs that wait for a runner take.",
+            )?,
             running: gauge(of, "cloister_jobs_running", "Jobs that runners have.")?,
             store_up: gauge(of, "cloister_store_up", "Whether the store takes writes.")?,
             store_size: gauge(of, "cloister_store_size_bytes", "How much the store takes.")?,
@@ -193,7 +199,8 @@ impl Metrics {
     pub(crate) fn text(&self, now: &Standing<'_>) -> Response {
         // Two scrapes at once would read gauges that the other one just reset.
         let _one = self.scrape.lock().unwrap_or_else(PoisonError::into_inner);
-        self.queue_depth.set(whole(now.pending));
+        self.queue_depth.set(whole(now.waiting.jobs));
+        self.queue_size.set(whole(now.waiting.size));
         self.running.set(whole(now.running));
         self.store_up.set(i64::from(now.store_up));
         self.store_size.set(whole(now.store_size));

@@ -5,6 +5,8 @@ use std::time::Duration;
 use cloister_api::{Bounds, ByteSize};
 use cloister_web::{BodyLimits, ServerLimits, ServerTls, Tokens};
 
+use crate::http::RESERVED;
+
 /// How a runner works. Every field has a default.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -75,7 +77,7 @@ impl Default for Config {
             // A job of the largest size that a coordinator takes arrives here with a few fields
             // more, and every default written out.
             bodies: BodyLimits { size: ByteSize(bodies.size.0 + (64 << 10)), ..bodies },
-            server: ServerLimits::default(),
+            server: ServerLimits { reserved: RESERVED, ..ServerLimits::default() },
             grace: Duration::from_secs(30),
             results: ResultLimits::default(),
         }

@@ -31,6 +31,10 @@ use crate::{
 const COME_AGAIN: u64 = 5;
 const NDJSON: &str = "application/x-ndjson";
 
+/// What is answered also where connections run short, with all below it: health and metrics, and what a
+/// coordinator needs for jobs that run.
+pub(crate) const RESERVED: &[&str] = &["/health", "/ready", "/metrics", "/leases", "/executions"];
+
 /// Everything that a runner answers.
 pub(crate) fn routes(runner: Arc<Runner>, guard: Guard) -> Router {
     let router = Router::new()

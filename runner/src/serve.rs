@@ -3,7 +3,7 @@
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use cloister_sandbox::Engine;
-use cloister_web::{Access, Guard, Shutdown, warn_of_clear_tokens};
+use cloister_web::{Access, Guard, ServerLimits, Shutdown, warn_of_clear_tokens};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::{
@@ -55,7 +55,13 @@ pub(crate) async fn run(
             () = drained(&runner, &config) => tracing::info!("the runner has drained"),
         }
     };
-    let served = cloister_web::serve(listener, tls, router, config.server, shutdown, done).await;
+    // Each job that runs may have a connection, and all of them come from one coordinator.
+    let limits = ServerLimits {
+        connections: config.server.connections + runner.slots.total(),
+        per_peer: config.server.per_peer + runner.slots.total(),
+        ..config.server
+    };
+    let served = cloister_web::serve(listener, tls, router, limits, shutdown, done).await;
     // It waits for cells to be taken down, which must not hold up a thread of the runtime.
     let stopped = tokio::task::spawn_blocking(move || cells.stop()).await;
     if let Err(error) = stopped {

@@ -10,7 +10,8 @@
 //!   grace is over, a large body over a modest line has the minutes that it needs. A limit on idle
 //!   time between two reads was rejected: the byte-a-second client would never meet it.
 //! - **There are many.** All bodies of a service share one allowance of memory, taken as bytes
-//!   arrive rather than as they are promised, and held until the body is dropped: beyond it `503`.
+//!   arrive rather than as they are promised, and held until the body is dropped, or what was made of
+//!   it ([`RequestBody::into_share`]): beyond it `503`.
 //! - **It stops in the middle.** `400`, if anybody is left to be told.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
@@ -154,6 +155,19 @@ pub struct RequestBody {
     bytes: Vec<u8>,
     share: Option<OwnedSemaphorePermit>,
 }
+
+impl RequestBody {
+    /// Forgets the body, and keeps its share for what was made of it.
+    pub fn into_share(self) -> BodyShare {
+        BodyShare(self.share)
+    }
+}
+
+/// The share of a body that was read, given back when this is dropped.
+#[derive(Debug)]
+pub struct BodyShare(
+    #[expect(dead_code, reason = "held to be dropped")] Option<OwnedSemaphorePermit>,
+);
 
 impl Deref for RequestBody {
     type Target = [u8];

@@ -1,4 +1,4 @@
-//! One client's TCP connection, with two manners that plain sockets lack.
+//! One client's TCP connection, with three manners that plain sockets lack.
 //!
 //! **It lingers.** A server that refuses a body in the middle and closes the socket with bytes of
 //! that body unread makes the kernel send a reset, which may overtake the answer: the client sees
@@ -7,6 +7,12 @@
 //!
 //! **It does not wait for ever to be read.** A client that takes nothing of its answer for so long is
 //! gone, or wants to hold a connection.
+//!
+//! **It does not wait for ever for the rest of a head.** A new connection has to send one in time, and
+//! so has one that was kept once the first byte of the next has come. (How long it may be kept without
+//! any is for the server to say.)
+//!
+//! It also tells its [`Seat`] when an answer is with the kernel.
 
 use std::{
     io,
@@ -28,6 +34,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::connections::Seat;
+
 /// How long the rest of a refused body is read. A client on the same continent has stopped by then.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -42,13 +50,26 @@ pub(crate) struct Connection {
     unread: Unread,
     /// How long the client may take nothing of what it asked for.
     patience: Duration,
+    /// How long a head may take.
+    head: Duration,
+    seat: Arc<Seat>,
     lingering: Option<Pin<Box<Sleep>>>,
     stalled: Option<Pin<Box<Sleep>>>,
+    /// Until when the head must have come, of which something came or the first one is waited for.
+    due: Option<Pin<Box<Sleep>>>,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, unread: Unread, patience: Duration) -> Self {
-        Self { stream, unread, patience, lingering: None, stalled: None }
+    /// The first head must have come after `first`, each further one `head` after it began.
+    pub(crate) fn new(
+        stream: TcpStream,
+        unread: Unread,
+        patience: Duration,
+        (first, head): (Duration, Duration),
+        seat: Arc<Seat>,
+    ) -> Self {
+        let due = Some(Box::pin(sleep(first)));
+        Self { stream, unread, patience, head, seat, lingering: None, stalled: None, due }
     }
 
     /// Passes on what a write came to, and turns a wait that is too long into an error.
@@ -74,7 +95,26 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let this = &mut *self;
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.stream).poll_read(cx, buf);
+        if !this.seat.waits() {
+            return read;
+        }
+        if read.is_ready() {
+            if buf.filled().len() > before {
+                let head = this.head;
+                this.due.get_or_insert_with(|| Box::pin(sleep(head)));
+            }
+            return read;
+        }
+        match &mut this.due {
+            Some(due) => {
+                ready!(due.as_mut().poll(cx));
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
+            None => Poll::Pending,
+        }
     }
 }
 
@@ -102,7 +142,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        if self.seat.flushed() {
+            self.due = None;
+        }
+        Poll::Ready(flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -156,6 +200,47 @@ impl Body for Watched {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// An answer's body that tells its connection's seat when it is complete, or given up.
+pub(crate) struct Answer {
+    body: axum::body::Body,
+    _turn: Turn,
+}
+
+impl Answer {
+    pub(crate) fn new(body: axum::body::Body, turn: Turn) -> Self {
+        Self { body, _turn: turn }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// From a request to the end of its answer.
+pub(crate) struct Turn(pub(crate) Arc<Seat>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.answered();
     }
 }
 

@@ -165,6 +165,10 @@ pub(crate) struct Queue {
     /// Jobs that may wait; beyond it submissions are answered 503
     #[arg(long, value_name = "COUNT", env = "CLOISTER_MAX_QUEUE", default_value_t = 100_000)]
     pub(crate) max_queue: usize,
+    /// How much may wait: what the jobs ask and read, and what failed attempts at them printed, as it
+    /// is stored; beyond it submissions are answered 503
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_MAX_QUEUE_SIZE", default_value = "4GiB")]
+    pub(crate) max_queue_size: ByteSize,
     /// How long ended jobs are kept
     #[arg(long, value_name = "TIME", env = "CLOISTER_KEEP_TIME", default_value = "168h")]
     pub(crate) keep_time: Seconds,
@@ -273,6 +277,7 @@ impl Queue {
             protect_metrics: common.protect_metrics,
             bounds: common.maxima.bounds(),
             max_queue: self.max_queue,
+            max_queue_size: self.max_queue_size,
             max_body: common.max_body,
             keep_time: self.keep_time.0,
             keep_number: self.keep_number,

@@ -9,11 +9,11 @@ use cloister_api::{FieldProblem, Job, JobRequest, Kind, Problem};
 use uuid::Uuid;
 
 use super::{
-    Engine, Term,
-    jobs::{draining, full, other_request, store_problem, with_digest},
+    Engine,
+    jobs::{new_facts, other_request, store_problem, with_digest},
 };
 use crate::{
-    scheduler::{Event, Facts, Needs},
+    scheduler::Needs,
     store::{Key, Submitted},
 };
 
@@ -51,17 +51,18 @@ impl Engine {
         }
         let now = self.now();
         let new = |request| Job::new(self.world.job_id(), now, request);
-        let jobs: Vec<_> = requests.into_iter().map(new).collect();
-        let facts: Vec<_> = jobs.iter().map(|job| Facts::of(job, None)).collect();
+        let mut jobs: Vec<_> = requests.into_iter().map(new).collect();
+        let facts = jobs.iter_mut().map(new_facts).collect::<Result<Vec<_>, _>>()?;
+        self.figures_known().await;
         // What is known is answered also where nothing new would be taken. Should it be removed in
         // this very moment, the jobs are new after all, and come by the inbox.
-        let term = if known { None } else { self.reserve_all(&facts)? };
+        let facts = if known { Vec::new() } else { facts };
+        let term = if known { None } else { self.reserve(&facts)? };
         let epoch = term.map(|term| term.epoch);
         let submitted = self.store.submit_all(jobs.clone(), key, epoch).await;
-        if let Some(term) = term {
-            let taken = matches!(submitted, Ok(Submitted::New { taken: true }));
-            self.settle_all(term, facts, taken);
-        }
+        let committed = matches!(submitted, Ok(Submitted::New { .. }));
+        let taken = matches!(submitted, Ok(Submitted::New { taken: true }));
+        self.settle(term, facts, committed, taken);
         match submitted {
             Ok(Submitted::New { .. }) => {
                 for job in &jobs {
@@ -104,51 +105,6 @@ impl Engine {
             named.collect::<Vec<_>>()
         });
         if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
-    }
-
-    /// Promises a place in the queue to each, or to none: see [`reserve`](Self::reserve).
-    fn reserve_all(&self, all: &[Facts]) -> Result<Option<Term>, Problem> {
-        if all.len() > self.max_queue {
-            let detail = format!(
-                "has {} jobs, and the queue never holds more than {} (--max-queue); send fewer at once",
-                all.len(),
-                self.max_queue
-            );
-            return Err(Problem::invalid(vec![FieldProblem { pointer: "/jobs".into(), detail }]));
-        }
-        let mut state = self.state();
-        if state.scheduler.is_draining() {
-            return Err(draining());
-        }
-        let Some(term) = Self::leading(&state) else {
-            let waiting = self.figures().pending;
-            let room = waiting + all.len() <= self.max_queue;
-            return if room { Ok(None) } else { Err(full(waiting)) };
-        };
-        for (at, facts) in all.iter().enumerate() {
-            if !state.scheduler.reserve(facts) {
-                for promised in &all[..at] {
-                    state.scheduler.release(promised.id);
-                }
-                return Err(full(state.scheduler.pending()));
-            }
-        }
-        Ok(Some(term))
-    }
-
-    /// What was promised in a term is taken up, or not needed.
-    fn settle_all(self: &Arc<Self>, term: Term, all: Vec<Facts>, taken: bool) {
-        let mut state = self.state();
-        if !state.is_in(term) {
-            return;
-        }
-        for facts in all {
-            if taken {
-                self.apply_within(&mut state, Event::Submitted(facts));
-            } else {
-                state.scheduler.release(facts.id);
-            }
-        }
     }
 
     /// The jobs that a key made before, without what they read and printed, which could be gigabytes.

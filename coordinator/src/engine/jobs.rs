@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::{Engine, Term};
 use crate::{
     scheduler::{Event, Facts, Needs},
-    store::{Key, StoreError, Submitted},
+    store::{Key, StoreError, Submitted, size_of},
 };
 
 /// After which a client may try again that was refused for want of room, or of a store.
-const COME_AGAIN: u64 = 5;
+pub(super) const COME_AGAIN: u64 = 5;
 /// How long a cancellation waits to see whether a job that is just being handed to a runner starts.
 const HANDING_OVER: Duration = Duration::from_secs(2);
 
@@ -74,16 +74,15 @@ impl Engine {
         if !faults.is_empty() {
             return Err(Problem::invalid(faults));
         }
-        let job = Job::new(self.world.job_id(), self.now(), request);
-        let facts = Facts::of(&job, None);
+        let mut job = Job::new(self.world.job_id(), self.now(), request);
+        let facts = vec![new_facts(&mut job)?];
+        self.figures_known().await;
         let term = self.reserve(&facts)?;
         let epoch = term.map(|term| term.epoch);
         let submitted = self.store.submit(job.clone(), key, epoch).await;
-        if let (Some(term), Ok(Submitted::New { taken: true })) = (term, &submitted) {
-            self.apply_in(term, Event::Submitted(facts));
-        } else if let Some(term) = term {
-            self.release(term, job.job_id);
-        }
+        let committed = matches!(submitted, Ok(Submitted::New { .. }));
+        let taken = matches!(submitted, Ok(Submitted::New { taken: true }));
+        self.settle(term, facts, committed, taken);
         match submitted {
             Ok(Submitted::New { .. }) => {
                 self.metrics.submitted();
@@ -97,35 +96,6 @@ impl Engine {
                 self.store_failed(&error);
                 Err(store_problem(&error))
             }
-        }
-    }
-
-    /// Promises a place in the queue: in the scheduler's, where this process leads; the answer is its
-    /// term then. Else the leader finds the job in the inbox, and the queue's length is what the store
-    /// lately said.
-    fn reserve(&self, facts: &Facts) -> Result<Option<Term>, Problem> {
-        let mut state = self.state();
-        if state.scheduler.is_draining() {
-            return Err(draining());
-        }
-        let term = Self::leading(&state);
-        let (room, waiting) = if term.is_some() {
-            (state.scheduler.reserve(facts), state.scheduler.pending())
-        } else {
-            let waiting = self.figures().pending;
-            (waiting < self.max_queue, waiting)
-        };
-        if room {
-            return Ok(term);
-        }
-        Err(full(waiting))
-    }
-
-    /// What was reserved in a term is not needed.
-    fn release(&self, term: Term, job: Uuid) {
-        let mut state = self.state();
-        if state.is_in(term) {
-            state.scheduler.release(job);
         }
     }
 
@@ -262,10 +232,11 @@ pub(crate) fn unknown_job(id: Uuid) -> Problem {
     Problem::new(Kind::NotFound, detail)
 }
 
-/// There is no place in the queue, where so many wait.
-pub(super) fn full(waiting: usize) -> Problem {
-    let detail = format!("the queue is full: {waiting} jobs wait; try again later");
-    Problem::new(Kind::Unavailable, detail).retry_after(COME_AGAIN)
+/// What the scheduler is to know of a new job.
+pub(super) fn new_facts(job: &mut Job) -> Result<Facts, Problem> {
+    let size = size_of(job)
+        .map_err(|error| Problem::new(Kind::Internal, format!("cannot write a job: {error}")))?;
+    Ok(Facts::of(job, size, None))
 }
 
 pub(super) fn draining() -> Problem {

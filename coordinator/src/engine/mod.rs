@@ -15,6 +15,7 @@ mod claims;
 mod election;
 mod jobs;
 mod quiet;
+mod room;
 mod storing;
 mod term;
 mod upkeep;
@@ -42,13 +43,16 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use self::term::Held;
+use self::{room::Elsewhere, term::Held};
 use crate::{
     Config,
     dispatch::{Fleet, RunnerLink, attempt},
     metrics::Metrics,
-    scheduler::{Action, Event, RunnerName, RunnerView, Scheduler},
-    store::{Candidate, Figures, Keep, Leadership, Orders, Store},
+    scheduler::{Action, Event, QueueBounds, RunnerName, RunnerView, Scheduler},
+    store::{
+        Candidate, Figures, Keep, Leadership, Orders, Store,
+        timed::{Timed, Writes},
+    },
     world::World,
 };
 
@@ -71,13 +75,15 @@ pub(crate) struct Parts {
 pub(crate) struct Engine {
     state: Mutex<State>,
     pub(crate) store: Arc<dyn Store>,
+    /// What is being written to it.
+    writes: Writes,
     pub(crate) runners: Arc<dyn RunnerLink>,
     pub(crate) world: Arc<dyn World>,
     pub(crate) metrics: Metrics,
     pub(crate) fleet: Fleet,
     /// For how long a runner goes on with a job without hearing of a coordinator.
     pub(crate) lease: Duration,
-    pub(crate) max_queue: usize,
+    pub(crate) bounds: QueueBounds,
     keep: Keep,
     /// This process, as a leader.
     me: Candidate,
@@ -94,7 +100,8 @@ pub(crate) struct Engine {
     rescan: Notify,
     /// Terms that this process began.
     pub(crate) terms: AtomicU64,
-    figures: channel::Sender<Figures>,
+    /// None before the store was first asked.
+    figures: channel::Sender<Option<Figures>>,
     /// Changes when jobs come and go.
     stirred: channel::Sender<()>,
     /// Told when somebody waits for a job's end.
@@ -114,6 +121,8 @@ pub(crate) struct Engine {
 
 struct State {
     scheduler: Scheduler,
+    /// What was taken in for another leader.
+    elsewhere: Elsewhere,
     /// The present term, if this process leads.
     held: Option<Held>,
     /// Who waits for a job's end. Dropping the sender tells them.
@@ -129,9 +138,13 @@ struct State {
 impl Engine {
     pub(crate) fn new(config: &Config, parts: Parts) -> Result<Arc<Self>, prometheus::Error> {
         let Parts { store, runners, world, name } = parts;
+        let bounds = QueueBounds { jobs: config.max_queue, size: config.max_queue_size.0 };
+        let writes = Writes::new(config.late_write);
+        let store = Arc::new(Timed::new(store, writes.clone()));
         Ok(Arc::new(Self {
             state: Mutex::new(State {
-                scheduler: Scheduler::new(config.max_queue),
+                scheduler: Scheduler::new(bounds),
+                elsewhere: Elsewhere::default(),
                 held: None,
                 ends: HashMap::new(),
                 stops: HashMap::new(),
@@ -139,13 +152,14 @@ impl Engine {
                 orders: Orders::default(),
             }),
             store,
+            writes,
             runners,
             me: Candidate { id: world.id(), name },
             world,
             metrics: Metrics::new()?,
             fleet: Fleet::default(),
             lease: config.lease,
-            max_queue: config.max_queue,
+            bounds,
             keep: Keep {
                 time: config.keep_time,
                 number: config.keep_number,
@@ -158,7 +172,7 @@ impl Engine {
             retired: channel::Sender::new(false),
             rescan: Notify::new(),
             terms: AtomicU64::new(0),
-            figures: channel::Sender::new(Figures::default()),
+            figures: channel::Sender::new(None),
             stirred: channel::Sender::new(()),
             awaited: Notify::new(),
             due: Notify::new(),
@@ -319,7 +333,7 @@ impl Engine {
 
     /// What is wrong, for a person.
     pub(crate) fn problems(&self) -> Vec<String> {
-        let mut problems: Vec<String> = self.store_failure().into_iter().collect();
+        let mut problems: Vec<String> = self.store_trouble().into_iter().collect();
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());

@@ -84,6 +84,19 @@ impl Engine {
         self.apply(Event::StoreBack);
     }
 
+    /// Why nothing can be taken in, if the store is the reason: it fails, or is silent for too long.
+    pub(crate) fn store_trouble(&self) -> Option<String> {
+        self.store_failure().or_else(|| self.store_late())
+    }
+
+    /// Why nothing can be taken in, if the store neither does what it was told nor fails.
+    pub(super) fn store_late(&self) -> Option<String> {
+        let seconds = self.writes.late()?.as_secs_f64();
+        Some(format!(
+            "the store has been busy with a write for {seconds:.1} s; look at its disk, or at the database"
+        ))
+    }
+
     /// Why the store takes no writes, if so.
     pub(crate) fn store_failure(&self) -> Option<String> {
         self.store_failure.borrow().clone()

@@ -236,7 +236,7 @@ impl Engine {
 
     fn take_up(self: &Arc<Self>, term: Term, found: Unfinished) {
         let id = found.job.job_id;
-        let facts = Facts::of(&found.job, found.not_before);
+        let facts = Facts::of(&found.job, found.size, found.not_before);
         let mut state = self.state();
         let present = state.held.as_ref().filter(|held| held.term == term);
         let over = |held: &Held| held.ended.as_ref().is_some_and(|ended| ended.contains(&id));

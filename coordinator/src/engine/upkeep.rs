@@ -65,8 +65,13 @@ impl Engine {
                 Ok(orders) => self.obey(orders),
                 Err(error) => self.store_failed(&error),
             }
+            let stored = self.state().elsewhere.stored();
             match self.store.figures().await {
-                Ok(figures) => drop(self.figures.send_replace(figures)),
+                Ok(figures) => {
+                    let mut state = self.state();
+                    state.elsewhere.told(stored);
+                    self.figures.send_replace(Some(figures));
+                }
                 Err(error) => self.store_failed(&error),
             }
             self.rest(LOOK, &mut stirs).await;
@@ -113,7 +118,18 @@ impl Engine {
 
     /// How full the store was when it was last looked at.
     pub(crate) fn figures(&self) -> Figures {
-        *self.figures.borrow()
+        self.figures.borrow().unwrap_or_default()
+    }
+
+    /// Returns once it is known how full the store is, or that it fails.
+    pub(super) async fn figures_known(&self) {
+        let (mut figures, mut failure) = (self.figures.subscribe(), self.store_failure.subscribe());
+        // The senders are the engine's own, and live as long.
+        tokio::select! {
+            biased;
+            _ = figures.wait_for(Option::is_some) => {}
+            _ = failure.wait_for(Option::is_some) => {}
+        }
     }
 
     /// Why nothing is dispatched, if an operator ordered that, or the store is a restored copy.

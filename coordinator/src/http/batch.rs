@@ -15,7 +15,7 @@ use http::{HeaderMap, Uri};
 use super::{
     App,
     audit::{self, Subject},
-    submission,
+    submission::{self, Received},
 };
 use crate::engine::AcceptedAll;
 
@@ -29,10 +29,14 @@ pub(super) async fn submit(
 ) -> Result<Response, Rejection> {
     // Nothing can be waited for here: each job has an end of its own.
     Params::read(&uri, &[])?;
-    let (batch, key) =
+    let Received { parsed: batch, key, share } =
         submission::receive(&app, caller, &headers, body, BatchRequest::parse).await?;
     let engine = Arc::clone(&app.engine);
-    let submitting = async move { engine.submit_all(batch.jobs, key).await };
+    let submitting = async move {
+        let submitted = engine.submit_all(batch.jobs, key).await;
+        drop(share);
+        submitted
+    };
     let outcome = |accepted: &AcceptedAll| {
         let jobs = accepted.jobs.iter().map(|job| job.job_id).collect();
         (jobs, submission::status(accepted.new))

@@ -15,7 +15,8 @@ use http::{HeaderMap, StatusCode, Uri, header::LOCATION};
 use super::{
     App,
     audit::{self, Subject},
-    page, submission,
+    page,
+    submission::{self, Received},
 };
 use crate::{
     engine::{Accepted, CalledOff, store_problem, unknown_job},
@@ -32,10 +33,14 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Rejection> {
-    let (request, key) =
+    let Received { parsed: request, key, share } =
         submission::receive(&app, caller, &headers, body, JobRequest::parse).await?;
     let engine = Arc::clone(&app.engine);
-    let submitting = async move { engine.submit(request, key).await };
+    let submitting = async move {
+        let submitted = engine.submit(request, key).await;
+        drop(share);
+        submitted
+    };
     let outcome =
         |accepted: &Accepted| (vec![accepted.job.job_id], submission::status(accepted.new));
     let none = Subject::none();
@@ -43,8 +48,10 @@ pub(super) async fn submit(
     let status = submission::status(accepted.new);
     let mut job = accepted.job;
     let id = job.job_id;
+    // The job was taken: where as many wait as may, it is told as it is.
     if let Some(wait) = wait
         && !job.status.ended()
+        && let Ok(_waiting) = app.waiters.enter()
     {
         job = found(app.engine.wait(id, wait).await, id)?;
     }
@@ -59,8 +66,11 @@ pub(super) async fn show(
     Wait(wait): Wait,
 ) -> Result<Json<Job>, Rejection> {
     let job = match wait {
-        Some(wait) => app.engine.wait(id, wait).await,
-        None => app.engine.view(id).await,
+        Some(wait) if !wait.is_zero() => {
+            let _waiting = app.waiters.enter()?;
+            app.engine.wait(id, wait).await
+        }
+        _ => app.engine.view(id).await,
     };
     found(job, id).map(Json)
 }

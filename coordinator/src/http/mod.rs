@@ -23,7 +23,7 @@ use axum::{
     routing::{get, post},
 };
 use cloister_api::Bounds;
-use cloister_web::{BodyReader, Guard, with_fallbacks};
+use cloister_web::{BodyReader, Guard, Waiters, with_fallbacks};
 
 use crate::engine::Engine;
 
@@ -32,8 +32,13 @@ use crate::engine::Engine;
 pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) bodies: BodyReader,
+    pub(crate) waiters: Waiters,
     pub(crate) bounds: Arc<Bounds>,
 }
+
+/// What is answered also where connections run short, with all below it.
+pub(crate) const RESERVED: &[&str] =
+    &["/health", "/ready", "/metrics", "/runners", "/pause", "/resume"];
 
 /// All that the coordinator answers, behind its guard.
 pub(crate) fn router(app: App, guard: Guard) -> Router {

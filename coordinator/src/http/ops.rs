@@ -41,6 +41,9 @@ struct Queue {
     pending: usize,
     running: usize,
     max: usize,
+    /// Bytes that waiting jobs take in the store.
+    size: u64,
+    max_size: u64,
 }
 
 #[derive(Serialize)]
@@ -71,7 +74,7 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
     let engine = &app.engine;
     let problems = engine.problems();
     let runners = engine.runners();
-    let (pending, running) = engine.read(|s| (s.pending(), s.out()));
+    let (waiting, running) = engine.read(|s| (s.waiting(), s.out()));
     Ok(Json(Health {
         status: if problems.is_empty() { "ok" } else { "degraded" },
         version: env!("CARGO_PKG_VERSION"),
@@ -79,8 +82,18 @@ pub(super) async fn health(State(app): State<App>, uri: Uri) -> Result<Json<Heal
         leads: engine.read(Scheduler::leads),
         leader: engine.leader().map(|found| found.leader.name),
         paused: engine.paused(),
-        store: if engine.store_failure().is_none() { "ok" } else { "failed" },
-        queue: Queue { pending, running, max: engine.max_queue },
+        store: match (engine.store_failure(), engine.store_trouble()) {
+            (Some(_), _) => "failed",
+            (None, Some(_)) => "slow",
+            (None, None) => "ok",
+        },
+        queue: Queue {
+            pending: waiting.jobs,
+            running,
+            max: engine.bounds.jobs,
+            size: waiting.size,
+            max_size: engine.bounds.size,
+        },
         runners: Count {
             known: runners.iter().filter(|r| r.listed && !r.twin).count(),
             up: runners.iter().filter(|r| r.listed && !r.twin && r.up).count(),
@@ -99,7 +112,7 @@ pub(super) async fn ready(
     if app.engine.read(Scheduler::is_draining) {
         return Err(unready("the coordinator is shutting down".into()).into());
     }
-    if let Some(why) = app.engine.store_failure() {
+    if let Some(why) = app.engine.store_trouble() {
         return Err(unready(why).into());
     }
     Ok(Json(serde_json::json!({"status": "ready"})))
@@ -119,11 +132,11 @@ pub(super) async fn runners(
 pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
     let engine = &app.engine;
-    let (pending, running, leads) = engine.read(|s| (s.pending(), s.out(), s.leads()));
+    let (waiting, running, leads) = engine.read(|s| (s.waiting(), s.out(), s.leads()));
     Ok(engine.metrics.text(&Standing {
-        pending,
+        waiting,
         running,
-        store_up: engine.store_failure().is_none(),
+        store_up: engine.store_trouble().is_none(),
         store_size: engine.figures().size,
         leads,
         epoch: engine.leader().map_or(0, |leadership| leadership.epoch.0),

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use cloister_api::{Bounds, Kind, Problem};
-use cloister_web::Caller;
+use cloister_web::{BodyShare, Caller};
 use http::{HeaderMap, StatusCode};
 
 use super::{
@@ -11,6 +11,15 @@ use super::{
 };
 
 const MAX_KEY: usize = 255;
+
+/// What was handed in.
+pub(super) struct Received<T> {
+    pub(super) parsed: T,
+    pub(super) key: Option<String>,
+    /// Of the memory for bodies: to be held until what was made of the body is in the store. A client
+    /// that hangs up does not free what a store that hangs still needs.
+    pub(super) share: BodyShare,
+}
 
 /// What is handed in, and under which key. What is refused has its line in the audit log.
 ///
@@ -22,12 +31,12 @@ pub(super) async fn receive<T>(
     headers: &HeaderMap,
     body: Body,
     parse: fn(&[u8], &Bounds) -> Result<T, Problem>,
-) -> Result<(T, Option<String>), Problem> {
+) -> Result<Received<T>, Problem> {
     let receiving = async {
         let key = idempotency_key(headers)?;
-        // Dropped with its share of the memory for bodies before anything is waited for.
         let body = app.bodies.read(headers, body).await?;
-        Ok((parse(&body, &app.bounds)?, key))
+        let parsed = parse(&body, &app.bounds)?;
+        Ok(Received { parsed, key, share: body.into_share() })
     };
     receiving.await.inspect_err(|problem: &Problem| {
         audit::record(caller, audit::SUBMIT, &Subject::none(), problem.status);

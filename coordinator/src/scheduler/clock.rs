@@ -54,6 +54,7 @@ impl Scheduler {
         {
             self.delayed.pop_first();
             if let Some(entry) = self.jobs.get_mut(&job) {
+                self.delayed_size = self.delayed_size.saturating_sub(entry.facts.size);
                 entry.stage = Stage::Queued;
                 self.queue.push(&entry.facts);
             }

@@ -39,8 +39,8 @@ impl Scheduler {
     fn enter(&mut self, job: Uuid) -> Option<bool> {
         match self.jobs.get(&job) {
             None => Some(false),
-            Some(Entry { stage: Stage::Storing, cancel, .. }) => {
-                self.storing -= 1;
+            Some(Entry { stage: Stage::Storing, cancel, facts }) => {
+                self.storing.take(facts.size);
                 Some(*cancel)
             }
             Some(_) => None,
@@ -53,6 +53,7 @@ impl Scheduler {
             Some(due) if due > now => {
                 let due = clock::bounded(due, now);
                 self.delayed.insert((due, facts.id));
+                self.delayed_size = self.delayed_size.saturating_add(facts.size);
                 Stage::Delayed(due)
             }
             _ => {
@@ -182,6 +183,7 @@ impl Scheduler {
             Stage::Queued => self.queue.remove(&entry.facts),
             Stage::Delayed(due) => {
                 self.delayed.remove(&(due, job));
+                self.delayed_size = self.delayed_size.saturating_sub(entry.facts.size);
             }
             Stage::Out(_) => return (!asked_before).then_some(Action::Stop { job }),
             Stage::Storing | Stage::Recording { .. } => return None,

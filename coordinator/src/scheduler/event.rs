@@ -104,6 +104,14 @@ pub(crate) enum Event {
         /// Between 0 and 1, for the back-off, and for how long its runner rests.
         jitter: f64,
     },
+    /// What a job takes in the store has changed by what its last attempt printed. Comes before its
+    /// `Recorded`.
+    Resized {
+        /// Which job.
+        job: Uuid,
+        /// Bytes.
+        size: u64,
+    },
     /// What an action told to record is durable now.
     Recorded {
         /// Which job.

@@ -62,6 +62,8 @@ pub(crate) struct Facts {
     pub(crate) id: Uuid,
     pub(crate) priority: i32,
     pub(crate) needs: Needs,
+    /// Bytes that it takes in the store.
+    pub(crate) size: u64,
     /// The present attempt, from 1.
     pub(crate) attempt: u32,
     /// Further attempts that the user granted.
@@ -78,13 +80,14 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
-    /// From the job as the store has it. Its counts follow from the earlier attempts, so that a
-    /// restart forgets none of them.
-    pub(crate) fn of(job: &Job, not_before: Option<Timestamp>) -> Self {
+    /// From the job as the store has it, where it takes `size` bytes. Its counts follow from the earlier
+    /// attempts, so that a restart forgets none of them.
+    pub(crate) fn of(job: &Job, size: u64, not_before: Option<Timestamp>) -> Self {
         let mut facts = Self {
             id: job.job_id,
             priority: job.request.priority,
             needs: Needs::of(&job.request),
+            size,
             attempt: job.attempt,
             retries: job.request.retries,
             retry_on: job.request.retry_on.iter().copied().collect(),
@@ -165,7 +168,7 @@ mod tests {
             runner: Some(runner.into()),
             outcome: Outcome::never_ran(Status::Failed, Some(reason), "x"),
         };
-        let mut live = Facts::of(&job, None);
+        let mut live = Facts::of(&job, 0, None);
         for (attempt, (runner, reason)) in (1..).zip([
             ("a", Reason::SandboxError),
             ("b", Reason::RunnerLost),
@@ -175,7 +178,7 @@ mod tests {
             job.attempts.push(past(attempt, runner, reason));
             live.count(Some(reason), Some(runner.into()));
         }
-        let read = Facts::of(&job, None);
+        let read = Facts::of(&job, 0, None);
         assert_eq!((read.failed_cells, read.charged), (3, 2));
         assert_eq!(
             (live.failed_cells, live.charged, live.avoid),

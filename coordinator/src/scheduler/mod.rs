@@ -34,6 +34,7 @@ mod job;
 mod place;
 mod queue;
 mod retry;
+mod room;
 mod runner;
 mod term;
 mod why;
@@ -50,12 +51,13 @@ pub(crate) use self::{
     breaker::BreakerState,
     event::{Action, Event},
     job::{Facts, Needs, RunnerName},
+    room::{NoRoom, QueueBounds, Waiting},
     why::{Live, RunnerView},
 };
 use self::{
     breaker::Failure,
     drained::Drained,
-    job::{Entry, Out, Stage},
+    job::{Entry, Out},
     queue::Queue,
     runner::Runner,
 };
@@ -64,12 +66,14 @@ use self::{
 #[derive(Debug)]
 pub(crate) struct Scheduler {
     leading: bool,
-    max_queue: usize,
+    bounds: QueueBounds,
     /// Jobs that are being committed.
-    storing: usize,
+    storing: Waiting,
     jobs: HashMap<Uuid, Entry>,
     queue: Queue,
     delayed: BTreeSet<(Timestamp, Uuid)>,
+    /// Bytes of those that are delayed.
+    delayed_size: u64,
     runners: BTreeMap<RunnerName, Runner>,
     turns: u64,
     /// Runners that an operator drains, listed or not.
@@ -83,15 +87,16 @@ pub(crate) struct Scheduler {
 }
 
 impl Scheduler {
-    /// Nothing is known yet, and it does not lead; at most `max_queue` jobs may wait.
-    pub(crate) fn new(max_queue: usize) -> Self {
+    /// Nothing is known yet, and it does not lead; no more than `bounds` may wait.
+    pub(crate) fn new(bounds: QueueBounds) -> Self {
         Self {
             leading: false,
-            max_queue,
-            storing: 0,
+            bounds,
+            storing: Waiting::default(),
             jobs: HashMap::new(),
             queue: Queue::default(),
             delayed: BTreeSet::new(),
+            delayed_size: 0,
             runners: BTreeMap::new(),
             turns: 0,
             drained: Drained::default(),
@@ -102,32 +107,9 @@ impl Scheduler {
         }
     }
 
-    /// Promises a place in the queue to a job that is about to be committed; false when there is
-    /// none, or when it does not lead. The promise ends with the job's `Submitted`, or by [`release`](Self::release).
-    pub(crate) fn reserve(&mut self, facts: &Facts) -> bool {
-        let room = self.leading && !self.draining && self.pending() + self.storing < self.max_queue;
-        if room {
-            self.storing += 1;
-            let entry = Entry { facts: facts.clone(), stage: Stage::Storing, cancel: false };
-            self.jobs.insert(facts.id, entry);
-        }
-        room
-    }
-
-    /// The job of a [`reserve`](Self::reserve) was not committed.
-    pub(crate) fn release(&mut self, job: Uuid) {
-        if let Some(entry) = self.jobs.remove(&job) {
-            if matches!(entry.stage, Stage::Storing) {
-                self.storing -= 1;
-            } else {
-                self.jobs.insert(job, entry);
-            }
-        }
-    }
-
     /// Jobs that wait for a runner or back off.
     pub(crate) fn pending(&self) -> usize {
-        self.queue.len() + self.delayed.len()
+        self.waiting().jobs
     }
 
     /// Attempts that runners have.
@@ -205,6 +187,7 @@ impl Scheduler {
             Event::Ended { job, attempt, reason, jitter } => {
                 actions.extend(self.ended(job, attempt, reason, jitter, now));
             }
+            Event::Resized { job, size } => self.resized(job, size),
             Event::Recorded { job } => self.recorded(job, now, &mut actions),
             Event::Cancel { job } => actions.extend(self.cancel(job)),
             Event::Tick => self.tick(now),

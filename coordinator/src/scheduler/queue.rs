@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::{
     job::{Facts, RunnerName},
+    room::Waiting,
     runner::Capacity,
 };
 
@@ -48,18 +49,23 @@ pub(super) struct Class {
 pub(super) struct Queue {
     shapes: Vec<Capacity>,
     groups: HashMap<Class, BTreeSet<Rank>>,
-    len: usize,
+    waiting: Waiting,
 }
 
 impl Queue {
     pub(super) const fn len(&self) -> usize {
-        self.len
+        self.waiting.jobs
+    }
+
+    /// All jobs in it.
+    pub(super) const fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     pub(super) fn push(&mut self, facts: &Facts) {
         let group = self.groups.entry(self.class(facts)).or_default();
         if group.insert(Rank::of(facts)) {
-            self.len += 1;
+            self.waiting.add(facts.size);
         }
     }
 
@@ -67,7 +73,7 @@ impl Queue {
         let class = self.class(facts);
         if let Some(group) = self.groups.get_mut(&class) {
             if group.remove(&Rank::of(facts)) {
-                self.len -= 1;
+                self.waiting.take(facts.size);
             }
             if group.is_empty() {
                 self.groups.remove(&class);
@@ -105,7 +111,7 @@ impl Queue {
     /// Groups these jobs, all that are queued, anew.
     pub(super) fn regroup<'a>(&mut self, jobs: impl Iterator<Item = &'a Facts>) {
         self.groups.clear();
-        self.len = 0;
+        self.waiting = Waiting::default();
         for facts in jobs {
             self.push(facts);
         }

@@ -16,7 +16,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use self::world::World;
-use super::{Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, job::Reasons};
+use super::{
+    Action, BreakerState, Event, Facts, Needs, NoRoom, QueueBounds, RunnerName, Scheduler, Waiting,
+    job::Reasons,
+};
 
 pub(super) fn facts(id: u128) -> Facts {
     Facts {
@@ -29,6 +32,8 @@ pub(super) fn facts(id: u128) -> Facts {
             open_files: 64,
             network: Network::None,
         },
+        // Each another one, so that a mix-up shows.
+        size: 1_000 + u64::try_from(id % 1_000).unwrap(),
         attempt: 1,
         retries: 0,
         retry_on: Reasons::default(),
@@ -37,6 +42,11 @@ pub(super) fn facts(id: u128) -> Facts {
         avoid: Vec::new(),
         not_before: None,
     }
+}
+
+/// A queue that is bounded in jobs alone.
+pub(super) const fn jobs(jobs: usize) -> QueueBounds {
+    QueueBounds { jobs, size: u64::MAX }
 }
 
 /// A runner that is well.

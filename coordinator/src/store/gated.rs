@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Orders, Page, Query, Store, StoreError, Submitted, Unfinished, calls::store_calls,
 };
 
 /// Lets calls through, or not.
@@ -27,16 +27,25 @@ pub(crate) struct Gated<G> {
     pub(crate) gate: G,
 }
 
-/// Each call by its name, its arguments, its answer, and whether it writes.
+/// Whether a call changes anything.
+macro_rules! writes {
+    (read) => {
+        false
+    };
+    ($other:ident) => {
+        true
+    };
+}
+
 macro_rules! through {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $writes:literal;)*) => {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $answer:ty, $does:ident;)*) => {
         impl<G: Gate> Store for Gated<G> {
             $(fn $name(&self, $($arg: $type),*) -> Answer<'_, $answer> {
                 Box::pin(async move {
-                    self.gate.before($writes).await?;
+                    self.gate.before(writes!($does)).await?;
                     // Not called before: the one in memory does all that it does in the call itself.
                     let answer = self.inner.$name($($arg),*).await;
-                    self.gate.after($writes).await?;
+                    self.gate.after(writes!($does)).await?;
                     answer
                 })
             })*
@@ -52,26 +61,4 @@ macro_rules! through {
     };
 }
 
-through! {
-    lead(me: Candidate, ttl: Duration) -> Leadership, false;
-    resign(epoch: Epoch) -> (), true;
-    submit(job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Submitted, true;
-    submit_all(jobs: Vec<Job>, key: Option<Key>, epoch: Option<Epoch>) -> Submitted<Vec<Uuid>>, true;
-    request_cancel(job: Uuid, epoch: Option<Epoch>) -> bool, true;
-    inbox(epoch: Epoch, limit: usize) -> Vec<Message>, true;
-    claim(epoch: Epoch, job: Uuid, claim: Claim) -> Option<Job>, true;
-    unclaim(epoch: Epoch, job: Uuid) -> (), true;
-    started(epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> (), true;
-    finish(epoch: Epoch, job: Job) -> (), true;
-    retry(epoch: Epoch, job: Job, not_before: Timestamp) -> (), true;
-    unfinished(after: Option<Uuid>, limit: usize) -> Vec<Unfinished>, false;
-    get(job: Uuid) -> Option<Job>, false;
-    find_key(tenant: String, key: String) -> Option<(Uuid, Digest)>, false;
-    list(query: Query) -> Page, false;
-    ended(jobs: Vec<Uuid>) -> Vec<Uuid>, false;
-    expire(epoch: Epoch, keep: Keep, now: Timestamp) -> usize, true;
-    figures() -> Figures, false;
-    order(order: Order) -> (), true;
-    orders() -> Orders, false;
-    probe() -> (), true;
-}
+store_calls!(through);

@@ -98,11 +98,16 @@ impl Memory {
     }
 }
 
+/// Bytes that a job would take in a database.
+fn size(job: &Job) -> u64 {
+    super::size_of(&mut job.clone()).unwrap_or_default()
+}
+
 impl State {
     fn unfinished(&self, id: Uuid) -> Option<Unfinished> {
         let row = self.jobs.get(&id).filter(|row| !row.job.status.ended())?.clone();
         let (claim, cancel, not_before) = (row.claim, row.cancel, row.not_before);
-        Some(Unfinished { job: row.job, claim, cancel, not_before })
+        Some(Unfinished { size: size(&row.job), job: row.job, claim, cancel, not_before })
     }
 
     fn open(&mut self, id: Uuid) -> Option<&mut Row> {
@@ -264,12 +269,11 @@ impl Store for Memory {
         })
     }
 
-    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         self.lead_on(epoch, |state| {
-            let row = state.open(job.job_id).filter(|row| row.job.attempt < job.attempt);
-            if let Some(row) = row {
-                (row.job, row.claim, row.not_before) = (job, None, Some(not_before));
-            }
+            let row = state.open(job.job_id).filter(|row| row.job.attempt < job.attempt)?;
+            (row.job, row.claim, row.not_before) = (job, None, Some(not_before));
+            Some(size(&row.job))
         })
     }
 
@@ -315,7 +319,9 @@ impl Store for Memory {
         self.whoever(|state| {
             let open = state.jobs.values().filter(|row| !row.job.status.ended());
             let out = open.clone().filter(|row| row.claim.is_some()).count();
-            Figures { pending: open.count() - out, out, size: 0 }
+            let waiting = open.filter(|row| row.claim.is_none());
+            let pending_size = waiting.clone().map(|row| size(&row.job)).sum();
+            Figures { pending: waiting.count(), pending_size, out, size: 0 }
         })
     }
 

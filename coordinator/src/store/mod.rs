@@ -19,11 +19,13 @@
 //! `pending`, with the claim beside it, because a runner may refuse it. What a job prints and reads
 //! is kept apart from the row that is listed.
 
+mod calls;
 mod error;
 mod news;
 mod postgres;
 mod record;
 mod sqlite;
+pub(crate) mod timed;
 
 #[cfg(test)]
 pub(crate) mod gated;
@@ -38,6 +40,8 @@ use cloister_api::{Job, Reason, Status, Timestamp};
 use cloister_web::ClientTls;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
+
+pub(crate) use self::record::size_of;
 
 pub use self::error::StoreError;
 
@@ -97,8 +101,9 @@ pub(crate) trait Store: Send + Sync {
     /// Records a job as it ended. Doing it twice changes nothing. Only for a leader.
     fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()>;
 
-    /// Records a job whose next attempt may start at `not_before`. Only for a leader.
-    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()>;
+    /// Records a job whose next attempt may start at `not_before`. Answers how many bytes the job takes
+    /// now, with what was printed; `None` where nothing was to be changed. Only for a leader.
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>>;
 
     /// Jobs that have not ended, oldest first, those after `after`.
     fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>>;
@@ -252,6 +257,8 @@ pub(crate) struct Claim {
 pub(crate) struct Unfinished {
     /// Without its input.
     pub(crate) job: Job,
+    /// Bytes that it takes, with its input and what earlier attempts printed.
+    pub(crate) size: u64,
     pub(crate) claim: Option<Claim>,
     pub(crate) cancel: bool,
     pub(crate) not_before: Option<Timestamp>,
@@ -291,6 +298,8 @@ pub(crate) struct Keep {
 pub(crate) struct Figures {
     /// Jobs that wait, and that nobody was given.
     pub(crate) pending: usize,
+    /// Bytes that those take.
+    pub(crate) pending_size: u64,
     /// Jobs that were given to a runner.
     pub(crate) out: usize,
     /// Bytes that the store takes.

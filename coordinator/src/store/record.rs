@@ -1,6 +1,8 @@
 //! Jobs as rows, the same in every database: a record that is listed, what the job reads, and what it
 //! printed, apart.
 
+use std::{io, mem};
+
 use cloister_api::{Job, Outcome, Status, Stdin, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -81,6 +83,36 @@ impl New {
     }
 }
 
+/// Bytes that a new job will take, as [`New::size`] tells when it is written. The job is as before
+/// when this returns: what it reads may be too much to be copied for this.
+pub(crate) fn size_of(job: &mut Job) -> serde_json::Result<u64> {
+    let stdin = mem::take(&mut job.request.task.stdin);
+    let counted = (|| {
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, job)?;
+        if stdin != Stdin::default() {
+            serde_json::to_writer(&mut count, &stdin)?;
+        }
+        Ok(count.0)
+    })();
+    job.request.task.stdin = stdin;
+    counted
+}
+
+/// Counts what is written.
+struct Count(u64);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A job that changed, ready to be written.
 pub(super) struct Changed {
     pub(super) id: Uuid,
@@ -144,6 +176,7 @@ pub(super) struct Row {
     pub(super) record: String,
     pub(super) stdin: Option<String>,
     pub(super) outputs: Option<String>,
+    pub(super) size: i64,
 }
 
 impl Row {
@@ -187,6 +220,7 @@ impl Row {
             _ => None,
         };
         Ok(Unfinished {
+            size: self.size.unsigned_abs(),
             claim,
             cancel: self.cancel,
             not_before: self.not_before.map(Timestamp),

@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod operators;
 mod restart;
+mod room;
 mod runner;
 mod trouble;
 

@@ -26,6 +26,7 @@ async fn the_metrics_have_the_names_of_the_contract() {
         "cloister_job_duration_seconds_count 4",
         "cloister_job_duration_seconds_bucket{le=\"60\"} 4",
         "cloister_queue_depth 0",
+        "cloister_queue_size_bytes 0",
         "cloister_store_up 1",
         "cloister_job_ends_total{end=\"completed\"} 1",
         "cloister_job_ends_total{end=\"exit_code\"} 2",

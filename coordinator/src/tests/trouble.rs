@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
+use cloister_api::ByteSize;
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::yield_now, time::timeout};
 
 use super::{Coordinator, FakeRunner, config, runner::exited};
 use crate::store::{
@@ -114,6 +115,54 @@ impl Gate for Hanging {
     fn after(&self, _writes: bool) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Clients that give up do not free the memory of what a store that hangs has yet to write.
+#[tokio::test]
+async fn what_a_store_that_hangs_has_yet_to_write_is_bounded() {
+    let hangs = watch::Sender::new(Hangs::Nobody);
+    let wrap =
+        |inner| -> Arc<dyn Store> { Arc::new(Gated { inner, gate: Hanging(hangs.clone()) }) };
+    let mut config = config(&[]);
+    (config.max_body, config.body_memory) = (ByteSize(64 << 10), ByteSize(100 << 10));
+    config.late_write = Duration::from_millis(100);
+    let coordinator = Coordinator::start_in(config, Arc::new(Folder::new()), wrap).await;
+    let client = &coordinator.client;
+    client.get("/ready").await.expect(200);
+    let large = json!({"command": "true", "stdin": "x".repeat(60_000)});
+    hangs.send_replace(Hangs::All);
+    let waiting = hangs.receiver_count();
+    let asking = {
+        let (client, large) = (client.clone(), large.clone());
+        tokio::spawn(async move { client.post("/jobs", &large).await })
+    };
+    while hangs.receiver_count() == waiting {
+        yield_now().await;
+    }
+    // The client hangs up while its job waits for the disk.
+    asking.abort();
+    assert!(asking.await.unwrap_err().is_cancelled());
+    let refused = client.post("/jobs", &large).await.expect(503);
+    assert!(refused.headers.contains_key("retry-after"));
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("as its memory allows"), "{detail}");
+
+    // A write that is late shows, and nothing more is taken in.
+    let unready = client.until("/ready", |status, _| status == 503).await;
+    assert!(unready["detail"].as_str().unwrap().contains("busy with a write"), "{unready}");
+    let health = client.get("/health").await.expect(200).body;
+    assert_eq!((&health["status"], &health["store"]), (&json!("degraded"), &json!("slow")));
+    let metrics = client.get("/metrics").await.text;
+    assert!(metrics.contains("\ncloister_store_up 0\n"), "{metrics}");
+    let refused = client.post("/jobs", &json!({"command": "true"})).await.expect(503);
+    assert!(refused.headers.contains_key("retry-after"));
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("busy with a write"), "{detail}");
+
+    hangs.send_replace(Hangs::Nobody);
+    client.until("/ready", |status, _| status == 200).await;
+    client.until("/health", |_, health| health["queue"]["pending"] == 1).await;
+    client.post("/jobs", &large).await.expect(201);
 }
 
 #[tokio::test]

@@ -75,7 +75,10 @@ impl Attempt {
                 "attempt failed, another follows"
             );
             let job = again(self.job, &self.runner, outcome, next);
-            engine.persist(term, || engine.store.retry(term.epoch, job.clone(), not_before)).await;
+            let retry = || engine.store.retry(term.epoch, job.clone(), not_before);
+            if let Some(size) = engine.persist(term, retry).await {
+                engine.apply_in(term, Event::Resized { job: id, size });
+            }
         } else {
             self.job.runner = Some(self.runner.to_string());
             self.job.finish(outcome);

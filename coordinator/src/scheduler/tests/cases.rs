@@ -3,7 +3,9 @@
 use cloister_api::{ByteSize, Network, Reason, RunnerHealth, RunnerState, Timestamp};
 use uuid::Uuid;
 
-use super::{Action, Event, RunnerName, Scheduler, facts, health};
+use super::{
+    Action, Event, Facts, NoRoom, QueueBounds, RunnerName, Scheduler, Waiting, facts, health, jobs,
+};
 
 const NOW: Timestamp = Timestamp(0);
 
@@ -11,7 +13,7 @@ pub(super) struct Bench(pub(super) Scheduler);
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let mut scheduler = Scheduler::new(10);
+        let mut scheduler = Scheduler::new(jobs(10));
         scheduler.apply(Event::Lead, NOW);
         Self(scheduler)
     }
@@ -186,20 +188,58 @@ fn what_no_runner_could_ever_hold_is_known() {
 
 #[test]
 fn the_queue_is_bounded_also_while_jobs_are_committed() {
-    let mut scheduler = Scheduler::new(2);
-    assert!(!scheduler.reserve(&facts(1)), "it does not lead");
+    let mut scheduler = Scheduler::new(jobs(2));
+    assert!(scheduler.reserve(&facts(1)).is_err(), "it does not lead");
     scheduler.apply(Event::Lead, NOW);
-    assert!(scheduler.reserve(&facts(1)) && scheduler.reserve(&facts(2)));
-    assert!(!scheduler.reserve(&facts(3)));
+    assert!(scheduler.reserve(&facts(1)).is_ok() && scheduler.reserve(&facts(2)).is_ok());
+    assert!(scheduler.reserve(&facts(3)).is_err());
     scheduler.apply(Event::Submitted(facts(1)), NOW);
-    assert!(!scheduler.reserve(&facts(3)));
+    assert!(scheduler.reserve(&facts(3)).is_err());
     scheduler.release(facts(1).id);
-    assert!(!scheduler.reserve(&facts(3)), "it was committed");
+    assert!(scheduler.reserve(&facts(3)).is_err(), "it was committed");
     scheduler.release(facts(2).id);
-    assert!(scheduler.reserve(&facts(3)));
+    assert!(scheduler.reserve(&facts(3)).is_ok());
     scheduler.release(facts(3).id);
     scheduler.apply(Event::Drain, NOW);
-    assert!(!scheduler.reserve(&facts(3)));
+    assert!(scheduler.reserve(&facts(3)).is_err());
+}
+
+#[test]
+fn the_queue_is_bounded_in_bytes_also_while_jobs_are_committed() {
+    let sized = |id, size| Facts { size, ..facts(id) };
+    let mut scheduler = Scheduler::new(QueueBounds { jobs: 10, size: 100 });
+    scheduler.apply(Event::Lead, NOW);
+    assert_eq!(scheduler.reserve(&sized(1, 101)), Err(NoRoom::Size));
+    assert_eq!(scheduler.reserve(&sized(1, 60)), Ok(()));
+    assert_eq!(scheduler.reserve(&sized(2, 41)), Err(NoRoom::Size));
+    assert_eq!(scheduler.reserve(&sized(2, 40)), Ok(()));
+    scheduler.apply(Event::Submitted(sized(1, 60)), NOW);
+    scheduler.release(facts(2).id);
+    assert_eq!(scheduler.waiting(), Waiting { jobs: 1, size: 60 });
+    assert_eq!(scheduler.reserve(&sized(3, 41)), Err(NoRoom::Size));
+    // What a runner has does not wait.
+    let (runner, boxed) = (RunnerName::from("a"), Box::new(health(1, 1)));
+    scheduler.apply(Event::Listed(runner.clone()), NOW);
+    scheduler.apply(Event::Up { runner, health: boxed }, NOW);
+    assert_eq!(scheduler.waiting(), Waiting::default());
+    assert_eq!(scheduler.reserve(&sized(3, 100)), Ok(()));
+}
+
+#[test]
+fn what_an_attempt_printed_counts_while_the_next_one_waits() {
+    let mut bench = Bench::new();
+    bench.runner("a", health(1, 1));
+    let job = facts(1).id;
+    let first =
+        Facts { retries: 1, retry_on: [Reason::RunnerLost].into_iter().collect(), ..facts(1) };
+    bench.apply(Event::Submitted(first));
+    let ended = Event::Ended { job, attempt: 1, reason: Some(Reason::RunnerLost), jitter: 1.0 };
+    assert!(matches!(bench.apply(ended)[..], [Action::Retry { .. }]));
+    bench.apply(Event::Resized { job, size: 5_000 });
+    bench.apply(Event::Recorded { job });
+    assert_eq!(bench.0.waiting(), Waiting { jobs: 1, size: 5_000 });
+    bench.apply(Event::Cancel { job });
+    assert_eq!(bench.0.waiting(), Waiting::default());
 }
 
 #[test]
@@ -207,7 +247,7 @@ fn a_job_can_be_cancelled_while_it_is_being_stored() {
     let mut bench = Bench::new();
     bench.runner("a", health(1, 1));
     let job = facts(1).id;
-    assert!(bench.0.reserve(&facts(1)));
+    assert!(bench.0.reserve(&facts(1)).is_ok());
     assert_eq!(bench.why(1), "is being stored");
     assert_eq!(bench.apply(Event::Cancel { job }), []);
     let submitted = bench.apply(Event::Submitted(facts(1)));
@@ -217,7 +257,7 @@ fn a_job_can_be_cancelled_while_it_is_being_stored() {
 /// Whatever waits, an event costs about the same: with a linear scan this would take minutes.
 #[test]
 fn a_million_pending_jobs_are_cheap() {
-    let mut scheduler = Scheduler::new(usize::MAX);
+    let mut scheduler = Scheduler::new(jobs(usize::MAX));
     scheduler.apply(Event::Lead, NOW);
     let boxed = Box::new(health(1, 1));
     scheduler.apply(Event::Listed("a".into()), NOW);

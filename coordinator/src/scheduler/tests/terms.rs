@@ -27,7 +27,7 @@ impl World {
         }
         // A place in the queue that was promised is as good as none.
         let promised = facts(u128::MAX);
-        self.scheduler.reserve(&promised);
+        let _ = self.scheduler.reserve(&promised);
         self.apply(Event::Depose);
         assert_eq!((self.scheduler.len(), self.scheduler.out()), (0, 0));
         self.scheduler.release(promised.id);

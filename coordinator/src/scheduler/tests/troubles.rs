@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{
     Action, BreakerState, Event, RunnerName, Scheduler,
     cases::{Bench, given},
-    facts, health,
+    facts, health, jobs,
 };
 
 impl Bench {
@@ -213,7 +213,7 @@ fn an_operator_pauses_everything() {
     let mut bench = Bench::new();
     bench.runner("a", health(1, 1));
     bench.apply(Event::Paused(Some("restored from a backup".into())));
-    assert!(bench.0.reserve(&facts(1)), "jobs are taken in all the same");
+    assert!(bench.0.reserve(&facts(1)).is_ok(), "jobs are taken in all the same");
     assert_eq!(given(&bench.apply(Event::Submitted(facts(1)))), []);
     let why = "nothing is dispatched: restored from a backup; `cloister resume` ends that";
     assert_eq!(bench.why(1), why);
@@ -223,7 +223,7 @@ fn an_operator_pauses_everything() {
 #[test]
 fn a_new_leader_starts_warm_and_an_old_one_forgets() {
     let now = Timestamp(0);
-    let mut scheduler = Scheduler::new(10);
+    let mut scheduler = Scheduler::new(jobs(10));
     let (runner, boxed) = (RunnerName::from("a"), Box::new(health(1, 2)));
     scheduler.apply(Event::Listed(runner.clone()), now);
     scheduler.apply(Event::Up { runner: runner.clone(), health: boxed }, now);
@@ -239,15 +239,15 @@ fn a_new_leader_starts_warm_and_an_old_one_forgets() {
     assert_eq!((scheduler.out(), scheduler.pending()), (1, 2));
     let why = scheduler.live(Uuid::from_u128(2)).unwrap().pending_reason.unwrap();
     assert_eq!(why, "the coordinator takes up the jobs of its store, and dispatches then");
-    assert!(!scheduler.reserve(&facts(3)), "it does not lead yet");
+    assert!(scheduler.reserve(&facts(3)).is_err(), "it does not lead yet");
     assert_eq!(given(&scheduler.apply(Event::Lead, now)), [(9, "a")]);
     // From the inbox, what the list had.
     assert_eq!(scheduler.apply(Event::Submitted(facts(2)), now), []);
-    assert!(scheduler.reserve(&facts(3)));
+    assert!(scheduler.reserve(&facts(3)).is_ok());
 
     scheduler.apply(Event::Depose, now);
     assert_eq!((scheduler.len(), scheduler.out(), scheduler.pending()), (0, 0, 0));
-    assert!(!scheduler.reserve(&facts(4)));
+    assert!(scheduler.reserve(&facts(4)).is_err());
     // Nor is it tried by a job of which nobody tells any more.
     let fail = || Event::Failed { runner: runner.clone(), why: "x".into(), jitter: 1.0 };
     for _ in 0..5 {
@@ -262,7 +262,7 @@ fn a_new_leader_starts_warm_and_an_old_one_forgets() {
     assert_eq!(given(&scheduler.apply(Event::Submitted(facts(4)), now)), [(4, "a")]);
     // Nothing is left of the promise to the third.
     for id in 5..=15 {
-        assert!(scheduler.reserve(&facts(id)) == (id < 15), "{id}");
+        assert!(scheduler.reserve(&facts(id)).is_ok() == (id < 15), "{id}");
     }
 }
 
@@ -270,7 +270,7 @@ fn a_new_leader_starts_warm_and_an_old_one_forgets() {
 fn a_clock_that_is_set_back_delays_nothing_for_long() {
     const HOUR: i64 = 3_600_000;
     let now = Timestamp(10 * HOUR);
-    let mut scheduler = Scheduler::new(10);
+    let mut scheduler = Scheduler::new(jobs(10));
     scheduler.apply(Event::Lead, now);
     let mut delayed = facts(1);
     delayed.not_before = Some(Timestamp(now.0 + 700));

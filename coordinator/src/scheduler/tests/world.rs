@@ -8,8 +8,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::{
-    super::{Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, queue::Rank},
-    name,
+    super::{
+        Action, BreakerState, Event, Facts, Needs, RunnerName, Scheduler, Waiting, queue::Rank,
+    },
+    jobs, name,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,7 +63,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         Self {
-            scheduler: Scheduler::new(1_000),
+            scheduler: Scheduler::new(jobs(1_000)),
             jobs: BTreeMap::new(),
             runners: (0..4).map(|at| (name(at), ModelRunner::default())).collect(),
             now: Timestamp(0),
@@ -170,7 +172,9 @@ impl World {
             self.jobs.values().filter(|job| wanted(&job.place)).count()
         };
         let waits = |p: &Place| matches!(p, Place::Queued | Place::Delayed(_));
-        assert_eq!(self.scheduler.pending(), count(waits));
+        let waiting = self.jobs.values().filter(|job| waits(&job.place));
+        let size = waiting.map(|job| job.facts.size).sum();
+        assert_eq!(self.scheduler.waiting(), Waiting { jobs: count(waits), size });
         assert_eq!(self.scheduler.out(), count(|p| matches!(p, Place::Out(_))));
         assert_eq!(self.scheduler.len(), count(|p| *p != Place::Over));
         assert_eq!(self.scheduler.leads(), self.leading);
@@ -200,6 +204,12 @@ impl World {
     }
 
     pub(super) fn record(&mut self, job: Uuid) {
+        let model = self.jobs.get_mut(&job).unwrap();
+        if matches!(model.place, Place::Recording(Some(_))) {
+            model.facts.size += 77;
+            let size = model.facts.size;
+            self.apply(Event::Resized { job, size });
+        }
         let model = self.jobs.get_mut(&job).unwrap();
         match model.place {
             Place::Recording(Some(due)) if !model.cancelled => {
@@ -260,7 +270,7 @@ impl World {
 
     pub(super) fn submit(&mut self, facts: Facts) {
         // What is told before it leads was in the store.
-        assert_eq!(self.scheduler.reserve(&facts), self.leading);
+        assert_eq!(self.scheduler.reserve(&facts).is_ok(), self.leading);
         let job = ModelJob { facts: facts.clone(), place: Place::Queued, cancelled: false };
         self.jobs.insert(facts.id, job);
         self.apply(Event::Submitted(facts));

@@ -236,7 +236,7 @@ impl Store for Postgres {
         })
     }
 
-    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         Box::pin(async move {
             let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
             self.leading(epoch, "recording a retry", move |session| {

@@ -40,7 +40,9 @@ macro_rules! columns {
             $stdin,
             "::bytea, ",
             $outputs,
-            "::bytea"
+            "::bytea, ",
+            $jobs,
+            ".size"
         )
     };
 }
@@ -60,6 +62,7 @@ pub(super) fn row(row: &tokio_postgres::Row, at: usize) -> Result<Row, Failure> 
         record: text(row, at + 8)?.unwrap_or_default(),
         stdin: text(row, at + 9)?,
         outputs: text(row, at + 10)?,
+        size: row.try_get(at + 11)?,
     })
 }
 
@@ -146,7 +149,7 @@ pub(super) async fn list(session: &Session, query: &Query) -> Result<(Vec<Row>, 
     let statement = session.prepared(&sql).await?;
     let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
     let found = session.query(&statement, &values).await?;
-    let there = found.first().map_or(Ok(0), |row| row.try_get::<_, i64>(11))?;
+    let there = found.first().map_or(Ok(0), |row| row.try_get::<_, i64>(12))?;
     let rows = found.iter().take(query.limit).map(|found| row(found, 0));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let more = there > count(rows.len());
@@ -180,18 +183,23 @@ pub(super) async fn ended(session: &Session, jobs: &[Uuid]) -> Result<Vec<Uuid>,
 }
 
 pub(super) async fn figures(session: &Session) -> Result<Figures, Failure> {
-    let sql = "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL),
+    let sql = "SELECT waiting.number, waiting.size,
              (SELECT count(*) FROM jobs WHERE execution_id IS NOT NULL),
              (SELECT sum(pg_total_relation_size(c.oid))::bigint
               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-              WHERE n.nspname = 'cloister' AND c.relkind = 'r')";
+              WHERE n.nspname = 'cloister' AND c.relkind = 'r')
+         FROM (SELECT count(*) AS number, coalesce(sum(size), 0)::bigint AS size FROM jobs
+               WHERE finished_at IS NULL AND execution_id IS NULL) AS waiting";
     let statement = session.prepared(sql).await?;
     let row = session.query_one(&statement, &[]).await?;
-    let (live, out): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+    let number = |at| -> Result<usize, Failure> {
+        Ok(usize::try_from(row.try_get::<_, i64>(at)?).unwrap_or_default())
+    };
     Ok(Figures {
-        pending: usize::try_from(live - out).unwrap_or_default(),
-        out: usize::try_from(out).unwrap_or_default(),
-        size: row.try_get::<_, Option<i64>>(2)?.unwrap_or_default().unsigned_abs(),
+        pending: number(0)?,
+        pending_size: row.try_get::<_, i64>(1)?.unsigned_abs(),
+        out: number(2)?,
+        size: row.try_get::<_, Option<i64>>(3)?.unwrap_or_default().unsigned_abs(),
     })
 }
 

@@ -22,7 +22,9 @@ const OLDEST: i32 = 140_000;
 /// Each brings the schema from its index to the next version. What was released is never changed,
 /// only followed by another. Whatever users send is `bytea`: `text` takes no NUL, and only what the
 /// database's encoding has.
-pub(super) const MIGRATIONS: [&str; 1] = ["
+pub(super) const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+
+const FIRST: &str = "
     CREATE TABLE jobs (
         job_id uuid PRIMARY KEY,
         status text NOT NULL,
@@ -111,7 +113,12 @@ pub(super) const MIGRATIONS: [&str; 1] = ["
     -- Written to find out whether writing works.
     CREATE TABLE probe (id integer PRIMARY KEY CHECK (id = 0), count bigint NOT NULL);
     INSERT INTO probe VALUES (0, 0);
-"];
+";
+
+/// What waits, and how much that is, by an index alone.
+const SECOND: &str = "
+    CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
+";
 
 /// Why a restored copy does nothing yet.
 const COPIED: &str = "this database was copied from another one, restored or upgraded: jobs that had \

@@ -157,7 +157,7 @@ async fn a_newer_schema_and_another_programs_are_left_alone() {
         error
     };
     let newer = refused("UPDATE version SET version = 99").await;
-    assert!(matches!(newer, StoreError::Newer { found: 99, known: 1, .. }), "{newer}");
+    assert!(matches!(newer, StoreError::Newer { found: 99, known: 2, .. }), "{newer}");
     for sql in [
         "DELETE FROM version",
         "DROP TABLE version; CREATE TABLE version (name text)",
@@ -169,6 +169,30 @@ async fn a_newer_schema_and_another_programs_are_left_alone() {
     let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'cloister'";
     let left: i64 = admin.query_one(tables, &[]).await.unwrap().get(0);
     assert_eq!(left, 10, "nothing was made or removed");
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_is_brought_up_to_date() {
+    let url = Server::shared().database();
+    let admin = session(&url).await;
+    let job = job();
+    let record = serde_json::to_string(&job).unwrap();
+    let sql = format!(
+        "CREATE SCHEMA cloister;
+         CREATE TABLE version (version bigint NOT NULL);
+         INSERT INTO version VALUES (1);
+         {}
+         INSERT INTO jobs (job_id, status, attempt, record, size)
+         VALUES ('{}', 'pending', 1, convert_to('{record}', 'UTF8'), 1234);",
+        schema::MIGRATIONS[0],
+        job.job_id,
+    );
+    admin.batch_execute(&sql).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
+    let figures = store.figures().await.unwrap();
+    assert_eq!((figures.pending, figures.pending_size), (1, 1234));
+    let found = store.unfinished(None, 10).await.unwrap();
+    assert_eq!((found[0].job.job_id, found[0].size), (job.job_id, 1234));
 }
 
 /// A user who may not make schemas, in one that was made for it.

@@ -222,12 +222,13 @@ pub(super) async fn finish(
     Ok(led(session, sql, &values).await?.map(drop))
 }
 
+/// Answers the job's size, if it was changed.
 pub(super) async fn retry(
     session: &Session,
     epoch: Epoch,
     job: &Changed,
     not_before: Timestamp,
-) -> Result<Led<()>, Failure> {
+) -> Result<Led<Option<u64>>, Failure> {
     let sql = concat!(
         term!(),
         ", changed AS (
@@ -236,12 +237,12 @@ pub(super) async fn retry(
                 size = $7::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
                                       WHERE inputs.job_id = jobs.job_id), 0)
             WHERE job_id = $2 AND attempt < $4 AND finished_at IS NULL
-                AND EXISTS (SELECT FROM term) RETURNING job_id
+                AND EXISTS (SELECT FROM term) RETURNING job_id, size
         ), printed AS (
             INSERT INTO outputs SELECT job_id, $8 FROM changed
             ON CONFLICT (job_id) DO UPDATE SET outputs = excluded.outputs
         )
-        SELECT EXISTS (SELECT FROM term)"
+        SELECT EXISTS (SELECT FROM term), (SELECT size FROM changed)"
     );
     let values: [&(dyn ToSql + Sync); 8] = [
         &number(epoch),
@@ -253,7 +254,10 @@ pub(super) async fn retry(
         &job.size(),
         &job.outputs.as_bytes(),
     ];
-    Ok(led(session, sql, &values).await?.map(drop))
+    match led(session, sql, &values).await? {
+        Ok(row) => Ok(Ok(row.try_get::<_, Option<i64>>(1)?.map(i64::unsigned_abs))),
+        Err(newest) => Ok(Err(newest)),
+    }
 }
 
 /// Removes ended jobs beyond what is kept, the oldest first, a batch of them, with all that belongs to

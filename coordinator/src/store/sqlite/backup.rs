@@ -14,7 +14,7 @@ use cloister_api::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
-use super::{super::StoreError, schema, write::PAUSE};
+use super::{super::StoreError, schema, space, write::PAUSE};
 
 /// Why no copy could be made.
 enum Failure {
@@ -70,6 +70,8 @@ fn copy(path: &Path, file: &Path) -> Result<Timestamp, Failure> {
         source.busy_timeout(schema::BUSY)?;
         schema::check(&source, path)?;
         let name = unnamed.0.to_str().ok_or_else(|| io::Error::other("its path is not UTF-8"))?;
+        // So that the copy can shrink, also where the original can't.
+        space::set_mode(&source)?;
         // What was committed when this begins, whatever is written meanwhile.
         source.execute("VACUUM INTO ?", [name])?;
     }

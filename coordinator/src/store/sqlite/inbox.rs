@@ -56,12 +56,12 @@ pub(super) fn look(db: &Connection, limit: usize) -> rusqlite::Result<Found> {
     while found.rows.len() < limit
         && let Some(next) = all.next()?
     {
-        found.seen.push(next.get(11)?);
+        found.seen.push(next.get(12)?);
         let there = next.get::<_, Option<String>>(0)?.is_some();
-        if there && next.get::<_, Option<i64>>(14)?.is_none() {
-            let of_job = next.get_ref(12)?.as_str()? == Kind::Job.as_str();
+        if there && next.get::<_, Option<i64>>(15)?.is_none() {
+            let of_job = next.get_ref(13)?.as_str()? == Kind::Job.as_str();
             let kind = if of_job { Kind::Job } else { Kind::Cancel };
-            found.rows.push((kind, Uuid::from_bytes(next.get(13)?), row(next)?));
+            found.rows.push((kind, Uuid::from_bytes(next.get(14)?), row(next)?));
         }
     }
     Ok(found)

@@ -10,6 +10,7 @@ mod lease;
 mod read;
 mod retention;
 mod schema;
+mod space;
 mod write;
 mod writer;
 
@@ -116,6 +117,20 @@ impl Sqlite {
     {
         let answer = self.readers.call(move |db| lease::within(db, epoch, work)).await?;
         answer.map_err(|newest| StoreError::Stale { doing, epoch: epoch.0, newest: newest.0 })
+    }
+
+    /// Gives free space back to the file system, step by step: who writes meanwhile comes in between.
+    async fn shrink(&self, epoch: Epoch) -> Result<(), StoreError> {
+        const DOING: &str = "giving free space back";
+        for _ in 0..space::STEPS {
+            let excess = self.looking(epoch, DOING, space::excess).await?;
+            if excess == 0 {
+                break;
+            }
+            let pages = excess.min(space::STEP);
+            self.leading(epoch, DOING, move |db| space::give_back(db, pages)).await?;
+        }
+        Ok(())
     }
 
     async fn take(&self, epoch: Epoch, limit: usize) -> Result<Vec<Message>, StoreError> {
@@ -270,7 +285,7 @@ impl Store for Sqlite {
         })
     }
 
-    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()> {
+    fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         Box::pin(async move {
             let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
             let work = move |db: &Connection| write::retry(db, &changed, not_before);
@@ -317,6 +332,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             let over = self.looking(epoch, DOING, move |db| retention::over(db, keep, now)).await?;
             if over.is_empty() {
+                self.shrink(epoch).await?;
                 return Ok(0);
             }
             let work = move |db: &Connection| retention::remove(db, &over).map(|()| over.len());

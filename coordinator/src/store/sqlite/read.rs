@@ -68,7 +68,8 @@ macro_rules! columns {
             "jobs.runner, jobs.boot_id, jobs.execution_id, jobs.record, ",
             $stdin,
             ", ",
-            $outputs
+            $outputs,
+            ", jobs.size"
         )
     };
 }
@@ -91,6 +92,7 @@ pub(super) fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         record: row.get(8)?,
         stdin: row.get(9)?,
         outputs: row.get(10)?,
+        size: row.get(11)?,
     })
 }
 
@@ -212,11 +214,18 @@ pub(super) fn orders(db: &Connection) -> rusqlite::Result<Orders> {
 /// How full the database is; `log` is what its write-ahead log takes, in bytes.
 pub(super) fn figures(db: &Connection, log: u64) -> rusqlite::Result<Figures> {
     let number = |sql: &str| db.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let live = number("SELECT count(*) FROM jobs WHERE status IN ('pending', 'running')")?;
+    // By the index alone: a row's size may lie behind megabytes of its record.
+    let (pending, pending_size) = db
+        .prepare_cached(
+            "SELECT count(*), coalesce(sum(size), 0) FROM jobs INDEXED BY jobs_waiting
+             WHERE finished_at IS NULL AND execution_id IS NULL",
+        )?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
     let out = number("SELECT count(*) FROM jobs WHERE execution_id IS NOT NULL")?;
     let pages = number("PRAGMA page_count")?.saturating_mul(number("PRAGMA page_size")?);
     Ok(Figures {
-        pending: usize::try_from(live - out).unwrap_or_default(),
+        pending: usize::try_from(pending).unwrap_or_default(),
+        pending_size: pending_size.unsigned_abs(),
         out: usize::try_from(out).unwrap_or_default(),
         size: u64::try_from(pages).unwrap_or_default() + log,
     })

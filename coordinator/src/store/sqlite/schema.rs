@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use rusqlite::{Connection, TransactionBehavior};
 use uuid::Uuid;
 
-use super::super::StoreError;
+use super::{super::StoreError, space};
 
 /// How long a connection waits for another one's lock: for a checkpoint, or an operator's `sqlite3`.
 pub(super) const BUSY: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4365_6c6c;
 
 /// Each brings the schema from its index to the next version, `user_version`. What was released is
 /// never changed, only followed by another.
-const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 /// The version that has terms, and an id of its own.
 const TERMS: i64 = 2;
@@ -118,6 +118,11 @@ const SECOND: &str = "
     CREATE INDEX jobs_out ON jobs (job_id) WHERE execution_id IS NOT NULL;
 ";
 
+/// What waits, and how much that is, by an index alone.
+const THIRD: &str = "
+    CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
+";
+
 /// Sets up the connection that writes and brings the schema up to date.
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |source: rusqlite::Error| StoreError::Sqlite {
@@ -128,7 +133,13 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), St
     connection.busy_timeout(BUSY).map_err(failed)?;
     bound_cache(connection, WRITER_CACHE).map_err(failed)?;
     let found = check(connection, path)?;
-    migrate(connection, found).map_err(failed)
+    if found == 0 {
+        space::set_mode(connection).map_err(failed)?;
+    }
+    migrate(connection, found).map_err(failed)?;
+    space::bound_log(connection).map_err(failed)?;
+    space::convert(connection, path, space::CHEAP);
+    Ok(())
 }
 
 /// Whether it is a database of ours, or an empty one, and not newer than what is known; answers its

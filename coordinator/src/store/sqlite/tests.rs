@@ -2,6 +2,7 @@
 
 mod copies;
 mod earlier;
+mod space;
 mod trouble;
 
 use cloister_api::{Job, JobRequest, Program, Task, Timestamp};

@@ -185,28 +185,37 @@ pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
     Ok(())
 }
 
-pub(super) fn retry(db: &Connection, job: &Changed, not_before: Timestamp) -> rusqlite::Result<()> {
-    let changed = db
+/// Answers the job's size, if it was changed.
+pub(super) fn retry(
+    db: &Connection,
+    job: &Changed,
+    not_before: Timestamp,
+) -> rusqlite::Result<Option<u64>> {
+    let size = db
         .prepare_cached(
             "UPDATE jobs SET status = ?, attempt = ?, started_at = NULL, runner = NULL,
                  boot_id = NULL, execution_id = NULL, not_before = ?, record = ?,
                  size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
                                       WHERE inputs.job_id = jobs.job_id), 0)
-             WHERE job_id = ? AND attempt < ? AND finished_at IS NULL",
+             WHERE job_id = ? AND attempt < ? AND finished_at IS NULL RETURNING size",
         )?
-        .execute(params![
-            job.status,
-            job.attempt,
-            not_before.0,
-            job.record,
-            job.size(),
-            job.id.as_bytes(),
-            job.attempt,
-        ])?;
-    if changed > 0 {
+        .query_row(
+            params![
+                job.status,
+                job.attempt,
+                not_before.0,
+                job.record,
+                job.size(),
+                job.id.as_bytes(),
+                job.attempt,
+            ],
+            |row| row.get::<_, i64>(0),
+        )
+        .optional()?;
+    if size.is_some() {
         outputs(db, job)?;
     }
-    Ok(())
+    Ok(size.map(i64::unsigned_abs))
 }
 
 fn outputs(db: &Connection, job: &Changed) -> rusqlite::Result<()> {

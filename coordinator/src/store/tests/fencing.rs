@@ -50,7 +50,7 @@ async fn what_only_a_leader_may_write_is_refused_in_a_term_that_is_over(place: P
             store.unclaim(epoch, claimed.job_id).await,
             store.started(epoch, claimed.job_id, 1, Timestamp(1_600)).await,
             store.finish(epoch, ended(runs.clone(), 3_000)).await,
-            store.retry(epoch, next.clone(), Timestamp(9_000)).await,
+            store.retry(epoch, next.clone(), Timestamp(9_000)).await.map(drop),
             store.expire(epoch, keep, Timestamp(1_000_000)).await.map(drop),
             store.inbox(epoch, 10).await.map(drop),
             // Also where there would be nothing to do.

@@ -3,6 +3,7 @@
 use super::*;
 
 on_each_store! {
+    how_much_waits_is_known_to_the_byte
     ended_jobs_are_kept_for_a_time_and_a_number
     ended_jobs_are_kept_up_to_a_size
 }
@@ -50,6 +51,48 @@ async fn ended_jobs_are_kept_for_a_time_and_a_number(place: Place) {
     assert_eq!(again, Submitted::New { taken: false });
     let kept = store.submit(job("b"), Some(key("299", 1)), None).await.unwrap();
     assert_eq!(kept, Submitted::Same(ids[299]));
+}
+
+async fn how_much_waits_is_known_to_the_byte(place: Place) {
+    let store = place.open().await;
+    let epoch = term(&*store).await;
+    let mut job = job("a \u{1F980}");
+    job.request.labels.insert("k".into(), "v".into());
+    job.request.task.stdin.stdin = Some("in\n\"\u{7}".repeat(1_000));
+    let before = job.clone();
+    let size = size_of(&mut job).unwrap();
+    assert_eq!(job, before, "it is looked at only");
+    assert!(size > 8_000, "{size}");
+    submit(&*store, &job).await;
+    let other = self::job("b");
+    store.submit_all(vec![other.clone()], None, Some(epoch)).await.unwrap();
+    let other = size_of(&mut other.clone()).unwrap();
+    let waiting = async || {
+        let figures = store.figures().await.unwrap();
+        (figures.pending, figures.pending_size)
+    };
+    assert_eq!(waiting().await, (2, size + other));
+    let sizes = async || -> Vec<u64> {
+        let found = store.unfinished(None, 10).await.unwrap();
+        found.iter().map(|found| found.size).collect()
+    };
+    assert_eq!(sizes().await, [size, other]);
+
+    // A runner has it: it does not wait. Then it waits again, with what the attempt printed.
+    store.claim(epoch, job.job_id, claim(1)).await.unwrap();
+    assert_eq!(waiting().await, (1, other));
+    let mut second = job.clone();
+    second.attempt = 2;
+    let mut outcome = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
+    outcome.stdout = Some("o".repeat(10_000));
+    second.attempts.push(cloister_api::Past { attempt: 1, runner: None, outcome });
+    let retried = store.retry(epoch, second.clone(), Timestamp(0)).await.unwrap().unwrap();
+    assert!(retried > size + 10_000, "{retried}");
+    assert_eq!(waiting().await, (2, retried + other));
+    assert_eq!(sizes().await, [retried, other]);
+    assert_eq!(store.retry(epoch, second.clone(), Timestamp(0)).await.unwrap(), None);
+    store.finish(epoch, ended(second, 10_000)).await.unwrap();
+    assert_eq!(waiting().await, (1, other));
 }
 
 /// What they read counts, and what they print, in each attempt.
