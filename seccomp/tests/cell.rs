@@ -205,7 +205,7 @@ fn arguments_of_resources_decide() {
         ("setsockopt", &[3, 1, 11], ALLOW),
         // IPV6_JOIN_GROUP, IPV6_JOIN_ANYCAST; MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_MSFILTER of IPv6; the
         // first of those, and IP_ADD_MEMBERSHIP, of IPv4.
-        ("setsockopt", &[3, 41 | UPPER, 20], ENODEV),
+        ("setsockopt", &[3, 0x29 | UPPER, 20], ENODEV),
         ("setsockopt", &[3, 41, 27], ENODEV),
         ("setsockopt", &[3, 41, 42], ENODEV),
         ("setsockopt", &[3, 41, 46], ENODEV),
