@@ -32,6 +32,8 @@ pub(crate) struct Standing<'a> {
     /// Terms that this process began.
     pub(crate) terms: u64,
     pub(crate) paused: bool,
+    /// Records that are known to be unreadable.
+    pub(crate) unreadable: usize,
     pub(crate) runners: &'a [RunnerView],
 }
 
@@ -55,6 +57,7 @@ pub(crate) struct Metrics {
     epoch: IntGauge,
     leader_changes: IntCounter,
     paused: IntGauge,
+    unreadable: IntGauge,
     runner_up: IntGaugeVec,
     runner_slots: IntGaugeVec,
     runner_failed_cells: IntCounterVec,
@@ -119,6 +122,11 @@ impl Metrics {
                 of,
                 "cloister_leader_changes_total",
                 "Times that this process became the leader.",
+            )?,
+            unreadable: gauge(
+                of,
+                "cloister_unreadable_records",
+                "Records of jobs that can't be read, as far as this process has met them.",
             )?,
             paused: gauge(of, "cloister_paused", "Whether nothing is dispatched, by an order.")?,
             runner_up: runner_gauge(of, "cloister_runner_up", "Whether a runner answers.")?,
@@ -201,6 +209,7 @@ impl Metrics {
         self.epoch.set(whole(now.epoch));
         self.leader_changes.inc_by(now.terms.saturating_sub(self.leader_changes.get()));
         self.paused.set(i64::from(now.paused));
+        self.unreadable.set(whole(now.unreadable));
         // Those that left are told no more.
         self.runner_up.reset();
         self.runner_slots.reset();

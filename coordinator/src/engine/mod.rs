@@ -14,6 +14,7 @@ mod batch;
 mod claims;
 mod election;
 mod jobs;
+mod quarantine;
 mod quiet;
 mod storing;
 mod term;
@@ -42,7 +43,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use self::term::Held;
+use self::{quarantine::Quarantine, term::Held};
 use crate::{
     Config,
     dispatch::{Fleet, RunnerLink, attempt},
@@ -105,6 +106,8 @@ pub(crate) struct Engine {
     busy: channel::Sender<usize>,
     /// Recorded results whose runner is yet to be told so for the first time.
     untold: channel::Sender<usize>,
+    /// Records that cannot be read.
+    quarantine: Quarantine,
     /// Why the store takes no writes, if so.
     store_failure: channel::Sender<Option<String>>,
     /// Whoever waits for a job should wait no longer.
@@ -164,6 +167,7 @@ impl Engine {
             due: Notify::new(),
             busy: channel::Sender::new(0),
             untold: channel::Sender::new(0),
+            quarantine: Quarantine::default(),
             store_failure: channel::Sender::new(None),
             closing: channel::Sender::new(false),
             tasks: Mutex::new(Some(JoinSet::new())),
@@ -320,6 +324,7 @@ impl Engine {
     /// What is wrong, for a person.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
+        problems.extend(self.quarantine.problem());
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());

@@ -69,6 +69,7 @@ impl Engine {
                 Ok(figures) => drop(self.figures.send_replace(figures)),
                 Err(error) => self.store_failed(&error),
             }
+            self.retry_unreadable().await;
             self.rest(LOOK, &mut stirs).await;
         }
     }

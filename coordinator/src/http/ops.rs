@@ -129,6 +129,7 @@ pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
         epoch: engine.leader().map_or(0, |leadership| leadership.epoch.0),
         terms: engine.terms.load(Relaxed),
         paused: engine.paused().is_some(),
+        unreadable: engine.unreadable_records(),
         runners: &engine.runners(),
     }))
 }

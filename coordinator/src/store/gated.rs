@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreError, Submitted,
 };
 
 /// Lets calls through, or not.
@@ -64,7 +64,7 @@ through! {
     started(epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> (), true;
     finish(epoch: Epoch, job: Job) -> (), true;
     retry(epoch: Epoch, job: Job, not_before: Timestamp) -> (), true;
-    unfinished(after: Option<Uuid>, limit: usize) -> Vec<Unfinished>, false;
+    unfinished(after: Option<Uuid>, limit: usize) -> Backlog, false;
     get(job: Uuid) -> Option<Job>, false;
     find_key(tenant: String, key: String) -> Option<(Uuid, Digest)>, false;
     list(query: Query) -> Page, false;

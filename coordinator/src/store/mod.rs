@@ -101,7 +101,7 @@ pub(crate) trait Store: Send + Sync {
     fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()>;
 
     /// Jobs that have not ended, oldest first, those after `after`.
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>>;
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog>;
 
     /// One job, with its input and outputs.
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>>;
@@ -234,6 +234,8 @@ pub(crate) enum Message {
     Submitted(Box<Unfinished>),
     /// A wish for a job's end.
     Cancel(Uuid),
+    /// A job whose record cannot be read.
+    Unreadable(Unreadable),
 }
 
 /// Which runner is about to be given an attempt.
@@ -257,6 +259,23 @@ pub(crate) struct Unfinished {
     pub(crate) not_before: Option<Timestamp>,
 }
 
+/// A record that cannot be read. It is left as it is, for an operator to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) job: Uuid,
+    /// Why, for a person.
+    pub(crate) why: String,
+}
+
+/// A page of the jobs that have not ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) jobs: Vec<Unfinished>,
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The last record of the page, readable or not; `None` at the end.
+    pub(crate) last: Option<Uuid>,
+}
+
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
@@ -273,6 +292,10 @@ pub(crate) struct Query {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(crate) jobs: Vec<Job>,
+    /// Records of the page that cannot be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The last record of the page, readable or not.
+    pub(crate) last: Option<Uuid>,
     /// Whether older ones follow.
     pub(crate) more: bool,
 }

@@ -8,6 +8,7 @@ mod dispatch;
 mod jobs;
 mod logs;
 mod operators;
+mod quarantine;
 mod restart;
 mod runner;
 mod trouble;

@@ -99,7 +99,9 @@ pub(crate) async fn fresh(
             attempt.conclude(end).await;
         }
         Ok(None) => drop_out(&engine, term, job, attempt, "it does not wait in the store"),
-        Err(error @ StoreError::Record { .. }) => {
+        Err(error) if engine.is_unreadable(&error) => {
+            // What was recorded of the claim: nobody is given it.
+            engine.persist(term, || engine.store.unclaim(term.epoch, job)).await;
             drop_out(&engine, term, job, attempt, &error.to_string());
         }
         Err(StoreError::Stale { .. }) => engine.doubt(term),

@@ -70,7 +70,7 @@ async fn a_takeover_waits_for_a_write_in_flight() {
     let led = takes.await.unwrap().unwrap();
     assert_eq!(led.leader, other);
     assert!(led.epoch > old);
-    assert!(store.unfinished(None, 10).await.unwrap()[0].claim.is_some());
+    assert!(store.unfinished(None, 10).await.unwrap().jobs[0].claim.is_some());
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_write_waits_for_a_takeover_and_is_refused() {
     let refused = writes.await.unwrap();
     let Err(StoreError::Stale { epoch, newest, .. }) = refused else { panic!("{refused:?}") };
     assert_eq!((epoch, newest), (old.0, old.0 + 1));
-    assert!(store.unfinished(None, 10).await.unwrap()[0].claim.is_none());
+    assert!(store.unfinished(None, 10).await.unwrap().jobs[0].claim.is_none());
 }
 
 #[tokio::test]

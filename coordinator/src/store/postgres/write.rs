@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::{
     super::{
         Claim, Epoch, Keep, Key, Order, Submitted,
-        record::{Changed, New, Row},
+        record::{Changed, Found, New},
     },
     connect::{Failure, Session},
     lease::{self, number, term},
-    read::{self, columns, count, millis, row},
+    read::{self, columns, count, millis},
 };
 
 /// A runner that gets nothing new, in the table of orders.
@@ -126,7 +126,7 @@ pub(super) async fn claim(
     epoch: Epoch,
     job: Uuid,
     claim: &Claim,
-) -> Result<Led<Option<Row>>, Failure> {
+) -> Result<Led<Option<Found>>, Failure> {
     let sql = concat!(
         term!(),
         ", changed AS (
@@ -146,7 +146,7 @@ pub(super) async fn claim(
     match led(session, sql, &values).await? {
         Err(newest) => Ok(Err(newest)),
         Ok(found) if found.try_get::<_, Option<Uuid>>(1)?.is_none() => Ok(Ok(None)),
-        Ok(found) => row(&found, 2).map(|row| Ok(Some(row))),
+        Ok(found) => read::found(&found, 2).map(|row| Ok(Some(row))),
     }
 }
 

@@ -7,11 +7,11 @@ use uuid::Uuid;
 use super::{
     super::{
         Claim, Epoch, Key, Order, Submitted,
-        record::{Changed, New, Row},
+        record::{Changed, Found, New},
     },
     inbox::{self, Kind},
     lease,
-    read::{columns, key_of, row},
+    read::{columns, found, key_of},
 };
 
 /// A runner that gets nothing new, in the table of orders.
@@ -92,7 +92,7 @@ fn put(db: &Connection, new: &New, key: Option<(&Key, &str)>) -> rusqlite::Resul
     Ok(())
 }
 
-pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Row>> {
+pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Found>> {
     let id = job.as_bytes();
     let changed = db
         .prepare_cached(
@@ -115,7 +115,7 @@ pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Resu
         " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
           WHERE jobs.job_id = ?"
     ))?
-    .query_row([id], row)
+    .query_row([id], found)
     .optional()
 }
 

@@ -35,7 +35,7 @@ async fn all_come_back_as_they_went_in_also_after_a_restart(place: Place) {
         assert_eq!(made, Submitted::New { taken: true });
     }
     let store = place.open().await;
-    let unfinished = store.unfinished(None, 2000).await.unwrap();
+    let unfinished = store.unfinished(None, 2000).await.unwrap().jobs;
     assert_eq!(unfinished.iter().map(|found| found.job.job_id).collect::<Vec<_>>(), ids(&sent));
     for at in [0, 1, 500, 999] {
         assert_eq!(store.get(sent[at].job_id).await.unwrap().as_ref(), Some(&sent[at]));
@@ -59,6 +59,7 @@ async fn a_leader_has_them_and_others_tell_it(place: Place) {
     let found = found.iter().map(|message| match message {
         Message::Submitted(found) => found.job.job_id,
         Message::Cancel(job) => panic!("nobody cancelled {job}"),
+        Message::Unreadable(found) => panic!("{found:?}"),
     });
     assert_eq!(found.collect::<Vec<_>>(), ids(&told), "in their order");
     // It has them once it asks for the next ones.

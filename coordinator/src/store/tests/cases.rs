@@ -66,10 +66,10 @@ async fn what_a_runner_has_is_known_after_a_restart(place: Place) {
         store.finish(epoch, ended(jobs[3].clone(), 2_000)).await.unwrap();
     }
     let store = place.open().await;
-    let first = store.unfinished(None, 1).await.unwrap();
+    let first = store.unfinished(None, 1).await.unwrap().jobs;
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].job, jobs[0]);
-    let rest = store.unfinished(Some(first[0].job.job_id), 10).await.unwrap();
+    let rest = store.unfinished(Some(first[0].job.job_id), 10).await.unwrap().jobs;
     assert_eq!(rest.len(), 2);
     assert_eq!(rest[0].claim, Some(claim(1)));
     assert!(rest[0].cancel && !rest[1].cancel);
@@ -99,7 +99,7 @@ async fn a_retry_keeps_what_the_earlier_attempt_printed(place: Place) {
     let second = second_attempt(&first);
     store.retry(epoch, second.clone(), Timestamp(9_000)).await.unwrap();
     assert_eq!(store.get(first.job_id).await.unwrap(), Some(second.clone()));
-    let waiting = store.unfinished(None, 10).await.unwrap();
+    let waiting = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(waiting[0].not_before, Some(Timestamp(9_000)));
     assert_eq!(waiting[0].claim, None);
     assert_eq!(store.claim(epoch, first.job_id, claim(1)).await.unwrap(), None);
@@ -129,7 +129,7 @@ async fn status_only_moves_forward(place: Place) {
     store.claim(epoch, id, claim(2)).await.unwrap().unwrap();
     store.started(epoch, id, 1, Timestamp(1_800)).await.unwrap();
     store.retry(epoch, second.clone(), Timestamp(9_000)).await.unwrap();
-    let found = store.unfinished(None, 10).await.unwrap();
+    let found = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(found[0].job.status, Status::Pending, "the start was of another attempt");
     assert_eq!(found[0].claim, Some(claim(2)), "the same retry again changes nothing");
 
@@ -144,7 +144,7 @@ async fn status_only_moves_forward(place: Place) {
     assert_eq!(store.claim(epoch, id, claim(2)).await.unwrap(), None);
     store.request_cancel(id, None).await.unwrap();
     assert_eq!(now().await, end);
-    assert!(store.unfinished(None, 10).await.unwrap().is_empty());
+    assert!(store.unfinished(None, 10).await.unwrap().jobs.is_empty());
 
     let nobody = job("b");
     store.finish(epoch, ended(nobody.clone(), 1)).await.unwrap();

@@ -29,7 +29,7 @@ async fn everything(store: &dyn Store) -> String {
     for job in listed {
         whole.push(store.get(job.job_id).await.unwrap().unwrap());
     }
-    format!("{whole:?} {:?}", store.unfinished(None, 100).await.unwrap())
+    format!("{whole:?} {:?}", store.unfinished(None, 100).await.unwrap().jobs)
 }
 
 async fn what_only_a_leader_may_write_is_refused_in_a_term_that_is_over(place: Place) {
@@ -116,7 +116,7 @@ async fn once_another_leads_nothing_of_the_old_term_appears(place: Place) {
         });
         let claims: Vec<_> = claims.collect();
         let new = next_term(&*two, epoch).await;
-        let found = two.unfinished(None, 10_000).await.unwrap();
+        let found = two.unfinished(None, 10_000).await.unwrap().jobs;
         let mut claimed: Vec<_> =
             found.iter().filter(|f| f.claim.is_some()).map(|f| f.job.job_id).collect();
         let mut done = Vec::new();

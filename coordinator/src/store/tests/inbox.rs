@@ -21,6 +21,7 @@ fn id(message: &Message) -> (Uuid, bool) {
     match message {
         Message::Submitted(found) => (found.job.job_id, true),
         Message::Cancel(job) => (*job, false),
+        Message::Unreadable(found) => panic!("{found:?}"),
     }
 }
 

@@ -38,7 +38,7 @@ async fn any_text_comes_back(place: Place) {
         let claim = Claim { runner: text.into(), ..claim(1) };
         let claimed = store.claim(epoch, sent.job_id, claim.clone()).await.unwrap();
         assert_eq!(claimed, Some(sent.clone()), "{text:?}");
-        let found = store.unfinished(None, 10).await.unwrap();
+        let found = store.unfinished(None, 10).await.unwrap().jobs;
         assert_eq!(found[0].claim, Some(claim), "{text:?}");
         let labels = vec![(text.to_owned(), text.to_owned())];
         let query = Query { labels, limit: 10, ..Query::default() };

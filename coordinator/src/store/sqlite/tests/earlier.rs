@@ -81,7 +81,7 @@ async fn a_store_of_the_first_schema_is_brought_up_to_date() {
     assert_eq!(read.request.task.stdin.stdin.as_deref(), Some("in"));
     let read = store.get(over.job_id).await.unwrap().unwrap();
     assert_eq!((read.status, read.stdout.map(|out| out.len())), (Status::Failed, Some(10_000)));
-    let found = store.unfinished(None, 10).await.unwrap();
+    let found = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].job.job_id, &found[0].claim), (waits.job_id, &None));
     assert_eq!(found[1].claim.as_ref().unwrap().execution_id, Uuid::nil());
