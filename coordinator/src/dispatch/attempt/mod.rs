@@ -60,6 +60,8 @@ struct Attempt {
     post: Post,
     /// The runner said that it has it, or had begun with it before this term.
     taken: bool,
+    /// The runner answered what makes no sense.
+    garbled: bool,
     hold: Hold,
     /// When it was last sent, by whomever, as far as is known: its lease may count from then.
     sent: Instant,
@@ -92,9 +94,20 @@ pub(crate) async fn fresh(
                 %runner,
                 "job is handed to a runner"
             );
-            let (taken, sent) = (false, Instant::now());
-            let mut attempt =
-                Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+            let (taken, garbled, sent) = (false, false, Instant::now());
+            let mut attempt = Attempt {
+                engine,
+                term,
+                job,
+                claim,
+                runner,
+                post,
+                taken,
+                garbled,
+                hold,
+                sent,
+                stop,
+            };
             let end = attempt.give().await;
             attempt.conclude(end).await;
         }
@@ -129,8 +142,9 @@ pub(crate) async fn resumed(
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
     // The leader before may have sent it until it was one no more.
-    let (taken, sent) = (job.started_at.is_some(), Instant::now());
-    let mut attempt = Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+    let (taken, garbled, sent) = (job.started_at.is_some(), false, Instant::now());
+    let mut attempt =
+        Attempt { engine, term, job, claim, runner, post, taken, garbled, hold, sent, stop };
     let end = attempt.follow(Some("it was given out before this term".into())).await;
     attempt.conclude(end).await;
 }
