@@ -64,6 +64,13 @@ pub struct PauseState {
     pub reason: Option<String>,
 }
 
+/// The answer of `POST /retention/resume`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionState {
+    /// Whether ended jobs are kept longer than the clock says, since it went forward.
+    pub held: bool,
+}
+
 /// The answer of `GET /runners`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunnerList {

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use axum::response::Response;
-use cloister_api::{Job, Reason, Status};
+use cloister_api::{Job, Reason, Status, Timestamp};
 use cloister_web::metrics_text;
 use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -179,7 +179,8 @@ impl Metrics {
         self.attempts.with_label_values(&[reason.as_str()]).inc();
     }
 
-    pub(crate) fn ended(&self, job: &Job) {
+    /// A job ended at `now`, by this process's clock: its runner's may be wrong.
+    pub(crate) fn ended(&self, job: &Job, now: Timestamp) {
         match job.status {
             Status::Completed => self.completed.inc(),
             Status::Failed => self.failed.inc(),
@@ -188,9 +189,7 @@ impl Metrics {
         if let Some(ms) = job.runtime_ms {
             self.runtime.observe(ms / 1000.0);
         }
-        if let Some(finished) = job.finished_at {
-            self.duration.observe(seconds(finished.since_ms(job.created_at)));
-        }
+        self.duration.observe(seconds(now.since_ms(job.created_at)));
         #[cfg(test)]
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).push(job.job_id);
         let end = job.reason.map_or(job.status.as_str(), Reason::as_str);

@@ -16,6 +16,7 @@ mod election;
 mod jobs;
 mod quarantine;
 mod quiet;
+mod retention;
 mod storing;
 mod term;
 mod upkeep;
@@ -49,7 +50,7 @@ use crate::{
     dispatch::{Fleet, RunnerLink, attempt},
     metrics::Metrics,
     scheduler::{Action, Event, RunnerName, RunnerView, Scheduler},
-    store::{Candidate, Figures, Keep, Leadership, Orders, Store},
+    store::{Candidate, Figures, Keep, Leadership, Orders, Store, StoreClock},
     world::World,
 };
 
@@ -80,6 +81,8 @@ pub(crate) struct Engine {
     pub(crate) lease: Duration,
     pub(crate) max_queue: usize,
     keep: Keep,
+    /// The clock by which ended jobs are kept, while this process leads.
+    retention: channel::Sender<StoreClock>,
     /// This process, as a leader.
     me: Candidate,
     leader: channel::Sender<Option<Leadership>>,
@@ -154,6 +157,7 @@ impl Engine {
                 number: config.keep_number,
                 size: config.keep_size.0,
             },
+            retention: channel::Sender::new(StoreClock::default()),
             leader: channel::Sender::new(None),
             elect: Notify::new(),
             answered: channel::Sender::new(()),
@@ -291,7 +295,8 @@ impl Engine {
     async fn withdraw(self: Arc<Self>, term: Term, id: Uuid) {
         if let Some(mut job) = self.fetch(term, id).await {
             job.finish(cancelled_before_start(&job));
-            self.persist(term, || self.store.finish(term.epoch, job.clone())).await;
+            let now = self.now();
+            self.persist(term, || self.store.finish(term.epoch, job.clone(), now)).await;
             self.ended(&job, None);
         }
         self.recorded(term, id);
@@ -299,7 +304,7 @@ impl Engine {
 
     /// Counts and logs the end of a job, which is recorded; `execution` is what its runner knew it by.
     pub(crate) fn ended(&self, job: &Job, execution: Option<Uuid>) {
-        self.metrics.ended(job);
+        self.metrics.ended(job, self.now());
         tracing::info!(
             job_id = %job.job_id,
             attempt = job.attempt,
@@ -325,6 +330,7 @@ impl Engine {
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_failure().into_iter().collect();
         problems.extend(self.quarantine.problem());
+        problems.extend(self.retention_problem());
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreError, Submitted,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
 };
 
 /// Lets calls through, or not.
@@ -62,13 +62,15 @@ through! {
     claim(epoch: Epoch, job: Uuid, claim: Claim) -> Option<Job>, true;
     unclaim(epoch: Epoch, job: Uuid) -> (), true;
     started(epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> (), true;
-    finish(epoch: Epoch, job: Job) -> (), true;
+    finish(epoch: Epoch, job: Job, stored_at: Timestamp) -> (), true;
     retry(epoch: Epoch, job: Job, not_before: Timestamp) -> (), true;
     unfinished(after: Option<Uuid>, limit: usize) -> Backlog, false;
     get(job: Uuid) -> Option<Job>, false;
     find_key(tenant: String, key: String) -> Option<(Uuid, Digest)>, false;
     list(query: Query) -> Page, false;
     ended(jobs: Vec<Uuid>) -> Vec<Uuid>, false;
+    clock() -> StoreClock, false;
+    set_clock(epoch: Epoch, clock: StoreClock) -> (), true;
     expire(epoch: Epoch, keep: Keep, now: Timestamp) -> usize, true;
     figures() -> Figures, false;
     order(order: Order) -> (), true;

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreError, Submitted, Unfinished, Unreadable,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted, Unfinished, Unreadable,
     record::apart,
 };
 
@@ -49,6 +49,7 @@ struct State {
     inbox: VecDeque<Item>,
     drained: BTreeSet<String>,
     paused: Option<String>,
+    clock: StoreClock,
 }
 
 /// See the module.
@@ -72,6 +73,7 @@ impl Memory {
             inbox: VecDeque::new(),
             drained: BTreeSet::new(),
             paused: None,
+            clock: StoreClock::default(),
         };
         Self { state: Mutex::new(state), news: Notify::new(), fenced }
     }
@@ -279,7 +281,7 @@ impl Store for Memory {
         })
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, _stored_at: Timestamp) -> Answer<'_, ()> {
         self.lead_on(epoch, |state| {
             if let Some(row) = state.open(job.job_id) {
                 (row.job, row.claim) = (job, None);
@@ -344,6 +346,14 @@ impl Store for Memory {
         self.whoever(|state| jobs.into_iter().filter(|id| state.open(*id).is_none()).collect())
     }
 
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        self.whoever(|state| state.clock)
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| state.clock = clock)
+    }
+
     fn expire(&self, epoch: Epoch, _keep: Keep, _now: Timestamp) -> Answer<'_, usize> {
         // A simulation looks at every job in the end.
         self.lead_on(epoch, |_| 0)
@@ -362,6 +372,7 @@ impl Store for Memory {
             Order::DrainRunner { runner, drained: true } => drop(state.drained.insert(runner)),
             Order::DrainRunner { runner, drained: false } => drop(state.drained.remove(&runner)),
             Order::Pause(why) => state.paused = why,
+            Order::TrustClock => state.clock.ahead = 0,
         })
     }
 

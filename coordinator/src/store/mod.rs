@@ -94,8 +94,9 @@ pub(crate) trait Store: Send + Sync {
     /// Records that the command of the present attempt was executed. Only for a leader.
     fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()>;
 
-    /// Records a job as it ended. Doing it twice changes nothing. Only for a leader.
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()>;
+    /// Records a job as it ended, at `stored_at` by the leader's clock: its age counts from then,
+    /// whatever its runner's clock said. Doing it twice changes nothing. Only for a leader.
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()>;
 
     /// Records a job whose next attempt may start at `not_before`. Only for a leader.
     fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, ()>;
@@ -115,7 +116,14 @@ pub(crate) trait Store: Send + Sync {
     /// Those of these jobs that have ended, or are not there.
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>>;
 
-    /// Removes ended jobs beyond what is kept, a batch of them; answers how many. Only for a leader.
+    /// When the store was last looked through for what is kept no longer.
+    fn clock(&self) -> Answer<'_, StoreClock>;
+
+    /// Records that it was. Only for a leader.
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()>;
+
+    /// Removes ended jobs beyond what is kept, a batch of them; answers how many. By age those that
+    /// were stored too long before `now`; by number and size those that ended first. Only for a leader.
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize>;
 
     /// How full it is.
@@ -309,6 +317,23 @@ pub(crate) struct Keep {
     pub(crate) size: u64,
 }
 
+/// The clock by which the age of ended jobs is told: see `engine::retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreClock {
+    /// What the clock of the leader showed when it last looked; `None` before the first time.
+    pub(crate) seen_at: Option<Timestamp>,
+    /// By how many milliseconds that clock is ahead of the time that has passed.
+    pub(crate) ahead: i64,
+    /// When that is over, by the time that has passed.
+    pub(crate) until: Timestamp,
+}
+
+impl Default for StoreClock {
+    fn default() -> Self {
+        Self { seen_at: None, ahead: 0, until: Timestamp(0) }
+    }
+}
+
 /// How full a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
@@ -332,6 +357,8 @@ pub(crate) enum Order {
     },
     /// Give nobody anything, for this reason; or do so again.
     Pause(Option<String>),
+    /// The clock is right, although it went forward: ended jobs are as old as it says.
+    TrustClock,
 }
 
 /// What operators have decided.

@@ -33,7 +33,7 @@ use self::{
 };
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreError, Submitted,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
     news::News,
     record::{Changed, Found, New, apart},
 };
@@ -228,11 +228,11 @@ impl Store for Postgres {
         }))
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
             let changed = Changed::of(job)?;
             self.leading(epoch, "recording an end", move |session| {
-                Box::pin(async move { write::finish(session, epoch, &changed).await })
+                Box::pin(async move { write::finish(session, epoch, &changed, stored_at).await })
             })
             .await
         })
@@ -293,6 +293,16 @@ impl Store for Postgres {
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
         Box::pin(self.link.call(READING, move |session| {
             Box::pin(async move { read::ended(session, &jobs).await })
+        }))
+    }
+
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        Box::pin(self.link.call(READING, |session| Box::pin(read::clock(session))))
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        Box::pin(self.leading(epoch, "recording the clock", move |session| {
+            Box::pin(write::set_clock(session, epoch, clock))
         }))
     }
 

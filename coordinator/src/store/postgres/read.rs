@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Digest, Figures, Orders, Query,
+        Digest, Figures, Orders, Query, StoreClock,
         record::{Found, Row},
     },
     connect::{Failure, Session},
@@ -216,6 +216,13 @@ pub(super) async fn orders(session: &Session) -> Result<Orders, Failure> {
         }
     }
     Ok(orders)
+}
+
+pub(super) async fn clock(session: &Session) -> Result<StoreClock, Failure> {
+    let statement = session.prepared("SELECT seen_at, ahead, until FROM retention").await?;
+    let row = session.query_one(&statement, &[]).await?;
+    let seen_at = row.try_get::<_, Option<i64>>(0)?.map(Timestamp);
+    Ok(StoreClock { seen_at, ahead: row.try_get(1)?, until: Timestamp(row.try_get(2)?) })
 }
 
 /// A count as PostgreSQL takes it.

@@ -36,7 +36,7 @@ pub(super) use self::backup::backup;
 use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreError, Submitted,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
     news::News,
     record::{Changed, Found, New, apart},
 };
@@ -265,10 +265,10 @@ impl Store for Sqlite {
         Box::pin(self.leading(epoch, "recording a start", work))
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
             let changed = Changed::of(job)?;
-            let work = move |db: &Connection| write::finish(db, &changed);
+            let work = move |db: &Connection| write::finish(db, &changed, stored_at);
             self.leading(epoch, "recording an end", work).await
         })
     }
@@ -309,6 +309,15 @@ impl Store for Sqlite {
 
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
         Box::pin(self.readers.call(move |db| read::ended(db, jobs)))
+    }
+
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        Box::pin(self.readers.call(retention::clock))
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        let work = move |db: &Connection| retention::set_clock(db, clock);
+        Box::pin(self.leading(epoch, "recording the clock", work))
     }
 
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {

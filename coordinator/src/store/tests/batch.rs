@@ -133,12 +133,12 @@ async fn a_key_is_known_as_long_as_one_of_its_jobs(place: Place) {
     store.submit_all(first.clone(), Some(key("k", 1)), Some(epoch)).await.unwrap();
     let keep = Keep { time: Duration::from_secs(10), number: 100, size: u64::MAX };
     for (gone, left) in [(0, vec![first[1].job_id, first[2].job_id]), (2, vec![first[1].job_id])] {
-        store.finish(epoch, ended(first[gone].clone(), 1_000)).await.unwrap();
+        store.finish(epoch, ended(first[gone].clone(), 1_000), Timestamp(1_000)).await.unwrap();
         assert_eq!(store.expire(epoch, keep, Timestamp(60_000)).await.unwrap(), 1);
         let again = store.submit_all(jobs(3), Some(key("k", 1)), Some(epoch)).await.unwrap();
         assert_eq!(again, Submitted::Same(left));
     }
-    store.finish(epoch, ended(first[1].clone(), 1_000)).await.unwrap();
+    store.finish(epoch, ended(first[1].clone(), 1_000), Timestamp(1_000)).await.unwrap();
     assert_eq!(store.expire(epoch, keep, Timestamp(60_000)).await.unwrap(), 1);
     let again = store.submit_all(jobs(3), Some(key("k", 1)), Some(epoch)).await.unwrap();
     assert_eq!(again, Submitted::New { taken: true });

@@ -28,7 +28,7 @@ async fn one_unreadable_record_hides_no_other(place: Place) {
         unreachable!("they are eight")
     };
     for job in [over, bad_over, bad_output] {
-        store.finish(epoch, ended(job.clone(), 2_000)).await.unwrap();
+        store.finish(epoch, ended(job.clone(), 2_000), Timestamp(2_000)).await.unwrap();
     }
     place.set(garbage.job_id, "jobs", "record", GARBAGE);
     place.set(no_text.job_id, "jobs", "record", NO_TEXT);
@@ -72,7 +72,7 @@ async fn an_unreadable_record_is_told_of_where_it_is_asked_for(place: Place) {
     for job in [&waits, &reads, &over] {
         store.submit(job.clone(), None, Some(epoch)).await.unwrap();
     }
-    store.finish(epoch, ended(over.clone(), 2_000)).await.unwrap();
+    store.finish(epoch, ended(over.clone(), 2_000), Timestamp(2_000)).await.unwrap();
     place.set(waits.job_id, "jobs", "record", GARBAGE);
     place.set(reads.job_id, "inputs", "stdin", NO_TEXT);
     place.set(over.job_id, "outputs", "outputs", GARBAGE);
