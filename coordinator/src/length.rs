@@ -17,6 +17,12 @@ pub(crate) fn length(time: Duration) -> String {
     shown.map(|(_, (count, unit))| format!("{count} {unit}")).collect::<Vec<_>>().join(" ")
 }
 
+/// How a clock that is ahead by so many milliseconds stands to another one: `8 d ahead of`.
+pub(crate) fn apart(millis: i64) -> String {
+    let word = if millis < 0 { "behind" } else { "ahead of" };
+    format!("{} {word}", length(Duration::from_millis(millis.unsigned_abs())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,5 +40,7 @@ mod tests {
         ] {
             assert_eq!(length(Duration::from_millis(millis)), told);
         }
+        assert_eq!(apart(-3_600_000), "1 h behind");
+        assert_eq!(apart(60_000), "1 min ahead of");
     }
 }

@@ -1,13 +1,16 @@
 //! What Prometheus reads. The names without `cloister_` are the contract's.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::response::Response;
 use cloister_api::{Job, Reason, Status, Timestamp};
 use cloister_web::metrics_text;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector, exponential_buckets,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector, exponential_buckets,
 };
 
 use crate::scheduler::{BreakerState, RunnerView};
@@ -63,6 +66,7 @@ pub(crate) struct Metrics {
     runner_failed_cells: IntCounterVec,
     runner_breaker: IntGaugeVec,
     runner_drained: IntGaugeVec,
+    runner_skew: GaugeVec,
     /// Jobs whose ends were counted.
     #[cfg(test)]
     pub(crate) counted: Mutex<Vec<uuid::Uuid>>,
@@ -141,6 +145,16 @@ impl Metrics {
                 "cloister_runner_drained",
                 "Whether an operator drains a runner.",
             )?,
+            runner_skew: put(
+                of,
+                GaugeVec::new(
+                    Opts::new(
+                        "cloister_runner_clock_skew_seconds",
+                        "By how much a runner's clock is ahead of this process's.",
+                    ),
+                    &["runner"],
+                )?,
+            )?,
             #[cfg(test)]
             counted: Mutex::default(),
             runner_failed_cells: counters(
@@ -215,6 +229,7 @@ impl Metrics {
         self.runner_failed_cells.reset();
         self.runner_breaker.reset();
         self.runner_drained.reset();
+        self.runner_skew.reset();
         for runner in now.runners {
             let label = [&*runner.name];
             self.runner_up.with_label_values(&label).set(i64::from(runner.up));
@@ -229,13 +244,18 @@ impl Metrics {
             self.runner_breaker.with_label_values(&label).set(breaker);
             let drained = i64::from(runner.drained);
             self.runner_drained.with_label_values(&label).set(drained);
+            if let Some(skew) = runner.skew {
+                let skew = Duration::from_millis(skew.ms.unsigned_abs()).as_secs_f64()
+                    * if skew.ms < 0 { -1.0 } else { 1.0 };
+                self.runner_skew.with_label_values(&label).set(skew);
+            }
         }
         metrics_text(&self.registry.gather())
     }
 }
 
 fn seconds(ms: i64) -> f64 {
-    std::time::Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
+    Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
 }
 
 fn whole(count: impl TryInto<i64>) -> i64 {

@@ -48,6 +48,7 @@ use self::{quarantine::Quarantine, term::Held};
 use crate::{
     Config,
     dispatch::{Fleet, RunnerLink, attempt},
+    length::apart,
     metrics::Metrics,
     scheduler::{Action, Event, RunnerName, RunnerView, Scheduler},
     store::{Candidate, Figures, Keep, Leadership, Orders, Store, StoreClock},
@@ -334,6 +335,12 @@ impl Engine {
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());
+        problems.extend(state.scheduler.own_skew().map(|ahead| {
+            let stands = apart(ahead.saturating_neg());
+            format!(
+                "the clock of this coordinator is {stands} those of all its runners; set it right"
+            )
+        }));
         let mut runners = state.scheduler.runners();
         runners.retain(|runner| runner.listed);
         if runners.is_empty() {

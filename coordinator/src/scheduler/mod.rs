@@ -35,6 +35,7 @@ mod place;
 mod queue;
 mod retry;
 mod runner;
+mod skew;
 mod term;
 mod why;
 
@@ -50,6 +51,7 @@ pub(crate) use self::{
     breaker::BreakerState,
     event::{Action, Event},
     job::{Facts, Needs, RunnerName},
+    skew::Skew,
     why::{Live, RunnerView},
 };
 use self::{
@@ -78,6 +80,8 @@ pub(crate) struct Scheduler {
     /// Why an operator wants nothing to be dispatched, if so.
     paused: Option<String>,
     draining: bool,
+    /// By how much all runners' clocks are ahead of this one's, where that is too much.
+    own_skew: Option<i64>,
     /// When the last event came.
     last: Option<Timestamp>,
 }
@@ -98,6 +102,7 @@ impl Scheduler {
             store_failure: None,
             paused: None,
             draining: false,
+            own_skew: None,
             last: None,
         }
     }
@@ -184,6 +189,12 @@ impl Scheduler {
                     runner.listed = false;
                     self.forget_if_idle(&name);
                     self.runners_changed();
+                }
+            }
+            Event::Clock { runner, skew } => {
+                if let Some(runner) = self.runners.get_mut(&runner) {
+                    runner.skew = skew;
+                    self.judge_clocks();
                 }
             }
             Event::Up { runner, health } => self.up(&runner, health),

@@ -4,6 +4,7 @@
 mod bad_input;
 mod batch;
 mod client;
+mod clocks;
 mod dispatch;
 mod jobs;
 mod logs;

@@ -70,6 +70,8 @@ pub(super) struct Inner {
     pub(super) mood: Mood,
     pub(super) health: RunnerHealth,
     pub(super) mute: bool,
+    /// By how many milliseconds its clock is ahead.
+    pub(super) skew: i64,
     executions: BTreeMap<Uuid, Execution>,
     /// Each `POST /execute` that it took: the execution and its command.
     pub(super) taken: Vec<(Uuid, String)>,
@@ -113,6 +115,7 @@ impl FakeRunner {
             mood: Mood::Good,
             health,
             mute: false,
+            skew: 0,
             executions: BTreeMap::new(),
             taken: Vec::new(),
             most: 0,
@@ -365,5 +368,6 @@ async fn health(State(shared): State<Shared>) -> Response {
     if inner.mute {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    Json(inner.health.clone()).into_response()
+    let time = Some(Timestamp(Timestamp::now().0 + inner.skew));
+    Json(RunnerHealth { time, ..inner.health.clone() }).into_response()
 }
