@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{ByteSize, limits::MAX_PIDS};
+use crate::{ByteSize, Timestamp, limits::MAX_PIDS};
 
 const fn widest_pids() -> u64 {
     MAX_PIDS
@@ -73,6 +73,9 @@ pub struct RunnerHealth {
     /// is sent to it with `as_of` is counted from there; absent where it is too old to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_ms: Option<u64>,
+    /// What its wall clock showed when it answered; absent where it is too old to tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
     /// How many jobs at once.
     pub slots: Slots,
     /// The machine's load average of the last minute; absent where it can't be told.

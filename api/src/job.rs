@@ -163,6 +163,9 @@ impl Job {
 pub struct JobList {
     /// Newest first, without outputs.
     pub jobs: Vec<Job>,
+    /// Jobs that belong on this page, and whose records the store cannot read; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<Uuid>,
     /// Where the next page starts; absent on the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,

@@ -36,7 +36,7 @@ pub use lease::{
     MAX_RENEWED,
 };
 pub use limits::{Bounds, Limits};
-pub use operate::{PauseOrder, PauseState, RunnerInfo, RunnerList, RunnerOrder};
+pub use operate::{PauseOrder, PauseState, RetentionState, RunnerInfo, RunnerList, RunnerOrder};
 pub use outcome::{Outcome, Output, Reason, Status, Usage};
 pub use problem::{FieldProblem, Kind, Problem};
 pub use request::{ExecuteRequest, JobRequest};

@@ -64,6 +64,13 @@ pub struct PauseState {
     pub reason: Option<String>,
 }
 
+/// The answer of `POST /retention/resume`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionState {
+    /// Whether ended jobs are kept longer than the clock says, since it went forward.
+    pub held: bool,
+}
+
 /// The answer of `GET /runners`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunnerList {
@@ -95,6 +102,13 @@ pub struct RunnerInfo {
     /// Why it gets nothing now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
+    /// By how many milliseconds its clock is ahead of the coordinator's, or behind where it is negative;
+    /// absent where it does not tell its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_skew_ms: Option<i64>,
+    /// How far off that may be: half of the time that its answer took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_uncertainty_ms: Option<i64>,
     /// Cells that it could not make, since this coordinator knows it.
     pub failed_cells: u64,
     /// The same since it last made one.

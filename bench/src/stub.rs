@@ -177,6 +177,7 @@ impl Shared {
             boot_id: self.boot,
             version: env!("CARGO_PKG_VERSION").into(),
             features: Vec::new(),
+            time: None,
             clock_ms: None,
             slots: Slots { total: self.slots, used: self.used.load(Ordering::Relaxed) },
             load: None,

@@ -15,6 +15,7 @@ mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod http;
+mod length;
 mod metrics;
 mod scheduler;
 mod store;

@@ -1,13 +1,16 @@
 //! What Prometheus reads. The names without `cloister_` are the contract's.
 
-use std::sync::{Mutex, PoisonError};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use axum::response::Response;
-use cloister_api::{Job, Reason, Status};
+use cloister_api::{Job, Reason, Status, Timestamp};
 use cloister_web::metrics_text;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    core::Collector, exponential_buckets,
+    GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, core::Collector, exponential_buckets,
 };
 
 use crate::scheduler::{BreakerState, RunnerView, Waiting};
@@ -32,6 +35,8 @@ pub(crate) struct Standing<'a> {
     /// Terms that this process began.
     pub(crate) terms: u64,
     pub(crate) paused: bool,
+    /// Records that are known to be unreadable.
+    pub(crate) unreadable: usize,
     pub(crate) runners: &'a [RunnerView],
 }
 
@@ -56,11 +61,13 @@ pub(crate) struct Metrics {
     epoch: IntGauge,
     leader_changes: IntCounter,
     paused: IntGauge,
+    unreadable: IntGauge,
     runner_up: IntGaugeVec,
     runner_slots: IntGaugeVec,
     runner_failed_cells: IntCounterVec,
     runner_breaker: IntGaugeVec,
     runner_drained: IntGaugeVec,
+    runner_skew: GaugeVec,
     /// Jobs whose ends were counted.
     #[cfg(test)]
     pub(crate) counted: Mutex<Vec<uuid::Uuid>>,
@@ -126,6 +133,11 @@ impl Metrics {
                 "cloister_leader_changes_total",
                 "Times that this process became the leader.",
             )?,
+            unreadable: gauge(
+                of,
+                "cloister_unreadable_records",
+                "Records of jobs that can't be read, as far as this process has met them.",
+            )?,
             paused: gauge(of, "cloister_paused", "Whether nothing is dispatched, by an order.")?,
             runner_up: runner_gauge(of, "cloister_runner_up", "Whether a runner answers.")?,
             runner_slots: runner_gauge(of, "cloister_runner_slots", "Slots that a runner has.")?,
@@ -138,6 +150,16 @@ impl Metrics {
                 of,
                 "cloister_runner_drained",
                 "Whether an operator drains a runner.",
+            )?,
+            runner_skew: put(
+                of,
+                GaugeVec::new(
+                    Opts::new(
+                        "cloister_runner_clock_skew_seconds",
+                        "By how much a runner's clock is ahead of this process's.",
+                    ),
+                    &["runner"],
+                )?,
             )?,
             #[cfg(test)]
             counted: Mutex::default(),
@@ -177,7 +199,8 @@ impl Metrics {
         self.attempts.with_label_values(&[reason.as_str()]).inc();
     }
 
-    pub(crate) fn ended(&self, job: &Job) {
+    /// A job ended at `now`, by this process's clock: its runner's may be wrong.
+    pub(crate) fn ended(&self, job: &Job, now: Timestamp) {
         match job.status {
             Status::Completed => self.completed.inc(),
             Status::Failed => self.failed.inc(),
@@ -186,9 +209,7 @@ impl Metrics {
         if let Some(ms) = job.runtime_ms {
             self.runtime.observe(ms / 1000.0);
         }
-        if let Some(finished) = job.finished_at {
-            self.duration.observe(seconds(finished.since_ms(job.created_at)));
-        }
+        self.duration.observe(seconds(now.since_ms(job.created_at)));
         #[cfg(test)]
         self.counted.lock().unwrap_or_else(PoisonError::into_inner).push(job.job_id);
         let end = job.reason.map_or(job.status.as_str(), Reason::as_str);
@@ -208,12 +229,14 @@ impl Metrics {
         self.epoch.set(whole(now.epoch));
         self.leader_changes.inc_by(now.terms.saturating_sub(self.leader_changes.get()));
         self.paused.set(i64::from(now.paused));
+        self.unreadable.set(whole(now.unreadable));
         // Those that left are told no more.
         self.runner_up.reset();
         self.runner_slots.reset();
         self.runner_failed_cells.reset();
         self.runner_breaker.reset();
         self.runner_drained.reset();
+        self.runner_skew.reset();
         for runner in now.runners {
             let label = [&*runner.name];
             self.runner_up.with_label_values(&label).set(i64::from(runner.up));
@@ -228,13 +251,18 @@ impl Metrics {
             self.runner_breaker.with_label_values(&label).set(breaker);
             let drained = i64::from(runner.drained);
             self.runner_drained.with_label_values(&label).set(drained);
+            if let Some(skew) = runner.skew {
+                let skew = Duration::from_millis(skew.ms.unsigned_abs()).as_secs_f64()
+                    * if skew.ms < 0 { -1.0 } else { 1.0 };
+                self.runner_skew.with_label_values(&label).set(skew);
+            }
         }
         metrics_text(&self.registry.gather())
     }
 }
 
 fn seconds(ms: i64) -> f64 {
-    std::time::Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
+    Duration::from_millis(ms.max(0).unsigned_abs()).as_secs_f64()
 }
 
 fn whole(count: impl TryInto<i64>) -> i64 {

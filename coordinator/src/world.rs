@@ -3,13 +3,19 @@
 //!
 //! Time that passes comes from tokio's clock, which a simulation controls as it is.
 
+use std::time::Duration;
+
 use cloister_api::Timestamp;
+use nix::time::{ClockId, clock_gettime};
 use uuid::{Builder, Uuid};
 
 /// See the module.
 pub(crate) trait World: Send + Sync {
     /// The time of day, as this machine tells it. It may jump.
     fn now(&self) -> Timestamp;
+
+    /// How long this machine has run, by a clock that nobody can set and that goes on while it sleeps.
+    fn uptime(&self) -> Duration;
 
     /// Bytes that nobody can foresee.
     fn random(&self) -> [u8; 16];
@@ -37,6 +43,10 @@ pub(crate) struct Real;
 impl World for Real {
     fn now(&self) -> Timestamp {
         Timestamp::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        clock_gettime(ClockId::CLOCK_BOOTTIME).expect("Linux has this clock").into()
     }
 
     fn random(&self) -> [u8; 16] {

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use cloister_api::{CANCELS, LEASES, RunnerHealth, RunnerState, Slots};
+use cloister_api::{CANCELS, LEASES, RunnerHealth, RunnerState, Slots, Timestamp};
 
 use crate::runner::Runner;
 
@@ -50,6 +50,7 @@ impl Runner {
             boot_id: self.boot_id,
             version: env!("CARGO_PKG_VERSION").into(),
             features: vec![LEASES.into(), CANCELS.into()],
+            time: Some(Timestamp::now()),
             clock_ms: u64::try_from(self.kept.now().0.as_millis()).ok(),
             slots: Slots { total: self.slots.total(), used: self.slots.used() },
             load: load(),

@@ -8,6 +8,7 @@ use cloister_api::{Job, Status, Timestamp};
 use hyper::Method;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{
     api::{Api, Call},
@@ -60,6 +61,8 @@ pub(crate) struct List {
 #[derive(Deserialize)]
 struct Page<T> {
     jobs: Vec<T>,
+    #[serde(default)]
+    unreadable: Vec<Uuid>,
     next: Option<String>,
 }
 
@@ -107,6 +110,11 @@ impl List {
         loop {
             let path = self.path(left.min(PAGE), next.as_deref());
             let page: Page<T> = api.call(&Call::new(Method::GET, path)).await?;
+            for job in &page.unreadable {
+                eprintln!(
+                    "cloister: the coordinator's store cannot read job {job}; it is left out"
+                );
+            }
             let shown = &page.jobs[..page.jobs.len().min(left)];
             show(shown).context("stdout cannot be written")?;
             left -= shown.len();

@@ -1,7 +1,8 @@
 //! `cloister pause` and `cloister resume`: nothing is given to any runner, and then again.
 
 use clap::Args;
-use cloister_api::{PauseOrder, PauseState};
+use cloister_api::{PauseOrder, PauseState, RetentionState};
+use hyper::Method;
 
 use super::{
     api::{Api, Call},
@@ -27,6 +28,9 @@ pub(crate) struct Pause {
 /// `cloister resume`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Resume {
+    /// Remove ended jobs by the clock again, after it went forward; what is paused stays so
+    #[arg(long)]
+    retention: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -40,8 +44,20 @@ impl Pause {
 
 impl Resume {
     pub(super) async fn run(&self) -> anyhow::Result<u8> {
+        if self.retention {
+            return resume_retention(&self.connection).await;
+        }
         send(&self.connection, &Call::order("/resume", &PauseOrder::default())?).await
     }
+}
+
+async fn resume_retention(connection: &Connection) -> anyhow::Result<u8> {
+    let api = Api::new(connection)?;
+    let _: RetentionState = api.call(&Call::new(Method::POST, "/retention/resume")).await?;
+    if Progress::new().is_seen() {
+        eprintln!("ended jobs are removed by the coordinator's clock");
+    }
+    Ok(0)
 }
 
 async fn send(connection: &Connection, call: &Call) -> anyhow::Result<u8> {

@@ -170,6 +170,8 @@ mod tests {
             breaker: "closed".into(),
             opens_until: None,
             trouble: None,
+            clock_skew_ms: None,
+            clock_uncertainty_ms: None,
             failed_cells: 0,
             failed_cells_in_a_row: 0,
             health: None,

@@ -79,6 +79,7 @@ fn many() -> (Fake, Vec<String>) {
             200,
             &JobList {
                 jobs: jobs[start..end].to_vec(),
+                unreadable: Vec::new(),
                 next: (end < jobs.len()).then(|| format!("a&b=/{end}")),
             },
         )
@@ -128,11 +129,22 @@ fn pages_that_go_in_circles_are_left() {
 }
 
 #[test]
+fn a_list_says_what_it_leaves_out() {
+    let bad = pending("true").job_id;
+    let list = JobList { jobs: vec![pending("true")], unreadable: vec![bad], next: None };
+    let fake = Fake::start(move |_, _| Reply::json(200, &list));
+    let output = fake.run(&["list"]);
+    assert_eq!((output.status.code(), ids(&output.stdout).len()), (Some(0), 1));
+    let said = format!("cloister: the coordinator's store cannot read job {bad}; it is left out\n");
+    assert_eq!(text(&output.stderr), said);
+}
+
+#[test]
 fn a_table_fits_its_terminal_and_does_not_obey_jobs() {
     let failed = ended(Some(Reason::OutOfMemory), 137, "", "");
     let jobs = vec![pending(HOSTILE), pending(&"wide 世界 ".repeat(40)), failed];
     let expected: Vec<_> = jobs.iter().map(|job| job.job_id.to_string()).collect();
-    let list = JobList { jobs, next: Some("more".into()) };
+    let list = JobList { jobs, unreadable: Vec::new(), next: Some("more".into()) };
     let fake = Fake::start(move |_, _| Reply::json(200, &list));
     let mut command = fake.client(&["list", "--limit", "3"]);
     command.env("NO_COLOR", "1");

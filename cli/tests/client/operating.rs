@@ -35,6 +35,7 @@ fn with_runners() -> Fake {
             Reply::json(200, &json!({"paused": true, "reason": reason}))
         }
         "POST /resume" => Reply::json(200, &json!({"paused": false})),
+        "POST /retention/resume" => Reply::json(200, &json!({"held": false})),
         call => panic!("{call}"),
     })
 }
@@ -163,4 +164,15 @@ fn a_pause_says_why_and_ends() {
     assert_eq!(shown, "nothing is dispatched: new\\u{1b}[2J disks\n");
     let (_, shown) = at_terminal(fake.client(&["resume"]), 80);
     assert_eq!(shown, "jobs are dispatched\n");
+}
+
+#[test]
+fn the_clock_of_a_coordinator_is_trusted_again() {
+    let fake = with_runners();
+    let output = fake.run(&["resume", "--retention"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("", ""));
+    assert_eq!(fake.calls(), ["POST /retention/resume"]);
+    let (_, shown) = at_terminal(fake.client(&["resume", "--retention"]), 80);
+    assert_eq!(shown, "ended jobs are removed by the coordinator's clock\n");
 }

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::{
     link::{CallError, Deleted, Known, Renewed, Reply, RunnerLink, Taken},
-    stream::BodyLines,
+    stream::{self, BodyLines},
 };
 use crate::{Config, engine::Term};
 
@@ -165,7 +165,11 @@ impl RunnerLink for RunnerClient {
             let response = self.send(post, TAKE).await?;
             let status = response.status();
             if status == StatusCode::OK {
-                return Ok(Taken::Yes(Box::new(BodyLines::new(response.into_body(), max_line))));
+                return Ok(Taken::Yes(Box::new(BodyLines::new(
+                    response.into_body(),
+                    request,
+                    max_line,
+                ))));
             }
             let detail = self.detail(response).await;
             Ok(match status {
@@ -192,6 +196,7 @@ impl RunnerLink for RunnerClient {
             match status {
                 StatusCode::NOT_FOUND => Ok(Known::Nothing),
                 status if status.is_success() => {
+                    stream::is_of(&body, execution)?;
                     Ok(match serde_json::from_slice::<Outcome>(&body) {
                         Ok(outcome) if outcome.status.ended() => Known::Ended(Box::new(outcome)),
                         _ => Known::Running,

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::link::{CallError, Deleted, Renewed};
 use crate::{
     engine::{Engine, Term},
-    scheduler::{Event, RunnerName},
+    scheduler::{Event, RunnerName, Skew},
 };
 
 const EVERY: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ async fn ask_on(
     contact: channel::Sender<Contact>,
     soon: Arc<Notify>,
 ) {
-    let (mut was_up, mut swept) = (None, None);
+    let (mut was_up, mut swept, mut off) = (None, None, None);
     let mut stirs = engine.stirs();
     while interested(&engine, &runner) {
         stirs.mark_unchanged();
@@ -136,6 +136,17 @@ async fn ask_on(
             _ => {}
         }
         was_up = Some(contact.borrow().silent_since.is_none());
+        let refused = engine.read(|scheduler| scheduler.refused_clock(&runner));
+        match (&off, &refused) {
+            (None, Some(why)) => {
+                tracing::warn!(%runner, why, "a runner's clock is off: it gets nothing");
+            }
+            (Some(_), None) if was_up == Some(true) => {
+                tracing::info!(%runner, "a runner's clock is right again");
+            }
+            _ => {}
+        }
+        off = refused;
         if was_up == Some(true) && contact.borrow().leases {
             sweep(&engine, &runner, &mut swept).await;
         }
@@ -188,6 +199,8 @@ async fn ask_once(
                 now.clock = health.clock_ms;
             });
             let as_of = health.clock_ms;
+            let skew = health.time.map(|time| Skew::measured(time, engine.now(), now.elapsed()));
+            engine.apply(Event::Clock { runner: runner.clone(), skew });
             let health = Box::new(health);
             engine.apply(Event::Up { runner: runner.clone(), health });
             if leases {

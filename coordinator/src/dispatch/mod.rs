@@ -6,6 +6,7 @@ mod client;
 mod discovery;
 mod health;
 pub(crate) mod link;
+mod outcome;
 mod release;
 mod stream;
 

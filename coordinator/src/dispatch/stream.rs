@@ -1,10 +1,11 @@
 //! Reads the lines of an execution as they come, each bounded.
 
 use bytes::BytesMut;
-use cloister_api::{Limits, Outcome, Timestamp};
+use cloister_api::{ExecuteRequest, Limits, Outcome, Timestamp};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
+use uuid::Uuid;
 
 use super::link::{CallError, Line, Lines, Reply};
 
@@ -18,6 +19,8 @@ pub(crate) fn max_line(limits: &Limits) -> usize {
 /// The lines of a body.
 pub(crate) struct BodyLines {
     body: Incoming,
+    /// What is followed.
+    execution: Option<Uuid>,
     buffer: BytesMut,
     /// How much of the buffer is known to hold no newline.
     searched: usize,
@@ -25,8 +28,9 @@ pub(crate) struct BodyLines {
 }
 
 impl BodyLines {
-    pub(crate) fn new(body: Incoming, max: usize) -> Self {
-        Self { body, buffer: BytesMut::new(), searched: 0, max }
+    pub(crate) fn new(body: Incoming, request: &ExecuteRequest, max: usize) -> Self {
+        let execution = request.execution_id;
+        Self { body, execution, buffer: BytesMut::new(), searched: 0, max }
     }
 
     async fn line(&mut self) -> Result<Option<Line>, CallError> {
@@ -34,6 +38,9 @@ impl BodyLines {
             if let Some(end) = self.buffer[self.searched..].iter().position(|b| *b == b'\n') {
                 let line = self.buffer.split_to(self.searched + end + 1);
                 self.searched = 0;
+                if let Some(execution) = self.execution {
+                    is_of(&line, execution)?;
+                }
                 return read(&line).map(Some);
             }
             self.searched = self.buffer.len();
@@ -61,6 +68,22 @@ impl Lines for BodyLines {
     }
 }
 
+/// Whether what is said is of this execution, as far as it says of which.
+pub(super) fn is_of(said: &[u8], execution: Uuid) -> Result<(), CallError> {
+    #[derive(Default, Deserialize)]
+    struct Of {
+        execution_id: Option<Uuid>,
+    }
+    let of: Of = serde_json::from_slice(said).unwrap_or_default();
+    match of.execution_id {
+        Some(other) if other != execution => {
+            Err(CallError::Nonsense(format!("it is of execution {other}, not of {execution}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What a line says of an execution.
 pub(crate) fn read(line: &[u8]) -> Result<Line, CallError> {
     #[derive(Deserialize)]
     struct Tag {

@@ -14,7 +14,9 @@ mod batch;
 mod claims;
 mod election;
 mod jobs;
+mod quarantine;
 mod quiet;
+mod retention;
 mod room;
 mod storing;
 mod term;
@@ -43,14 +45,15 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use self::{room::Elsewhere, term::Held};
+use self::{quarantine::Quarantine, room::Elsewhere, term::Held};
 use crate::{
     Config,
     dispatch::{Fleet, RunnerLink, attempt},
+    length::apart,
     metrics::Metrics,
     scheduler::{Action, Event, QueueBounds, RunnerName, RunnerView, Scheduler},
     store::{
-        Candidate, Figures, Keep, Leadership, Orders, Store,
+        Candidate, Figures, Keep, Leadership, Orders, Store, StoreClock,
         timed::{Timed, Writes},
     },
     world::World,
@@ -85,6 +88,8 @@ pub(crate) struct Engine {
     pub(crate) lease: Duration,
     pub(crate) bounds: QueueBounds,
     keep: Keep,
+    /// The clock by which ended jobs are kept, while this process leads.
+    retention: channel::Sender<StoreClock>,
     /// This process, as a leader.
     me: Candidate,
     leader: channel::Sender<Option<Leadership>>,
@@ -112,6 +117,8 @@ pub(crate) struct Engine {
     busy: channel::Sender<usize>,
     /// Recorded results whose runner is yet to be told so for the first time.
     untold: channel::Sender<usize>,
+    /// Records that cannot be read.
+    quarantine: Quarantine,
     /// Why the store takes no writes, if so.
     store_failure: channel::Sender<Option<String>>,
     /// Whoever waits for a job should wait no longer.
@@ -165,6 +172,7 @@ impl Engine {
                 number: config.keep_number,
                 size: config.keep_size.0,
             },
+            retention: channel::Sender::new(StoreClock::default()),
             leader: channel::Sender::new(None),
             elect: Notify::new(),
             answered: channel::Sender::new(()),
@@ -178,6 +186,7 @@ impl Engine {
             due: Notify::new(),
             busy: channel::Sender::new(0),
             untold: channel::Sender::new(0),
+            quarantine: Quarantine::default(),
             store_failure: channel::Sender::new(None),
             closing: channel::Sender::new(false),
             tasks: Mutex::new(Some(JoinSet::new())),
@@ -301,7 +310,8 @@ impl Engine {
     async fn withdraw(self: Arc<Self>, term: Term, id: Uuid) {
         if let Some(mut job) = self.fetch(term, id).await {
             job.finish(cancelled_before_start(&job));
-            self.persist(term, || self.store.finish(term.epoch, job.clone())).await;
+            let now = self.now();
+            self.persist(term, || self.store.finish(term.epoch, job.clone(), now)).await;
             self.ended(&job, None);
         }
         self.recorded(term, id);
@@ -309,7 +319,7 @@ impl Engine {
 
     /// Counts and logs the end of a job, which is recorded; `execution` is what its runner knew it by.
     pub(crate) fn ended(&self, job: &Job, execution: Option<Uuid>) {
-        self.metrics.ended(job);
+        self.metrics.ended(job, self.now());
         tracing::info!(
             job_id = %job.job_id,
             attempt = job.attempt,
@@ -334,9 +344,17 @@ impl Engine {
     /// What is wrong, for a person.
     pub(crate) fn problems(&self) -> Vec<String> {
         let mut problems: Vec<String> = self.store_trouble().into_iter().collect();
+        problems.extend(self.quarantine.problem());
+        problems.extend(self.retention_problem());
         let state = self.state();
         problems.extend(state.orders.paused.iter().map(|why| format!("paused: {why}")));
         problems.extend(state.names.values().cloned());
+        problems.extend(state.scheduler.own_skew().map(|ahead| {
+            let stands = apart(ahead.saturating_neg());
+            format!(
+                "the clock of this coordinator is {stands} those of all its runners; set it right"
+            )
+        }));
         let mut runners = state.scheduler.runners();
         runners.retain(|runner| runner.listed);
         if runners.is_empty() {

@@ -45,10 +45,7 @@ impl Engine {
         self.persist(term, || {
             Box::pin(async move {
                 match self.store.get(id).await {
-                    Err(error @ StoreError::Record { .. }) => {
-                        tracing::error!(job_id = %id, %error, "a job's record is left as it is");
-                        Ok(None)
-                    }
+                    Err(error) if self.is_unreadable(&error) => Ok(None),
                     answer => answer,
                 }
             })
@@ -56,8 +53,12 @@ impl Engine {
         .await
     }
 
-    /// The store failed: nothing is dispatched until a probe succeeds.
+    /// The store failed: nothing is dispatched until a probe succeeds. A record that cannot be read is
+    /// no failure of the store.
     pub(crate) fn store_failed(self: &Arc<Self>, error: &StoreError) {
+        if self.is_unreadable(error) {
+            return;
+        }
         let why = error.to_string();
         let first = self.store_failure.send_replace(Some(why.clone())).is_none();
         self.apply(Event::StoreFailed(why));

@@ -183,6 +183,7 @@ impl Engine {
             for message in messages {
                 match message {
                     Message::Submitted(found) => self.take_up(term, *found),
+                    Message::Unreadable(found) => self.unreadable(&found),
                     Message::Cancel(job) => {
                         self.apply_in(term, Event::Cancel { job });
                     }
@@ -202,9 +203,16 @@ impl Engine {
         let (mut waiting, mut out, mut known) = (0_usize, 0_usize, 0_usize);
         loop {
             let page = self.persist(term, || self.store.unfinished(after, PAGE)).await;
-            let Some(last) = page.last() else { break };
-            after = Some(last.job.job_id);
-            for found in page {
+            // A record whose very key is damaged may be told under one that comes before it.
+            let Some(last) = page.last.filter(|last| after.is_none_or(|after| *last > after))
+            else {
+                break;
+            };
+            after = Some(last);
+            for unreadable in &page.unreadable {
+                self.unreadable(unreadable);
+            }
+            for found in page.jobs {
                 let is_known = self.read(|scheduler| scheduler.live(found.job.job_id).is_some());
                 let count = match (is_known, &found.claim) {
                     (true, _) => &mut known,

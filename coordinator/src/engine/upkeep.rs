@@ -12,8 +12,6 @@ use crate::{
     store::{Figures, Order, Orders, StoreError},
 };
 
-/// How often ended jobs are looked through for those that are kept no longer.
-const EXPIRE: Duration = Duration::from_secs(10);
 /// How often operators' orders, and how full the store is, are read.
 const LOOK: Duration = Duration::from_secs(2);
 /// How often those who wait for jobs that others schedule are looked after.
@@ -37,26 +35,6 @@ impl Engine {
         }
     }
 
-    /// Removes ended jobs that are kept no longer, while this process leads.
-    pub(crate) async fn expire(self: Arc<Self>) {
-        let mut stirs = self.stirs();
-        loop {
-            let Some(term) = self.mandate() else {
-                sleep(EXPIRE).await;
-                continue;
-            };
-            match self.store.expire(term.epoch, self.keep, self.world.now()).await {
-                Ok(0) => self.rest(EXPIRE, &mut stirs).await,
-                Ok(count) => tracing::debug!(count, "removed ended jobs"),
-                Err(StoreError::Stale { .. }) => self.doubt(term),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot remove ended jobs");
-                    sleep(EXPIRE).await;
-                }
-            }
-        }
-    }
-
     /// Reads what operators ordered, at whichever coordinator, and how full the store is.
     pub(crate) async fn look(self: Arc<Self>) {
         let mut stirs = self.stirs();
@@ -74,6 +52,7 @@ impl Engine {
                 }
                 Err(error) => self.store_failed(&error),
             }
+            self.retry_unreadable().await;
             self.rest(LOOK, &mut stirs).await;
         }
     }

@@ -18,7 +18,9 @@ impl Engine {
     pub(crate) async fn view(&self, id: Uuid) -> Result<Option<Job>, StoreError> {
         // In this order: a job that is over here is over in the store.
         let (live, leads) = self.stand(id);
-        let job = self.store.get(id).await?;
+        let job = self.store.get(id).await.inspect_err(|error| {
+            self.is_unreadable(error);
+        })?;
         Ok(job.map(|job| if leads { overlay(job, live) } else { self.elsewhere(job) }))
     }
 
@@ -92,10 +94,13 @@ impl Engine {
     pub(crate) async fn list(&self, query: Query) -> Result<Listed, StoreError> {
         let status = query.status;
         let page = self.store.list(query).await?;
-        let last = page.jobs.last().map(|job| job.job_id);
+        for found in &page.unreadable {
+            self.unreadable(found);
+        }
         let jobs = page.jobs.into_iter().map(|job| self.as_it_stands(job));
         Ok(Listed {
-            next: last.filter(|_| page.more),
+            next: page.last.filter(|_| page.more),
+            unreadable: page.unreadable.into_iter().map(|found| found.job).collect(),
             jobs: jobs.filter(|job| status.is_none_or(|status| status == job.status)).collect(),
         })
     }
@@ -104,6 +109,8 @@ impl Engine {
 /// A page of jobs, and the job after which the next one starts.
 pub(crate) struct Listed {
     pub(crate) jobs: Vec<Job>,
+    /// Jobs that would be on it, and whose records cannot be read.
+    pub(crate) unreadable: Vec<Uuid>,
     pub(crate) next: Option<Uuid>,
 }
 

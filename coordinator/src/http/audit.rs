@@ -21,6 +21,8 @@ pub(crate) const RESUME_RUNNER: &str = "resume_runner";
 pub(crate) const PAUSE: &str = "pause";
 /// Jobs are to be dispatched again.
 pub(crate) const RESUME: &str = "resume";
+/// Ended jobs are to be removed by the clock again.
+pub(crate) const RESUME_RETENTION: &str = "resume_retention";
 
 /// What of a runner's name is told: it is whatever a client wrote.
 const MAX_NAME: usize = 300;

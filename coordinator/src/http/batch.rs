@@ -44,5 +44,6 @@ pub(super) async fn submit(
     let none = Subject::none();
     let accepted = audit::recorded(caller, audit::SUBMIT, none, submitting, outcome).await?;
     let status = submission::status(accepted.new);
-    Ok((status, Json(JobList { jobs: accepted.jobs, next: None })).into_response())
+    Ok((status, Json(JobList { jobs: accepted.jobs, unreadable: Vec::new(), next: None }))
+        .into_response())
 }

@@ -98,7 +98,8 @@ pub(super) async fn cancel(
 pub(super) async fn list(State(app): State<App>, uri: Uri) -> Result<Json<JobList>, Rejection> {
     let page = app.engine.list(listed(&uri)?).await;
     let page = page.map_err(|error| store_problem(&error))?;
-    Ok(Json(JobList { next: page.next.map(page::token), jobs: page.jobs }))
+    let (jobs, unreadable) = (page.jobs, page.unreadable);
+    Ok(Json(JobList { jobs, unreadable, next: page.next.map(page::token) }))
 }
 
 /// Which jobs a query asks for.

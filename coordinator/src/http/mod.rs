@@ -49,6 +49,7 @@ pub(crate) fn router(app: App, guard: Guard) -> Router {
         .route("/runners", get(ops::runners))
         .route("/runners/drain", post(operate::drain))
         .route("/runners/resume", post(operate::resume_runner))
+        .route("/retention/resume", post(operate::resume_retention))
         .route("/pause", post(operate::pause))
         .route("/resume", post(operate::resume))
         .route("/metrics", get(ops::metrics))

@@ -5,7 +5,9 @@ use axum::{
     body::{Body, HttpBody},
     extract::State,
 };
-use cloister_api::{Kind, PauseOrder, PauseState, Problem, RunnerInfo, RunnerOrder};
+use cloister_api::{
+    Kind, PauseOrder, PauseState, Problem, RetentionState, RunnerInfo, RunnerOrder,
+};
 use cloister_web::{Caller, Params, Rejection};
 use http::{HeaderMap, StatusCode, Uri};
 
@@ -110,6 +112,26 @@ pub(super) async fn resume(
         None => Ok(None),
     });
     set_paused(app, caller, audit::RESUME, none).await
+}
+
+/// `POST /retention/resume`: the clock is right, although it went forward.
+pub(super) async fn resume_retention(
+    State(app): State<App>,
+    caller: Caller,
+    uri: Uri,
+    body: Body,
+) -> Result<Json<RetentionState>, Rejection> {
+    Params::read(&uri, &[])?;
+    let ordering = async move {
+        if !body.is_end_stream() {
+            return Err(Problem::new(Kind::Invalid, "this takes no body; leave it out"));
+        }
+        app.engine.trust_clock().await?;
+        Ok(RetentionState { held: false })
+    };
+    let done = |_: &RetentionState| (Vec::new(), StatusCode::OK);
+    let (action, none) = (audit::RESUME_RETENTION, Subject::none());
+    Ok(Json(audit::recorded(caller, action, none, ordering, done).await?))
 }
 
 /// Carries out and records what came of reading an order: why it is to be paused, or that it is not.

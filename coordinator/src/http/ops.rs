@@ -63,6 +63,8 @@ pub(super) fn info(view: RunnerView) -> RunnerInfo {
         breaker: view.breaker.as_str().into(),
         opens_until: view.opens_until,
         trouble: view.trouble,
+        clock_skew_ms: view.skew.map(|skew| skew.ms),
+        clock_uncertainty_ms: view.skew.map(|skew| skew.uncertainty),
         failed_cells: view.failed_cells,
         failed_cells_in_a_row: view.failed_in_a_row,
         health: view.health,
@@ -142,6 +144,7 @@ pub(super) async fn metrics(State(app): State<App>, uri: Uri) -> Result<Response
         epoch: engine.leader().map_or(0, |leadership| leadership.epoch.0),
         terms: engine.terms.load(Relaxed),
         paused: engine.paused().is_some(),
+        unreadable: engine.unreadable_records(),
         runners: &engine.runners(),
     }))
 }

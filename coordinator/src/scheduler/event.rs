@@ -3,7 +3,10 @@
 use cloister_api::{Reason, RunnerHealth, Timestamp};
 use uuid::Uuid;
 
-use super::job::{Facts, RunnerName};
+use super::{
+    job::{Facts, RunnerName},
+    skew::Skew,
+};
 
 /// Something happened.
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub(crate) enum Event {
     Listed(RunnerName),
     /// It is listed no more: it finishes what it has and gets nothing new.
     Unlisted(RunnerName),
+    /// It is about to be `Up`, and its clock shows this much more or less than ours; `None` where it
+    /// does not tell.
+    Clock {
+        /// Which.
+        runner: RunnerName,
+        /// How much.
+        skew: Option<Skew>,
+    },
     /// It answered for its health.
     Up {
         /// Which.

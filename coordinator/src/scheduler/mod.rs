@@ -36,6 +36,7 @@ mod queue;
 mod retry;
 mod room;
 mod runner;
+mod skew;
 mod term;
 mod why;
 
@@ -52,6 +53,7 @@ pub(crate) use self::{
     event::{Action, Event},
     job::{Facts, Needs, RunnerName},
     room::{NoRoom, QueueBounds, Waiting},
+    skew::Skew,
     why::{Live, RunnerView},
 };
 use self::{
@@ -82,6 +84,8 @@ pub(crate) struct Scheduler {
     /// Why an operator wants nothing to be dispatched, if so.
     paused: Option<String>,
     draining: bool,
+    /// By how much all runners' clocks are ahead of this one's, where that is too much.
+    own_skew: Option<i64>,
     /// When the last event came.
     last: Option<Timestamp>,
 }
@@ -103,6 +107,7 @@ impl Scheduler {
             store_failure: None,
             paused: None,
             draining: false,
+            own_skew: None,
             last: None,
         }
     }
@@ -166,6 +171,12 @@ impl Scheduler {
                     runner.listed = false;
                     self.forget_if_idle(&name);
                     self.runners_changed();
+                }
+            }
+            Event::Clock { runner, skew } => {
+                if let Some(runner) = self.runners.get_mut(&runner) {
+                    runner.skew = skew;
+                    self.judge_clocks();
                 }
             }
             Event::Up { runner, health } => self.up(&runner, health),

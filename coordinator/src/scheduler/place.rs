@@ -47,6 +47,7 @@ impl Scheduler {
             let boot = runner.boot_id().filter(|_| runner.listed && runner.is_up());
             runner.twin = boot.is_some_and(|boot| !boots.insert(boot));
         }
+        self.judge_clocks();
         let listed = self.runners.values().filter(|runner| runner.listed);
         if self.queue.reshape(listed.filter_map(Runner::capacity)) {
             let queued = self.jobs.values().filter(|e| matches!(e.stage, Stage::Queued));

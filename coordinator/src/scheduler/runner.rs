@@ -3,7 +3,7 @@
 use cloister_api::{ByteSize, FieldProblem, Network, RunnerHealth, RunnerState, Timestamp};
 use uuid::Uuid;
 
-use super::{breaker::Breaker, job::Needs};
+use super::{breaker::Breaker, job::Needs, skew::Skew};
 
 /// What one job on a runner can have at most. Runners of the same capacity are interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +113,10 @@ pub(super) struct Runner {
     pub(super) health: Option<Box<RunnerHealth>>,
     /// It is another listed runner under a second address.
     pub(super) twin: bool,
+    /// How far its clock is off, if it tells.
+    pub(super) skew: Option<Skew>,
+    /// Its clock is off by more than can be lived with.
+    pub(super) clock_is_off: bool,
     /// It said that its slots are taken: it gets nothing until it shows a free one, or until then.
     pub(super) full_until: Option<Timestamp>,
     pub(super) breaker: Breaker,
@@ -134,6 +138,8 @@ impl Runner {
             link: Link::Unknown,
             health: None,
             twin: false,
+            skew: None,
+            clock_is_off: false,
             full_until: None,
             breaker: Breaker::default(),
             drained,
@@ -174,7 +180,8 @@ impl Runner {
             .as_ref()
             .is_some_and(|h| matches!(h.status, RunnerState::Ok | RunnerState::Degraded));
         let rests = self.breaker.opens_until().is_some();
-        self.listed && self.is_up() && able && !self.twin && !self.drained && !rests
+        let refused = self.twin || self.drained || self.clock_is_off;
+        self.listed && self.is_up() && able && !refused && !rests
     }
 
     /// Whether it would take a job now.

@@ -57,6 +57,7 @@ pub(crate) fn health(boot: u128, slots: usize) -> RunnerHealth {
         version: "0".into(),
         features: Vec::new(),
         slots: Slots { total: slots, used: 0 },
+        time: None,
         clock_ms: None,
         load: None,
         cpus: 2.0,

@@ -11,7 +11,9 @@ use super::{
     breaker::BreakerState,
     job::{Entry, RunnerName, Stage},
     runner::{Lack, Link, Runner},
+    skew::{MAX_SKEW, Skew},
 };
+use crate::length::{apart, length};
 
 /// How many runners are named before the rest is counted.
 const NAMED: usize = 3;
@@ -41,6 +43,8 @@ pub(crate) struct RunnerView {
     pub(crate) twin: bool,
     /// An operator drains it.
     pub(crate) drained: bool,
+    /// How far its clock is off, if it tells.
+    pub(crate) skew: Option<Skew>,
     pub(crate) breaker: BreakerState,
     /// Until when its breaker is open, if it is.
     pub(crate) opens_until: Option<Timestamp>,
@@ -80,6 +84,14 @@ impl Scheduler {
         let mut all: Vec<_> = known.chain(unknown).collect();
         all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         all
+    }
+
+    /// Why a runner gets nothing for its clock, if so.
+    pub(crate) fn refused_clock(&self, name: &RunnerName) -> Option<String> {
+        self.runners
+            .get(name)
+            .filter(|runner| runner.clock_is_off)
+            .map(|runner| clock(name, runner))
     }
 
     /// What a job asks for and no runner that was ever seen could give; empty where one could, or
@@ -216,6 +228,7 @@ fn view(name: &RunnerName, runner: &Runner) -> RunnerView {
         up: runner.is_up(),
         twin: runner.twin,
         drained: runner.drained,
+        skew: runner.skew,
         breaker: runner.breaker.state(),
         opens_until: runner.breaker.opens_until(),
         trouble: trouble(name, runner),
@@ -242,6 +255,9 @@ fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
                 let problems = health.problems.join("; ");
                 Some(format!("runner {name} can't make cells: {problems}"))
             }
+            RunnerState::Ok | RunnerState::Degraded if runner.clock_is_off => {
+                Some(clock(name, runner))
+            }
             RunnerState::Ok | RunnerState::Degraded => {
                 // To be full is no trouble.
                 let trouble = runner.breaker.trouble()?;
@@ -250,6 +266,16 @@ fn trouble(name: &RunnerName, runner: &Runner) -> Option<String> {
         },
         (Link::Up, None) => None,
     }
+}
+
+/// What is wrong with a runner's clock.
+fn clock(name: &RunnerName, runner: &Runner) -> String {
+    let skew = apart(runner.skew.map_or(0, |skew| skew.ms));
+    let most = length(MAX_SKEW);
+    format!(
+        "the clock of runner {name} is {skew} the coordinator's, by more than {most}; set both by a \
+         time server"
+    )
 }
 
 /// Some of them in full, the rest as a number.

@@ -70,7 +70,9 @@ impl Sim {
                 10 => {
                     let hour = 3_600_000;
                     let by = i64::try_from(sim.chance.below(2 * hour)).unwrap_or(0) - 3_600_000;
-                    sim.nodes[node].skew.store(by, Relaxed);
+                    let skew =
+                        if sim.chance.percent(50) { &sim.nodes[node].skew } else { &of.skew };
+                    skew.store(by, Relaxed);
                 }
                 _ => {
                     let engine = sim.engine(node);
@@ -90,9 +92,11 @@ impl Sim {
         self.net.mend();
         for node in 0..self.nodes.len() {
             self.net.stopped[node].send_replace(false);
+            self.nodes[node].skew.store(0, Relaxed);
             self.start(node);
         }
         for runner in self.runners.iter() {
+            runner.skew.store(0, Relaxed);
             runner.stand(false);
             runner.restart();
         }

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use uuid::Uuid;
 
 use super::{
     execution::{Execution, Run, Runs, Stage},
-    nature::Chance,
+    nature::{Chance, EPOCH},
 };
 use crate::{
     dispatch::link::{Deleted, Known, Renewed, Taken},
@@ -51,10 +54,17 @@ pub(super) struct SimRunner {
     pub(super) stopped: watch::Sender<bool>,
     /// When it last began to stand still, and when it went on.
     stood: Mutex<Option<(Instant, Option<Instant>)>>,
+    /// How wrong its wall clock is, in milliseconds.
+    pub(super) skew: AtomicI64,
     chance: Chance,
     runs: Runs,
     /// How often of a hundred times it can't make a cell.
     pub(super) clumsy: u64,
+}
+
+/// Milliseconds since then.
+fn millis(since: Instant) -> i64 {
+    i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl SimRunner {
@@ -75,6 +85,7 @@ impl SimRunner {
             }),
             stopped: watch::Sender::new(false),
             stood: Mutex::new(None),
+            skew: AtomicI64::new(0),
             chance,
             runs,
             clumsy,
@@ -155,7 +166,7 @@ impl SimRunner {
         }
     }
 
-    /// Its own time: milliseconds.
+    /// Its own time, by a clock that nobody sets: milliseconds.
     fn clock(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -171,6 +182,7 @@ impl SimRunner {
             status: if life.drains { RunnerState::Draining } else { RunnerState::Ok },
             boot_id: life.boot,
             features: vec![LEASES.into(), CANCELS.into()],
+            time: Some(Timestamp(EPOCH + millis(self.born) + self.skew.load(Relaxed))),
             clock_ms: Some(self.clock()),
             slots: Slots { total: self.slots, used: life.running() },
             ..health(0, self.slots)

@@ -1,8 +1,11 @@
 //! Chance and the time of day, both of a seed.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
 
 use cloister_api::Timestamp;
@@ -13,7 +16,7 @@ use uuid::{Builder, Uuid};
 use crate::world::World;
 
 /// When simulations begin: 2026-01-01.
-const EPOCH: i64 = 1_767_225_600_000;
+pub(super) const EPOCH: i64 = 1_767_225_600_000;
 
 /// Where all chance comes from.
 #[derive(Clone)]
@@ -66,6 +69,10 @@ impl World for Nature {
     fn now(&self) -> Timestamp {
         let passed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         Timestamp(EPOCH + passed + self.skew.load(Relaxed))
+    }
+
+    fn uptime(&self) -> Duration {
+        self.began.elapsed()
     }
 
     fn random(&self) -> [u8; 16] {

@@ -18,13 +18,15 @@ macro_rules! store_calls {
             claim(epoch: Epoch, job: Uuid, claim: Claim) -> Option<Job>, write;
             unclaim(epoch: Epoch, job: Uuid) -> (), write;
             started(epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> (), write;
-            finish(epoch: Epoch, job: Job) -> (), write;
+            finish(epoch: Epoch, job: Job, stored_at: Timestamp) -> (), write;
             retry(epoch: Epoch, job: Job, not_before: Timestamp) -> Option<u64>, write;
-            unfinished(after: Option<Uuid>, limit: usize) -> Vec<Unfinished>, read;
+            unfinished(after: Option<Uuid>, limit: usize) -> Backlog, read;
             get(job: Uuid) -> Option<Job>, read;
             find_key(tenant: String, key: String) -> Option<(Uuid, Digest)>, read;
             list(query: Query) -> Page, read;
             ended(jobs: Vec<Uuid>) -> Vec<Uuid>, read;
+            clock() -> StoreClock, read;
+            set_clock(epoch: Epoch, clock: StoreClock) -> (), write;
             expire(epoch: Epoch, keep: Keep, now: Timestamp) -> usize, sweep;
             figures() -> Figures, read;
             order(order: Order) -> (), write;

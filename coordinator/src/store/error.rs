@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use uuid::Uuid;
+
 /// A store that can't be opened, read or written.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
@@ -93,10 +95,20 @@ pub enum StoreError {
         cause: String,
     },
     /// A row does not read as what was written.
-    #[error("the store {store} holds a record that can't be read: {cause}")]
+    #[error("the record of job {job} in the store {store} can't be read: {why}")]
     Record {
         /// The database.
         store: String,
+        /// Whose record.
+        job: Uuid,
+        /// Why.
+        why: String,
+    },
+    /// What is to be stored cannot be written as a record.
+    #[error("the record of job {job} can't be written: {cause}")]
+    Encode {
+        /// Whose record.
+        job: Uuid,
         /// Why.
         cause: Arc<serde_json::Error>,
     },

@@ -8,8 +8,8 @@ use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished, calls::store_calls,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted, calls::store_calls,
 };
 
 /// Lets calls through, or not.

@@ -16,8 +16,9 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted, Unfinished, Unreadable,
+    record::apart,
 };
 
 /// For how long a candidate counts as one after it asked.
@@ -42,10 +43,13 @@ struct State {
     leader: Option<(Candidate, Instant)>,
     seen: HashMap<Uuid, Instant>,
     jobs: BTreeMap<Uuid, Row>,
+    /// Whose record cannot be read.
+    damaged: BTreeSet<Uuid>,
     keys: HashMap<(String, String), (Uuid, Digest)>,
     inbox: VecDeque<Item>,
     drained: BTreeSet<String>,
     paused: Option<String>,
+    clock: StoreClock,
 }
 
 /// See the module.
@@ -64,12 +68,24 @@ impl Memory {
             leader: None,
             seen: HashMap::new(),
             jobs: BTreeMap::new(),
+            damaged: BTreeSet::new(),
             keys: HashMap::new(),
             inbox: VecDeque::new(),
             drained: BTreeSet::new(),
             paused: None,
+            clock: StoreClock::default(),
         };
         Self { state: Mutex::new(state), news: Notify::new(), fenced }
+    }
+
+    /// Makes a record unreadable, or readable again.
+    pub(crate) fn damage(&self, job: Uuid, damaged: bool) {
+        let known = &mut self.lock().damaged;
+        if damaged {
+            known.insert(job)
+        } else {
+            known.remove(&job)
+        };
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -108,6 +124,11 @@ impl State {
         let row = self.jobs.get(&id).filter(|row| !row.job.status.ended())?.clone();
         let (claim, cancel, not_before) = (row.claim, row.cancel, row.not_before);
         Some(Unfinished { size: size(&row.job), job: row.job, claim, cancel, not_before })
+    }
+
+    fn readable<T>(&self, id: Uuid, what: T) -> Result<T, Unreadable> {
+        let damaged = self.damaged.contains(&id);
+        if damaged { Err(Unreadable { job: id, why: "damaged".into() }) } else { Ok(what) }
     }
 
     fn open(&mut self, id: Uuid) -> Option<&mut Row> {
@@ -220,7 +241,11 @@ impl Store for Memory {
             let items: Vec<Item> = state.inbox.drain(..count).collect();
             let message = |item| match item {
                 Item::Submitted(id) => {
-                    state.unfinished(id).map(|found| Message::Submitted(Box::new(found)))
+                    let found = state.unfinished(id)?;
+                    Some(match state.readable(id, found) {
+                        Ok(found) => Message::Submitted(Box::new(found)),
+                        Err(unreadable) => Message::Unreadable(unreadable),
+                    })
                 }
                 Item::Cancel(id) => Some(Message::Cancel(id)),
             };
@@ -261,7 +286,7 @@ impl Store for Memory {
         })
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, _stored_at: Timestamp) -> Answer<'_, ()> {
         self.lead_on(epoch, |state| {
             if let Some(row) = state.open(job.job_id) {
                 (row.job, row.claim) = (job, None);
@@ -277,15 +302,27 @@ impl Store for Memory {
         })
     }
 
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog> {
         self.whoever(|state| {
             let ids = state.jobs.keys().filter(|id| after.is_none_or(|after| **id > after));
-            ids.filter_map(|id| state.unfinished(*id)).take(limit).collect()
+            let found = ids.filter_map(|id| state.unfinished(*id)).take(limit);
+            let found: Vec<_> = found.collect();
+            let last = found.last().map(|found| found.job.job_id);
+            let read = found.into_iter().map(|found| state.readable(found.job.job_id, found));
+            let (jobs, unreadable) = apart(read);
+            Backlog { jobs, unreadable, last }
         })
     }
 
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
-        self.whoever(|state| state.jobs.get(&job).map(|row| row.job.clone()))
+        let found = {
+            let state = self.lock();
+            let found = state.jobs.get(&job).map(|row| state.readable(job, row.job.clone()));
+            found.transpose()
+        };
+        let store = "memory".into();
+        let found = found.map_err(|bad| StoreError::Record { store, job: bad.job, why: bad.why });
+        Box::pin(async { found })
     }
 
     fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
@@ -302,12 +339,23 @@ impl Store for Memory {
             let mut jobs: Vec<Job> = jobs.take(query.limit + 1).cloned().collect();
             let more = jobs.len() > query.limit;
             jobs.truncate(query.limit);
-            Page { jobs, more }
+            let last = jobs.last().map(|job| job.job_id);
+            let read = jobs.into_iter().map(|job| state.readable(job.job_id, job));
+            let (jobs, unreadable) = apart(read);
+            Page { jobs, unreadable, last, more }
         })
     }
 
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
         self.whoever(|state| jobs.into_iter().filter(|id| state.open(*id).is_none()).collect())
+    }
+
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        self.whoever(|state| state.clock)
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| state.clock = clock)
     }
 
     fn expire(&self, epoch: Epoch, _keep: Keep, _now: Timestamp) -> Answer<'_, usize> {
@@ -330,6 +378,7 @@ impl Store for Memory {
             Order::DrainRunner { runner, drained: true } => drop(state.drained.insert(runner)),
             Order::DrainRunner { runner, drained: false } => drop(state.drained.remove(&runner)),
             Order::Pause(why) => state.paused = why,
+            Order::TrustClock => state.clock.ahead = 0,
         })
     }
 

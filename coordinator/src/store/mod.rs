@@ -98,15 +98,16 @@ pub(crate) trait Store: Send + Sync {
     /// Records that the command of the present attempt was executed. Only for a leader.
     fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()>;
 
-    /// Records a job as it ended. Doing it twice changes nothing. Only for a leader.
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()>;
+    /// Records a job as it ended, at `stored_at` by the leader's clock: its age counts from then,
+    /// whatever its runner's clock said. Doing it twice changes nothing. Only for a leader.
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()>;
 
     /// Records a job whose next attempt may start at `not_before`. Answers how many bytes the job takes
     /// now, with what was printed; `None` where nothing was to be changed. Only for a leader.
     fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>>;
 
     /// Jobs that have not ended, oldest first, those after `after`.
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>>;
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog>;
 
     /// One job, with its input and outputs.
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>>;
@@ -120,7 +121,14 @@ pub(crate) trait Store: Send + Sync {
     /// Those of these jobs that have ended, or are not there.
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>>;
 
-    /// Removes ended jobs beyond what is kept, a batch of them; answers how many. Only for a leader.
+    /// When the store was last looked through for what is kept no longer.
+    fn clock(&self) -> Answer<'_, StoreClock>;
+
+    /// Records that it was. Only for a leader.
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()>;
+
+    /// Removes ended jobs beyond what is kept, a batch of them; answers how many. By age those that
+    /// were stored too long before `now`; by number and size those that ended first. Only for a leader.
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize>;
 
     /// How full it is.
@@ -239,6 +247,8 @@ pub(crate) enum Message {
     Submitted(Box<Unfinished>),
     /// A wish for a job's end.
     Cancel(Uuid),
+    /// A job whose record cannot be read.
+    Unreadable(Unreadable),
 }
 
 /// Which runner is about to be given an attempt.
@@ -264,6 +274,23 @@ pub(crate) struct Unfinished {
     pub(crate) not_before: Option<Timestamp>,
 }
 
+/// A record that cannot be read. It is left as it is, for an operator to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable {
+    pub(crate) job: Uuid,
+    /// Why, for a person.
+    pub(crate) why: String,
+}
+
+/// A page of the jobs that have not ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) jobs: Vec<Unfinished>,
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The last record of the page, readable or not; `None` at the end.
+    pub(crate) last: Option<Uuid>,
+}
+
 /// Which jobs to list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query {
@@ -280,6 +307,10 @@ pub(crate) struct Query {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(crate) jobs: Vec<Job>,
+    /// Records of the page that cannot be read.
+    pub(crate) unreadable: Vec<Unreadable>,
+    /// The last record of the page, readable or not.
+    pub(crate) last: Option<Uuid>,
     /// Whether older ones follow.
     pub(crate) more: bool,
 }
@@ -291,6 +322,23 @@ pub(crate) struct Keep {
     pub(crate) number: usize,
     /// Bytes: what they were asked, read and printed, as it is stored.
     pub(crate) size: u64,
+}
+
+/// The clock by which the age of ended jobs is told: see `engine::retention`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoreClock {
+    /// What the clock of the leader showed when it last looked; `None` before the first time.
+    pub(crate) seen_at: Option<Timestamp>,
+    /// By how many milliseconds that clock is ahead of the time that has passed.
+    pub(crate) ahead: i64,
+    /// When that is over, by the time that has passed.
+    pub(crate) until: Timestamp,
+}
+
+impl Default for StoreClock {
+    fn default() -> Self {
+        Self { seen_at: None, ahead: 0, until: Timestamp(0) }
+    }
 }
 
 /// How full a store is.
@@ -318,6 +366,8 @@ pub(crate) enum Order {
     },
     /// Give nobody anything, for this reason; or do so again.
     Pause(Option<String>),
+    /// The clock is right, although it went forward: ended jobs are as old as it says.
+    TrustClock,
 }
 
 /// What operators have decided.

@@ -1,13 +1,13 @@
 //! Jobs as rows, the same in every database: a record that is listed, what the job reads, and what it
 //! printed, apart.
 
-use std::{io, mem};
+use std::{io, mem, sync::Arc};
 
 use cloister_api::{Job, Outcome, Status, Stdin, Timestamp};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Claim, Unfinished};
+use super::{Claim, StoreError, Unfinished, Unreadable};
 
 /// What one attempt printed, where that is known.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -70,7 +70,13 @@ impl New {
         bytes(&[&self.record, self.stdin.as_deref().unwrap_or_default()])
     }
 
-    pub(super) fn of(job: Job) -> serde_json::Result<Self> {
+    /// The row of a job that was just accepted.
+    pub(super) fn of(job: Job) -> Result<Self, StoreError> {
+        let id = job.job_id;
+        Self::encode(job).map_err(|error| unwritable(id, error))
+    }
+
+    fn encode(job: Job) -> serde_json::Result<Self> {
         let stdin = &job.request.task.stdin;
         let empty = *stdin == Stdin::default();
         Ok(Self {
@@ -132,7 +138,13 @@ impl Changed {
         bytes(&[&self.record, &self.outputs])
     }
 
-    pub(super) fn of(mut job: Job) -> serde_json::Result<Self> {
+    /// The row of a job that has ended, or whose next attempt waits.
+    pub(super) fn of(job: Job) -> Result<Self, StoreError> {
+        let id = job.job_id;
+        Self::encode(job).map_err(|error| unwritable(id, error))
+    }
+
+    fn encode(mut job: Job) -> serde_json::Result<Self> {
         let attempts = job.attempts.iter().map(|past| Streams::of_past(&past.outcome));
         let outputs = Outputs {
             attempts: attempts.collect(),
@@ -159,11 +171,22 @@ impl Changed {
     }
 }
 
+fn unwritable(job: Uuid, error: serde_json::Error) -> StoreError {
+    StoreError::Encode { job, cause: Arc::new(error) }
+}
+
 fn bytes(texts: &[&str]) -> i64 {
     i64::try_from(texts.iter().map(|text| text.len()).sum::<usize>()).unwrap_or(i64::MAX)
 }
 
-/// A job as it is stored.
+/// A row as it was found: whose it is, and its columns or why they cannot be read. One damaged row is
+/// an error of that row, and never of the query that met it.
+pub(super) struct Found {
+    pub(super) id: Uuid,
+    pub(super) row: Result<Row, String>,
+}
+
+/// The columns of a job.
 pub(super) struct Row {
     pub(super) status: String,
     pub(super) attempt: u32,
@@ -179,15 +202,47 @@ pub(super) struct Row {
     pub(super) size: i64,
 }
 
-impl Row {
+impl Found {
     /// How much of memory it takes.
     pub(super) fn size(&self) -> usize {
-        self.record.len()
+        self.row.as_ref().map_or(0, |row| row.record.len())
     }
 
+    /// The job.
+    pub(super) fn into_job(self) -> Result<Job, Unreadable> {
+        let id = self.id;
+        self.row.and_then(|row| row.into_job(id)).map_err(|why| Unreadable { job: id, why })
+    }
+
+    /// The job with what a new leader must know.
+    pub(super) fn into_unfinished(self) -> Result<Unfinished, Unreadable> {
+        let id = self.id;
+        self.row.and_then(|row| row.into_unfinished(id)).map_err(|why| Unreadable { job: id, why })
+    }
+}
+
+/// Keeps apart what can be read and what cannot.
+pub(super) fn apart<T>(
+    read: impl Iterator<Item = Result<T, Unreadable>>,
+) -> (Vec<T>, Vec<Unreadable>) {
+    let (mut good, mut bad) = (Vec::new(), Vec::new());
+    for one in read {
+        match one {
+            Ok(one) => good.push(one),
+            Err(one) => bad.push(one),
+        }
+    }
+    (good, bad)
+}
+
+impl Row {
     /// The job. While a runner has it only the columns are written, so they come before the record.
-    pub(super) fn into_job(self) -> serde_json::Result<Job> {
-        let mut job: Job = serde_json::from_str(&self.record)?;
+    fn into_job(self, id: Uuid) -> Result<Job, String> {
+        let part = |name: &'static str| move |error: serde_json::Error| format!("{name}: {error}");
+        let mut job: Job = serde_json::from_str(&self.record).map_err(part("record"))?;
+        if job.job_id != id {
+            return Err(format!("record: it is the one of job {}", job.job_id));
+        }
         if self.status == Status::Running.as_str() {
             job.status = Status::Running;
             job.runner = self.runner;
@@ -195,10 +250,11 @@ impl Row {
             job.queue_ms = job.started_at.map(|t| t.since_ms(job.created_at).max(0));
         }
         if let Some(stdin) = self.stdin {
-            job.request.task.stdin = serde_json::from_str(&stdin)?;
+            job.request.task.stdin = serde_json::from_str(&stdin).map_err(part("stdin"))?;
         }
         if let Some(outputs) = self.outputs {
-            let Outputs { last, attempts } = serde_json::from_str(&outputs)?;
+            let Outputs { last, attempts } =
+                serde_json::from_str(&outputs).map_err(part("outputs"))?;
             (job.stdout, job.stdout_base64) = (last.stdout, last.stdout_base64);
             (job.stderr, job.stderr_base64) = (last.stderr, last.stderr_base64);
             for (past, streams) in job.attempts.iter_mut().zip(attempts) {
@@ -208,8 +264,7 @@ impl Row {
         Ok(job)
     }
 
-    /// The job with what a new leader must know.
-    pub(super) fn into_unfinished(self) -> serde_json::Result<Unfinished> {
+    fn into_unfinished(self, id: Uuid) -> Result<Unfinished, String> {
         let claim = match (&self.runner, self.execution_id) {
             (Some(runner), Some(execution_id)) => Some(Claim {
                 attempt: self.attempt,
@@ -224,7 +279,7 @@ impl Row {
             claim,
             cancel: self.cancel,
             not_before: self.not_before.map(Timestamp),
-            job: self.into_job()?,
+            job: self.into_job(id)?,
         })
     }
 }

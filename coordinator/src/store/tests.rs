@@ -3,6 +3,7 @@
 
 mod batch;
 mod cases;
+mod damaged;
 mod fencing;
 mod inbox;
 mod keeping;
@@ -57,6 +58,34 @@ impl Place {
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
         open(&self.url, None).await.unwrap()
+    }
+
+    /// How a job's id is written in SQL.
+    pub(crate) fn id(&self, job: Uuid) -> String {
+        if self.shared { format!("'{job}'") } else { format!("x'{}'", job.simple()) }
+    }
+
+    /// Does something behind the store's back.
+    pub(crate) fn run(&self, sql: &str) {
+        if self.shared {
+            let name = self.url.rsplit('/').next().unwrap();
+            Postgres::shared().admin(name, &format!("SET search_path = cloister; {sql}"));
+        } else {
+            let path = self.url.strip_prefix("sqlite:").unwrap();
+            let database = rusqlite::Connection::open(path).unwrap();
+            database.busy_timeout(Duration::from_secs(5)).unwrap();
+            database.execute_batch(sql).unwrap();
+        }
+    }
+
+    /// Puts these bytes into a column of text.
+    pub(crate) fn set(&self, job: Uuid, table: &str, column: &str, bytes: &[u8]) {
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
+        let hex = hex(bytes).concat();
+        let value =
+            if self.shared { format!("'\\x{hex}'") } else { format!("CAST(x'{hex}' AS TEXT)") };
+        let id = self.id(job);
+        self.run(&format!("UPDATE {table} SET {column} = {value} WHERE job_id = {id}"));
     }
 
     /// As another coordinator has it: the same, where there can be only one process.

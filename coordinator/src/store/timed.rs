@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, Submitted, Unfinished, calls::store_calls,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreClock, Submitted, calls::store_calls,
 };
 
 /// The writes that have begun and are not over. Clones share them.

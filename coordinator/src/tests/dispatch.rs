@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloister_api::RunnerState;
+use cloister_api::{Outcome, Reason, RunnerState};
 use cloister_web::Secret;
 use serde_json::json;
 
@@ -231,6 +231,60 @@ async fn nonsense_from_a_runner_ends_in_time() {
     let job = coordinator.client.end(&id).await;
     assert_eq!(job["reason"], "runner_lost");
     assert!(job["message"].as_str().unwrap().contains("unexpected answer"), "{job}");
+}
+
+#[tokio::test]
+async fn an_outcome_that_can_not_be_true_is_not_recorded_and_counts_against_its_runner() {
+    let runner = FakeRunner::new(5).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    let client = &coordinator.client;
+    let mut ids = Vec::new();
+    for at in 0..5 {
+        let id = client.submit(&format!("hold {at}")).await;
+        client.until_running(&id).await;
+        ids.push(id);
+    }
+    for at in 0..5 {
+        let odd = Outcome { reason: Some(Reason::Timeout), ..exited(0, "odd") };
+        runner.end(&format!("hold {at}"), odd);
+    }
+    let breaks = |list: &serde_json::Value| list["runners"][0]["breaker"] == "open";
+    let list = client.until("/runners", |_, list| breaks(list)).await;
+    let trouble = list["runners"][0]["trouble"].as_str().unwrap();
+    assert!(trouble.contains("completed, with the reason timeout"), "{trouble}");
+    for id in &ids {
+        let job = client.end(id).await;
+        assert_eq!((&job["status"], &job["reason"]), (&json!("failed"), &json!("runner_lost")));
+        let message = job["message"].as_str().unwrap();
+        assert!(message.contains("gave no result that makes sense"), "{message}");
+        assert!(message.contains("completed, with the reason timeout"), "{message}");
+        assert_eq!(job.get("stdout"), None);
+    }
+}
+
+#[tokio::test]
+async fn the_result_of_another_execution_is_not_taken() {
+    let runner = FakeRunner::new(1).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    runner.mood(Mood::Swaps);
+    let job = coordinator.client.end(&coordinator.client.submit("echo x").await).await;
+    assert_eq!(job["reason"], "runner_lost", "{job}");
+    let message = job["message"].as_str().unwrap();
+    assert!(message.contains("it is of execution 00000000-"), "{message}");
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_long_is_cut() {
+    let runner = FakeRunner::new(1).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    let client = &coordinator.client;
+    let id = client.submit("hold").await;
+    client.until_running(&id).await;
+    // With the rest of the line less than a line may have.
+    runner.end("hold", exited(0, "x").with_message(Some("m".repeat(10 << 20))));
+    let job = client.end(&id).await;
+    assert_eq!((&job["status"], &job["stdout"]), (&json!("completed"), &json!("x")));
+    assert_eq!(job["message"].as_str().unwrap().chars().count(), 4096 - 2);
 }
 
 #[tokio::test]

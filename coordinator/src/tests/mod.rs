@@ -4,10 +4,12 @@
 mod bad_input;
 mod batch;
 mod client;
+mod clocks;
 mod dispatch;
 mod jobs;
 mod logs;
 mod operators;
+mod quarantine;
 mod restart;
 mod room;
 mod runner;

@@ -163,6 +163,17 @@ async fn what_names_no_runner_is_refused_unless_it_is_drained() {
 }
 
 #[tokio::test]
+async fn an_operator_trusts_the_clock() {
+    let coordinator = Coordinator::with(&[]).await;
+    let client = &coordinator.client;
+    let answer = client.send(Method::POST, "/retention/resume", "").await.expect(200).body;
+    assert_eq!(answer, json!({"held": false}));
+    client.post("/retention/resume", &json!({"held": true})).await.expect(400);
+    client.post("/retention/resume?x=1", &json!({})).await.expect(400);
+    client.get("/retention/resume").await.expect(405);
+}
+
+#[tokio::test]
 async fn an_operator_pauses_everything_and_goes_on() {
     let runner = FakeRunner::new(2).await;
     let coordinator = Coordinator::with(&[&runner]).await;

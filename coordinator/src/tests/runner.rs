@@ -55,6 +55,8 @@ pub(super) enum Mood {
     Deaf,
     /// Answers what is no result.
     Babbles,
+    /// Answers the result of another execution.
+    Swaps,
 }
 
 #[derive(Debug)]
@@ -68,6 +70,8 @@ pub(super) struct Inner {
     pub(super) mood: Mood,
     pub(super) health: RunnerHealth,
     pub(super) mute: bool,
+    /// By how many milliseconds its clock is ahead.
+    pub(super) skew: i64,
     executions: BTreeMap<Uuid, Execution>,
     /// Each `POST /execute` that it took: the execution and its command.
     pub(super) taken: Vec<(Uuid, String)>,
@@ -111,6 +115,7 @@ impl FakeRunner {
             mood: Mood::Good,
             health,
             mute: false,
+            skew: 0,
             executions: BTreeMap::new(),
             taken: Vec::new(),
             most: 0,
@@ -303,6 +308,7 @@ fn lines(
                 sleep(Duration::from_millis(20)).await;
                 Err(io::Error::other("cut"))
             }
+            1 if mood == Mood::Swaps => Ok(Bytes::from(swapped(&exited(0, "x")) + "\n")),
             1 if mood == Mood::Babbles => Ok(Bytes::from_static(b"{\"event\": \"result\"}\n")),
             1 => {
                 let outcome = ended.wait_for(Option::is_some).await.ok()?.clone()?;
@@ -314,6 +320,14 @@ fn lines(
     })
 }
 
+/// As a result that is of another execution.
+fn swapped(outcome: &Outcome) -> String {
+    let mut line = serde_json::to_value(outcome).unwrap();
+    line["event"] = "result".into();
+    line["execution_id"] = Uuid::nil().to_string().into();
+    line.to_string()
+}
+
 async fn look(State(shared): State<Shared>, Path(id): Path<Uuid>) -> Response {
     let inner = shared.inner.lock().unwrap();
     let Some(execution) = inner.executions.get(&id) else {
@@ -321,6 +335,9 @@ async fn look(State(shared): State<Shared>, Path(id): Path<Uuid>) -> Response {
     };
     let outcome = execution.ended.borrow().clone();
     match outcome {
+        Some(outcome) if inner.mood == Mood::Swaps => {
+            ([("content-type", "application/json")], swapped(&outcome)).into_response()
+        }
         Some(outcome) => Json(outcome).into_response(),
         None => {
             (StatusCode::ACCEPTED, Json(serde_json::json!({"status": "running"}))).into_response()
@@ -351,5 +368,6 @@ async fn health(State(shared): State<Shared>) -> Response {
     if inner.mute {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    Json(inner.health.clone()).into_response()
+    let time = Some(Timestamp(Timestamp::now().0 + inner.skew));
+    Json(RunnerHealth { time, ..inner.health.clone() }).into_response()
 }

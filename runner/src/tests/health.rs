@@ -1,6 +1,6 @@
 //! What a runner tells of itself: whether it lives, and whether it takes work.
 
-use cloister_api::{ByteSize, CANCELS, Enforcement, LEASES, RunnerHealth, RunnerState};
+use cloister_api::{ByteSize, CANCELS, Enforcement, LEASES, RunnerHealth, RunnerState, Timestamp};
 use cloister_sandbox::Host;
 use serde_json::json;
 use uuid::Uuid;
@@ -21,11 +21,13 @@ async fn health_tells_what_there_is_and_what_is_wrong() {
     let mut bench = Bench::with(&Config { slots: Some(3), ..Config::default() }, host);
     let call = bench.execute(&task());
     let job = bench.job().await;
+    let asked = Timestamp::now();
     let answer = bench.get("/health").await;
     assert_eq!(answer.status, 200);
     let health: RunnerHealth = serde_json::from_str(&answer.text).unwrap();
     assert_eq!(health.status, RunnerState::Degraded);
     assert_eq!(health.boot_id, bench.runner.boot_id);
+    assert!((asked..=Timestamp::now()).contains(&health.time.unwrap()));
     assert_eq!((health.slots.total, health.slots.used), (3, 1));
     assert_eq!((health.memory, health.open_files), (ByteSize::mib(1024), 512));
     assert_eq!(health.problems, ["memory is not enforced: no controller; delegate it"]);

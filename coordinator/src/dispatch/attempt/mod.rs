@@ -60,6 +60,8 @@ struct Attempt {
     post: Post,
     /// The runner said that it has it, or had begun with it before this term.
     taken: bool,
+    /// The runner answered what makes no sense.
+    garbled: bool,
     hold: Hold,
     /// When it was last sent, by whomever, as far as is known: its lease may count from then.
     sent: Instant,
@@ -92,14 +94,27 @@ pub(crate) async fn fresh(
                 %runner,
                 "job is handed to a runner"
             );
-            let (taken, sent) = (false, Instant::now());
-            let mut attempt =
-                Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+            let (taken, garbled, sent) = (false, false, Instant::now());
+            let mut attempt = Attempt {
+                engine,
+                term,
+                job,
+                claim,
+                runner,
+                post,
+                taken,
+                garbled,
+                hold,
+                sent,
+                stop,
+            };
             let end = attempt.give().await;
             attempt.conclude(end).await;
         }
         Ok(None) => drop_out(&engine, term, job, attempt, "it does not wait in the store"),
-        Err(error @ StoreError::Record { .. }) => {
+        Err(error) if engine.is_unreadable(&error) => {
+            // What was recorded of the claim: nobody is given it.
+            engine.persist(term, || engine.store.unclaim(term.epoch, job)).await;
             drop_out(&engine, term, job, attempt, &error.to_string());
         }
         Err(StoreError::Stale { .. }) => engine.doubt(term),
@@ -127,8 +142,9 @@ pub(crate) async fn resumed(
     let runner = RunnerName::from(claim.runner.as_str());
     let post = watch(&engine, &runner);
     // The leader before may have sent it until it was one no more.
-    let (taken, sent) = (job.started_at.is_some(), Instant::now());
-    let mut attempt = Attempt { engine, term, job, claim, runner, post, taken, hold, sent, stop };
+    let (taken, garbled, sent) = (job.started_at.is_some(), false, Instant::now());
+    let mut attempt =
+        Attempt { engine, term, job, claim, runner, post, taken, garbled, hold, sent, stop };
     let end = attempt.follow(Some("it was given out before this term".into())).await;
     attempt.conclude(end).await;
 }

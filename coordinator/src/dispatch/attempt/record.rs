@@ -83,7 +83,8 @@ impl Attempt {
             self.job.runner = Some(self.runner.to_string());
             self.job.finish(outcome);
             let job = &self.job;
-            engine.persist(term, || engine.store.finish(term.epoch, job.clone())).await;
+            let now = engine.now();
+            engine.persist(term, || engine.store.finish(term.epoch, job.clone(), now)).await;
             engine.ended(job, Some(self.claim.execution_id));
         }
         engine.recorded(term, id);

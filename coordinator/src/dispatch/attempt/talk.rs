@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{
     super::{
         link::{CallError, Deleted, Known, Line, Lines, Taken},
+        outcome::checked,
         release::cancel,
         stream::max_line,
     },
@@ -44,6 +45,10 @@ impl Attempt {
                     return End::NotTaken(Untaken::Down(why));
                 }
                 Err(Trouble::Unsent(why)) => why,
+                Err(Trouble::Nonsense(why)) => {
+                    self.garbled(&why);
+                    why
+                }
                 Err(Trouble::Sent { why, in_touch }) => {
                     if in_touch {
                         since = None;
@@ -59,8 +64,13 @@ impl Attempt {
             {
                 let (runner, seconds) = (&self.runner, self.patience().as_secs_f64());
                 let why = if due { first } else { &error };
+                let what = if self.garbled {
+                    "gave no result that makes sense"
+                } else {
+                    "did not come back"
+                };
                 return End::Lost(format!(
-                    "runner {runner} did not come back within {seconds} s ({why}); \
+                    "runner {runner} {what} within {seconds} s ({why}); \
                      what became of the command is not known"
                 ));
             }
@@ -75,6 +85,22 @@ impl Attempt {
             // The first reason is what it is about, and the later ones what came of it.
             broken.get_or_insert(error);
             sleep(AGAIN).await;
+        }
+    }
+
+    /// The runner says how it ended: that counts if it can be true.
+    fn ended(&self, outcome: Outcome) -> Result<End, Trouble> {
+        let outcome = checked(outcome, &self.job.request.task.limits);
+        let outcome = outcome.map_err(CallError::Nonsense)?;
+        Ok(End::Ended { outcome: Box::new(outcome), held: true })
+    }
+
+    /// The runner answered what makes no sense: that counts against it, once for each attempt.
+    fn garbled(&mut self, why: &str) {
+        if !std::mem::replace(&mut self.garbled, true) {
+            let (runner, why) = (self.runner.clone(), why.to_owned());
+            let jitter = self.engine.world.fraction();
+            self.engine.apply(Event::Failed { runner, why, jitter });
         }
     }
 
@@ -109,9 +135,7 @@ impl Attempt {
             // Its life is asked for first: what it then knows it knows in that life, or it knows nothing.
             let health = self.engine.runners.health(&self.runner).await?;
             match self.engine.runners.look(&self.runner, execution, max).await? {
-                Known::Ended(outcome) => {
-                    return Ok(End::Ended { outcome, held: true });
-                }
+                Known::Ended(outcome) => return self.ended(*outcome),
                 // It has it, whichever life it was claimed for; in a later one it would begin anew.
                 Known::Running => {
                     (boot, in_touch) = (Some(health.boot_id), true);
@@ -256,7 +280,7 @@ impl Attempt {
                 }),
                 line = lines.next() => match line.map_err(|e| Trouble::of(e, true))? {
                     Some(Line::Started(at)) => self.started(at),
-                    Some(Line::Result(outcome)) => return Ok(End::Ended { outcome, held: true }),
+                    Some(Line::Result(outcome)) => return self.ended(*outcome),
                     Some(Line::Other) => {}
                     None => return Err(Trouble::silent("it ended without a result")),
                 },
@@ -290,17 +314,16 @@ enum Trouble {
     Unsent(String),
     /// The runner may have what was sent; `in_touch` tells whether it answered in between.
     Sent { why: String, in_touch: bool },
+    /// The runner answered what makes no sense, and may do so for ever.
+    Nonsense(String),
 }
 
 impl Trouble {
     fn of(error: CallError, in_touch: bool) -> Self {
         match error {
             CallError::Connect(_) => Self::Unsent(error.to_string()),
-            error => Self::Sent {
-                why: error.to_string(),
-                // Who talks nonsense may do so for ever.
-                in_touch: in_touch && !matches!(error, CallError::Nonsense(_)),
-            },
+            CallError::Nonsense(_) => Self::Nonsense(error.to_string()),
+            error => Self::Sent { why: error.to_string(), in_touch },
         }
     }
 

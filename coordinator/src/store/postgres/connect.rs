@@ -7,6 +7,7 @@
 use std::{
     collections::HashMap,
     error::Error as _,
+    fmt,
     future::Future,
     ops::Deref,
     sync::{Arc, Mutex, PoisonError},
@@ -59,8 +60,6 @@ const OPTIONS: &str = "-c search_path=cloister -c statement_timeout=4s \
 /// Why a call failed.
 pub(super) enum Failure {
     Database(tokio_postgres::Error),
-    /// A row does not read as what was written.
-    Record(serde_json::Error),
     /// There was no answer.
     Slow,
     /// In words.
@@ -73,18 +72,20 @@ impl From<tokio_postgres::Error> for Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Database(error) => f.write_str(&words(error)),
+            Self::Slow => write!(f, "it gave no answer within {} seconds", CALL.as_secs()),
+            Self::Other(words) => f.write_str(words),
+        }
+    }
+}
+
 impl Failure {
     /// The error with what was attempted.
     pub(super) fn error(self, doing: &'static str, store: &str) -> StoreError {
-        let cause = match self {
-            Self::Database(error) => words(&error),
-            Self::Record(cause) => {
-                return StoreError::Record { store: store.into(), cause: Arc::new(cause) };
-            }
-            Self::Slow => format!("it gave no answer within {} seconds", CALL.as_secs()),
-            Self::Other(words) => words,
-        };
-        StoreError::Postgres { doing, store: store.into(), cause }
+        StoreError::Postgres { doing, store: store.into(), cause: self.to_string() }
     }
 
     /// Whether nothing is or will be done of what was asked.
@@ -92,7 +93,7 @@ impl Failure {
         match self {
             Self::Database(error) => error.as_db_error().is_some(),
             Self::Slow => false,
-            Self::Record(_) | Self::Other(_) => true,
+            Self::Other(_) => true,
         }
     }
 }

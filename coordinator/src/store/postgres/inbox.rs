@@ -4,10 +4,10 @@
 use uuid::Uuid;
 
 use super::{
-    super::{Epoch, record::Row},
+    super::{Epoch, record},
     connect::{Failure, Session},
     lease::{self, number, term},
-    read::{columns, count, row},
+    read::{self, columns, count},
     write::Led,
 };
 
@@ -17,7 +17,7 @@ pub(super) struct Found {
     /// Whether it is a job; else a wish for its end.
     pub(super) new: bool,
     pub(super) job: Uuid,
-    pub(super) row: Row,
+    pub(super) row: record::Found,
 }
 
 /// Takes out the rows `had`, and those of jobs that have ended; answers the oldest of the others.
@@ -51,7 +51,7 @@ pub(super) async fn take(
     for next in rows {
         if let Some(seq) = next.try_get(1)? {
             let (new, job) = (next.try_get(2)?, next.try_get(3)?);
-            found.push(Found { seq, new, job, row: row(&next, 4)? });
+            found.push(Found { seq, new, job, row: read::found(&next, 4)? });
         }
     }
     Ok(Ok(found))

@@ -32,10 +32,10 @@ use self::{
     write::Led,
 };
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
     news::News,
-    record::{Changed, New, Row},
+    record::{Changed, Found, New, apart},
 };
 
 /// What writing is called in errors, where it is nothing special.
@@ -80,8 +80,11 @@ impl Postgres {
         })
     }
 
-    fn record_error(&self, source: serde_json::Error) -> StoreError {
-        StoreError::Record { store: self.link.store.clone(), cause: Arc::new(source) }
+    /// The one job that was asked for.
+    fn only(&self, found: Option<Found>) -> Result<Option<Job>, StoreError> {
+        let store = || self.link.store.clone();
+        let job = found.map(Found::into_job).transpose();
+        job.map_err(|bad| StoreError::Record { store: store(), job: bad.job, why: bad.why })
     }
 
     /// Has done what only a leader may.
@@ -117,14 +120,15 @@ impl Postgres {
             .await?;
         let seen = found.iter().map(|found| found.seq).collect();
         let messages = found.into_iter().map(|found| {
-            if found.new {
-                let job = found.row.into_unfinished();
-                job.map(|job| Message::Submitted(Box::new(job)))
-            } else {
-                Ok(Message::Cancel(found.job))
+            if !found.new {
+                return Message::Cancel(found.job);
+            }
+            match found.row.into_unfinished() {
+                Ok(job) => Message::Submitted(Box::new(job)),
+                Err(unreadable) => Message::Unreadable(unreadable),
             }
         });
-        let messages = messages.collect::<Result<_, _>>().map_err(|e| self.record_error(e))?;
+        let messages = messages.collect();
         handed.1 = seen;
         Ok(messages)
     }
@@ -145,7 +149,7 @@ impl Store for Postgres {
 
     fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted> {
         Box::pin(async move {
-            let new = New::of(job).map_err(|e| self.record_error(e))?;
+            let new = New::of(job)?;
             let made = self
                 .link
                 .call(WRITING, move |session| {
@@ -166,8 +170,7 @@ impl Store for Postgres {
         epoch: Option<Epoch>,
     ) -> Answer<'_, Submitted<Vec<Uuid>>> {
         Box::pin(async move {
-            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>();
-            let all = all.map_err(|e| self.record_error(e))?;
+            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>()?;
             let made = self
                 .link
                 .call(WRITING, move |session| {
@@ -209,8 +212,7 @@ impl Store for Postgres {
                     Box::pin(async move { write::claim(session, epoch, job, &claim).await })
                 })
                 .await?;
-            let job = row.map(Row::into_job).transpose();
-            job.map_err(|e| self.record_error(e))
+            self.only(row)
         })
     }
 
@@ -226,11 +228,11 @@ impl Store for Postgres {
         }))
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
-            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            let changed = Changed::of(job)?;
             self.leading(epoch, "recording an end", move |session| {
-                Box::pin(async move { write::finish(session, epoch, &changed).await })
+                Box::pin(async move { write::finish(session, epoch, &changed, stored_at).await })
             })
             .await
         })
@@ -238,7 +240,7 @@ impl Store for Postgres {
 
     fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         Box::pin(async move {
-            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            let changed = Changed::of(job)?;
             self.leading(epoch, "recording a retry", move |session| {
                 Box::pin(async move { write::retry(session, epoch, &changed, not_before).await })
             })
@@ -246,7 +248,7 @@ impl Store for Postgres {
         })
     }
 
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog> {
         Box::pin(async move {
             // Whoever asks wants to know of all that there is, and will be without him.
             self.link.settle().await?;
@@ -254,9 +256,9 @@ impl Store for Postgres {
                 .link
                 .call(READING, move |session| Box::pin(read::unfinished(session, after, limit)))
                 .await?;
-            let jobs = rows.into_iter().map(Row::into_unfinished);
-            let jobs = jobs.collect::<Result<_, _>>();
-            jobs.map_err(|e| self.record_error(e))
+            let last = rows.last().map(|row| row.id);
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_unfinished));
+            Ok(Backlog { jobs, unreadable, last })
         })
     }
 
@@ -264,8 +266,7 @@ impl Store for Postgres {
         Box::pin(async move {
             let row =
                 self.link.call(READING, move |session| Box::pin(read::get(session, job))).await?;
-            let job = row.map(Row::into_job).transpose();
-            job.map_err(|e| self.record_error(e))
+            self.only(row)
         })
     }
 
@@ -283,15 +284,25 @@ impl Store for Postgres {
                     Box::pin(async move { read::list(session, &query).await })
                 })
                 .await?;
-            let jobs = rows.into_iter().map(Row::into_job);
-            let jobs = jobs.collect::<Result<_, _>>();
-            Ok(Page { jobs: jobs.map_err(|e| self.record_error(e))?, more })
+            let last = rows.last().map(|row| row.id);
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_job));
+            Ok(Page { jobs, unreadable, last, more })
         })
     }
 
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
         Box::pin(self.link.call(READING, move |session| {
             Box::pin(async move { read::ended(session, &jobs).await })
+        }))
+    }
+
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        Box::pin(self.link.call(READING, |session| Box::pin(read::clock(session))))
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        Box::pin(self.leading(epoch, "recording the clock", move |session| {
+            Box::pin(write::set_clock(session, epoch, clock))
         }))
     }
 

@@ -1,12 +1,14 @@
 //! What is read.
 
 use cloister_api::Timestamp;
-use serde::de::Error as _;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::{
-    super::{Digest, Figures, Orders, Query, record::Row},
+    super::{
+        Digest, Figures, Orders, Query, StoreClock,
+        record::{Found, Row},
+    },
     connect::{Failure, Session},
     write::DRAIN,
 };
@@ -14,7 +16,7 @@ use super::{
 /// A page ends early when its records take as much, so that a hundred large jobs make no huge answer.
 const PAGE_BYTES: i64 = 8 << 20;
 
-/// The columns of [`row`], of a table of jobs named `$jobs`, and of `inputs` and `outputs` where they are
+/// The columns of [`found`], of a table of jobs named `$jobs`, and of `inputs` and `outputs` where they are
 /// wanted.
 macro_rules! columns {
     ($jobs:literal, $stdin:literal, $outputs:literal) => {
@@ -42,17 +44,27 @@ macro_rules! columns {
             $outputs,
             "::bytea, ",
             $jobs,
+            ".job_id, ",
+            $jobs,
             ".size"
         )
     };
 }
 pub(super) use columns;
 
-/// Reads [`columns!`], from `at` on.
-pub(super) fn row(row: &tokio_postgres::Row, at: usize) -> Result<Row, Failure> {
+/// Reads [`columns!`], from `at` on. A value of another shape than ours makes the row unreadable, and
+/// nothing else.
+pub(super) fn found(from: &tokio_postgres::Row, at: usize) -> Result<Found, Failure> {
+    let row = row(from, at).map_err(|failure| failure.to_string());
+    Ok(Found { id: from.try_get(at + 11)?, row })
+}
+
+fn row(row: &tokio_postgres::Row, at: usize) -> Result<Row, Failure> {
+    let attempt: i64 = row.try_get(at + 1)?;
     Ok(Row {
         status: row.try_get(at)?,
-        attempt: u32::try_from(row.try_get::<_, i64>(at + 1)?).unwrap_or(u32::MAX),
+        attempt: u32::try_from(attempt)
+            .map_err(|_| Failure::Other(format!("attempt: {attempt} is no number of one")))?,
         started_at: row.try_get(at + 2)?,
         not_before: row.try_get(at + 3)?,
         cancel: row.try_get(at + 4)?,
@@ -62,17 +74,17 @@ pub(super) fn row(row: &tokio_postgres::Row, at: usize) -> Result<Row, Failure> 
         record: text(row, at + 8)?.unwrap_or_default(),
         stdin: text(row, at + 9)?,
         outputs: text(row, at + 10)?,
-        size: row.try_get(at + 11)?,
+        size: row.try_get(at + 12)?,
     })
 }
 
 /// Text that is kept as bytes.
 fn text(row: &tokio_postgres::Row, at: usize) -> Result<Option<String>, Failure> {
     let text = row.try_get::<_, Option<Vec<u8>>>(at)?.map(String::from_utf8).transpose();
-    text.map_err(|error| Failure::Record(serde_json::Error::custom(error)))
+    text.map_err(|error| Failure::Other(format!("column {}: {error}", row.columns()[at].name())))
 }
 
-pub(super) async fn get(session: &Session, job: Uuid) -> Result<Option<Row>, Failure> {
+pub(super) async fn get(session: &Session, job: Uuid) -> Result<Option<Found>, Failure> {
     let sql = concat!(
         "SELECT ",
         columns!("jobs", "inputs.stdin", "outputs.outputs"),
@@ -80,7 +92,7 @@ pub(super) async fn get(session: &Session, job: Uuid) -> Result<Option<Row>, Fai
           WHERE jobs.job_id = $1"
     );
     let statement = session.prepared(sql).await?;
-    session.query_opt(&statement, &[&job]).await?.map(|found| row(&found, 0)).transpose()
+    session.query_opt(&statement, &[&job]).await?.map(|row| found(&row, 0)).transpose()
 }
 
 /// The job that a key made, and the digest of its request.
@@ -91,20 +103,18 @@ pub(super) async fn find_key(
 ) -> Result<Option<(Uuid, Digest)>, Failure> {
     let sql = "SELECT job_id, digest FROM keys WHERE tenant = $1 AND key = $2";
     let statement = session.prepared(sql).await?;
-    let found = session.query_opt(&statement, &[&tenant.as_bytes(), &key.as_bytes()]).await?;
+    let known = session.query_opt(&statement, &[&tenant.as_bytes(), &key.as_bytes()]).await?;
     let read = |row: tokio_postgres::Row| {
         let digest: Vec<u8> = row.try_get(1)?;
-        let digest = Digest::try_from(digest).map_err(|digest| {
-            Failure::Other(format!("a key's digest has {} bytes and not 32", digest.len()))
-        })?;
-        Ok((row.try_get(0)?, digest))
+        // One that is damaged is that of no request: its key stays taken.
+        Ok((row.try_get(0)?, Digest::try_from(digest).unwrap_or_default()))
     };
-    found.map(read).transpose()
+    known.map(read).transpose()
 }
 
 /// A page, and whether more follows. Keyset: it costs the same wherever it starts, and jobs that
 /// come meanwhile shift nothing.
-pub(super) async fn list(session: &Session, query: &Query) -> Result<(Vec<Row>, bool), Failure> {
+pub(super) async fn list(session: &Session, query: &Query) -> Result<(Vec<Found>, bool), Failure> {
     let mut values: Vec<Box<dyn ToSql + Sync + Send>> = Vec::new();
     let mut wanted = String::from("TRUE");
     let mut want = |condition: &dyn Fn(usize) -> String, value: Box<dyn ToSql + Sync + Send>| {
@@ -148,9 +158,9 @@ pub(super) async fn list(session: &Session, query: &Query) -> Result<(Vec<Row>, 
     );
     let statement = session.prepared(&sql).await?;
     let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-    let found = session.query(&statement, &values).await?;
-    let there = found.first().map_or(Ok(0), |row| row.try_get::<_, i64>(12))?;
-    let rows = found.iter().take(query.limit).map(|found| row(found, 0));
+    let matching = session.query(&statement, &values).await?;
+    let there = matching.first().map_or(Ok(0), |row| row.try_get::<_, i64>(13))?;
+    let rows = matching.iter().take(query.limit).map(|row| found(row, 0));
     let rows = rows.collect::<Result<Vec<_>, _>>()?;
     let more = there > count(rows.len());
     Ok((rows, more))
@@ -160,7 +170,7 @@ pub(super) async fn unfinished(
     session: &Session,
     after: Option<Uuid>,
     limit: usize,
-) -> Result<Vec<Row>, Failure> {
+) -> Result<Vec<Found>, Failure> {
     let sql = concat!(
         "SELECT ",
         columns!("jobs", "NULL", "NULL"),
@@ -168,8 +178,8 @@ pub(super) async fn unfinished(
     );
     let statement = session.prepared(sql).await?;
     let after = after.unwrap_or(Uuid::nil());
-    let found = session.query(&statement, &[&after, &count(limit)]).await?;
-    found.iter().map(|found| row(found, 0)).collect()
+    let rows = session.query(&statement, &[&after, &count(limit)]).await?;
+    rows.iter().map(|row| found(row, 0)).collect()
 }
 
 /// Those that have ended, or are not there.
@@ -214,6 +224,13 @@ pub(super) async fn orders(session: &Session) -> Result<Orders, Failure> {
         }
     }
     Ok(orders)
+}
+
+pub(super) async fn clock(session: &Session) -> Result<StoreClock, Failure> {
+    let statement = session.prepared("SELECT seen_at, ahead, until FROM retention").await?;
+    let row = session.query_one(&statement, &[]).await?;
+    let seen_at = row.try_get::<_, Option<i64>>(0)?.map(Timestamp);
+    Ok(StoreClock { seen_at, ahead: row.try_get(1)?, until: Timestamp(row.try_get(2)?) })
 }
 
 /// A count as PostgreSQL takes it.

@@ -115,8 +115,31 @@ const FIRST: &str = "
     INSERT INTO probe VALUES (0, 0);
 ";
 
-/// What waits, and how much that is, by an index alone.
+/// The order in which ends were stored, and when, by the coordinator: a runner's clock may be wrong. What
+/// had ended before is as old as it was.
 const SECOND: &str = "
+    ALTER TABLE jobs ADD COLUMN ended_seq bigint, ADD COLUMN stored_at bigint;
+    UPDATE jobs SET ended_seq = ends.seq, stored_at = finished_at
+        FROM (SELECT job_id, row_number() OVER (ORDER BY finished_at, job_id) AS seq
+              FROM jobs WHERE finished_at IS NOT NULL) AS ends
+        WHERE ends.job_id = jobs.job_id;
+    CREATE SEQUENCE ends AS bigint;
+    SELECT setval('ends', (SELECT max(ended_seq) FROM jobs));
+    DROP INDEX jobs_by_end;
+    CREATE INDEX jobs_by_end ON jobs (ended_seq) INCLUDE (size) WHERE ended_seq IS NOT NULL;
+    CREATE INDEX jobs_by_age ON jobs (stored_at) WHERE stored_at IS NOT NULL;
+
+    -- When ended jobs were last looked through, by the clock of who did; and by how much that clock is
+    -- ahead of the time that has passed, until which time: milliseconds.
+    CREATE TABLE retention (
+        id integer PRIMARY KEY CHECK (id = 0),
+        seen_at bigint,
+        ahead bigint NOT NULL,
+        until bigint NOT NULL
+    );
+    INSERT INTO retention VALUES (0, NULL, 0, 0);
+
+    -- What waits, and how much that is, by an index alone.
     CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
 ";
 

@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Claim, Epoch, Keep, Key, Order, Submitted,
-        record::{Changed, New, Row},
+        Claim, Epoch, Keep, Key, Order, StoreClock, Submitted,
+        record::{Changed, Found, New},
     },
     connect::{Failure, Session},
     lease::{self, number, term},
-    read::{self, columns, count, millis, row},
+    read::{self, columns, count, millis},
 };
 
 /// A runner that gets nothing new, in the table of orders.
@@ -126,7 +126,7 @@ pub(super) async fn claim(
     epoch: Epoch,
     job: Uuid,
     claim: &Claim,
-) -> Result<Led<Option<Row>>, Failure> {
+) -> Result<Led<Option<Found>>, Failure> {
     let sql = concat!(
         term!(),
         ", changed AS (
@@ -146,7 +146,7 @@ pub(super) async fn claim(
     match led(session, sql, &values).await? {
         Err(newest) => Ok(Err(newest)),
         Ok(found) if found.try_get::<_, Option<Uuid>>(1)?.is_none() => Ok(Ok(None)),
-        Ok(found) => row(&found, 2).map(|row| Ok(Some(row))),
+        Ok(found) => read::found(&found, 2).map(|row| Ok(Some(row))),
     }
 }
 
@@ -190,6 +190,7 @@ pub(super) async fn finish(
     session: &Session,
     epoch: Epoch,
     job: &Changed,
+    stored_at: Timestamp,
 ) -> Result<Led<()>, Failure> {
     let sql = concat!(
         term!(),
@@ -197,7 +198,8 @@ pub(super) async fn finish(
             UPDATE jobs SET status = $3, reason = $4, attempt = $5, started_at = $6, finished_at = $7,
                 runner = $8, boot_id = NULL, execution_id = NULL, not_before = NULL, record = $9,
                 size = $10::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
-                                       WHERE inputs.job_id = jobs.job_id), 0)
+                                       WHERE inputs.job_id = jobs.job_id), 0),
+                ended_seq = nextval('ends'), stored_at = $12
             WHERE job_id = $2 AND finished_at IS NULL AND EXISTS (SELECT FROM term) RETURNING job_id
         ), printed AS (
             INSERT INTO outputs SELECT job_id, $11 FROM changed
@@ -206,7 +208,7 @@ pub(super) async fn finish(
         SELECT EXISTS (SELECT FROM term)"
     );
     let runner = job.runner.as_deref().map(str::as_bytes);
-    let values: [&(dyn ToSql + Sync); 11] = [
+    let values: [&(dyn ToSql + Sync); 12] = [
         &number(epoch),
         &job.id,
         &job.status,
@@ -218,6 +220,7 @@ pub(super) async fn finish(
         &job.record.as_bytes(),
         &job.size(),
         &job.outputs.as_bytes(),
+        &stored_at.0,
     ];
     Ok(led(session, sql, &values).await?.map(drop))
 }
@@ -260,8 +263,8 @@ pub(super) async fn retry(
     }
 }
 
-/// Removes ended jobs beyond what is kept, the oldest first, a batch of them, with all that belongs to
-/// them.
+/// Removes ended jobs beyond what is kept, a batch of them, with all that belongs to them: those that were
+/// stored too long ago, and those that ended first.
 pub(super) async fn expire(
     session: &Session,
     epoch: Epoch,
@@ -271,17 +274,20 @@ pub(super) async fn expire(
     let sql = concat!(
         term!(),
         ", newest_first AS (
-            SELECT finished_at, job_id, row_number() OVER newest AS number, sum(size) OVER newest AS size
-            FROM jobs WHERE finished_at IS NOT NULL
-            WINDOW newest AS (ORDER BY finished_at DESC, job_id DESC ROWS UNBOUNDED PRECEDING)
+            SELECT ended_seq, row_number() OVER newest AS number, sum(size) OVER newest AS size
+            FROM jobs WHERE ended_seq IS NOT NULL
+            WINDOW newest AS (ORDER BY ended_seq DESC ROWS UNBOUNDED PRECEDING)
         ), beyond AS (
-            SELECT finished_at, job_id FROM newest_first WHERE number > $3::bigint OR size > $4::bigint
-            ORDER BY finished_at DESC, job_id DESC LIMIT 1
+            SELECT ended_seq FROM newest_first WHERE number > $3::bigint OR size > $4::bigint
+            ORDER BY ended_seq DESC LIMIT 1
         ), old AS (
-            SELECT job_id FROM jobs WHERE finished_at IS NOT NULL
-                AND (finished_at < $2 OR (finished_at, job_id) <= (SELECT finished_at, job_id FROM beyond))
-                AND EXISTS (SELECT FROM term)
-            ORDER BY finished_at, job_id LIMIT $5
+            (SELECT job_id FROM jobs WHERE stored_at < $2 AND EXISTS (SELECT FROM term)
+             ORDER BY stored_at LIMIT $5)
+            UNION
+            (SELECT job_id FROM jobs WHERE ended_seq <= (SELECT ended_seq FROM beyond)
+                 AND EXISTS (SELECT FROM term)
+             ORDER BY ended_seq LIMIT $5)
+            LIMIT $5
         ), no_inputs AS (DELETE FROM inputs USING old WHERE inputs.job_id = old.job_id),
         no_outputs AS (DELETE FROM outputs USING old WHERE outputs.job_id = old.job_id),
         no_labels AS (DELETE FROM labels USING old WHERE labels.job_id = old.job_id),
@@ -300,10 +306,32 @@ pub(super) async fn expire(
     }
 }
 
+pub(super) async fn set_clock(
+    session: &Session,
+    epoch: Epoch,
+    clock: StoreClock,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            UPDATE retention SET seen_at = $2, ahead = $3, until = $4 WHERE EXISTS (SELECT FROM term)
+        )
+        SELECT EXISTS (SELECT FROM term)"
+    );
+    let seen_at = millis(clock.seen_at);
+    let values: [&(dyn ToSql + Sync); 4] = [&number(epoch), &seen_at, &clock.ahead, &clock.until.0];
+    Ok(led(session, sql, &values).await?.map(drop))
+}
+
 pub(super) async fn order(session: &Session, order: &Order) -> Result<(), Failure> {
     let (kind, runner, reason) = match order {
         Order::DrainRunner { runner, drained } => (DRAIN, runner.as_str(), drained.then_some("")),
         Order::Pause(reason) => (PAUSE, "", reason.as_deref()),
+        Order::TrustClock => {
+            let statement = session.prepared("UPDATE retention SET ahead = 0").await?;
+            session.execute(&statement, &[]).await?;
+            return Ok(());
+        }
     };
     if let Some(reason) = reason {
         let sql = "INSERT INTO orders VALUES ($1, $2, $3)

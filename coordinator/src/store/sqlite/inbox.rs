@@ -7,8 +7,8 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::{
-    super::record::Row,
-    read::{columns, row},
+    super::record,
+    read::{columns, found},
 };
 
 /// What a row tells.
@@ -40,7 +40,7 @@ pub(super) struct Found {
     /// The rows, also those that matter no more.
     pub(super) seen: Vec<i64>,
     /// Jobs that have not ended.
-    pub(super) rows: Vec<(Kind, Uuid, Row)>,
+    pub(super) rows: Vec<(Kind, Uuid, record::Found)>,
 }
 
 /// The oldest rows.
@@ -52,19 +52,19 @@ pub(super) fn look(db: &Connection, limit: usize) -> rusqlite::Result<Found> {
           FROM inbox LEFT JOIN jobs USING (job_id) ORDER BY inbox.seq"
     ))?;
     let mut all = oldest_first.query([])?;
-    let mut found = Found::default();
-    while found.rows.len() < limit
+    let mut told = Found::default();
+    while told.rows.len() < limit
         && let Some(next) = all.next()?
     {
-        found.seen.push(next.get(12)?);
-        let there = next.get::<_, Option<String>>(0)?.is_some();
-        if there && next.get::<_, Option<i64>>(15)?.is_none() {
-            let of_job = next.get_ref(13)?.as_str()? == Kind::Job.as_str();
+        told.seen.push(next.get(13)?);
+        let there = next.get_ref(11)?.as_blob_or_null()?.is_some();
+        if there && next.get::<_, Option<i64>>(16)?.is_none() {
+            let of_job = next.get_ref(14)?.as_str()? == Kind::Job.as_str();
             let kind = if of_job { Kind::Job } else { Kind::Cancel };
-            found.rows.push((kind, Uuid::from_bytes(next.get(14)?), row(next)?));
+            told.rows.push((kind, Uuid::from_bytes(next.get(15)?), found(next)?));
         }
     }
-    Ok(found)
+    Ok(told)
 }
 
 /// Takes rows out.

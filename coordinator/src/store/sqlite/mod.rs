@@ -36,10 +36,10 @@ use uuid::Uuid;
 pub(super) use self::backup::backup;
 use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
 use super::{
-    Answer, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message, Order,
-    Orders, Page, Query, Store, StoreError, Submitted, Unfinished,
+    Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
+    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
     news::News,
-    record::{Changed, New, Row},
+    record::{Changed, Found, New, apart},
 };
 
 /// How long the one before may still have the file locked: one that was killed while it waited for the
@@ -84,8 +84,11 @@ impl Sqlite {
         })
     }
 
-    fn record_error(&self, source: serde_json::Error) -> StoreError {
-        StoreError::Record { store: self.path.display().to_string(), cause: Arc::new(source) }
+    /// The one job that was asked for.
+    fn only(&self, found: Option<Found>) -> Result<Option<Job>, StoreError> {
+        let store = || self.path.display().to_string();
+        let job = found.map(Found::into_job).transpose();
+        job.map_err(|bad| StoreError::Record { store: store(), job: bad.job, why: bad.why })
     }
 
     /// Has done what only a leader may.
@@ -150,10 +153,13 @@ impl Sqlite {
             self.leading(epoch, DOING, work).await?
         };
         let messages = found.rows.into_iter().map(|(kind, job, row)| match kind {
-            Kind::Job => row.into_unfinished().map(|found| Message::Submitted(Box::new(found))),
-            Kind::Cancel => Ok(Message::Cancel(job)),
+            Kind::Job => match row.into_unfinished() {
+                Ok(found) => Message::Submitted(Box::new(found)),
+                Err(unreadable) => Message::Unreadable(unreadable),
+            },
+            Kind::Cancel => Message::Cancel(job),
         });
-        let messages = messages.collect::<Result<_, _>>().map_err(|e| self.record_error(e))?;
+        let messages = messages.collect();
         handed.1 = found.seen;
         Ok(messages)
     }
@@ -210,7 +216,7 @@ impl Store for Sqlite {
 
     fn submit(&self, job: Job, key: Option<Key>, epoch: Option<Epoch>) -> Answer<'_, Submitted> {
         Box::pin(async move {
-            let new = New::of(job).map_err(|e| self.record_error(e))?;
+            let new = New::of(job)?;
             let work = move |db: &Connection| write::submit(db, &new, key.as_ref(), epoch);
             let made = self.writer.call(work).await?;
             if made == (Submitted::New { taken: false }) {
@@ -227,8 +233,7 @@ impl Store for Sqlite {
         epoch: Option<Epoch>,
     ) -> Answer<'_, Submitted<Vec<Uuid>>> {
         Box::pin(async move {
-            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>();
-            let all = all.map_err(|e| self.record_error(e))?;
+            let all = jobs.into_iter().map(New::of).collect::<Result<Vec<_>, _>>()?;
             let weight = all.len();
             let work = move |db: &Connection| write::submit_all(db, &all, key.as_ref(), epoch);
             let made = self.writer.call_for(weight, work).await?;
@@ -261,9 +266,7 @@ impl Store for Sqlite {
     fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
         Box::pin(async move {
             let work = move |db: &Connection| write::claim(db, job, &claim);
-            let row = self.leading(epoch, "recording a claim", work).await?;
-            let job = row.map(Row::into_job).transpose();
-            job.map_err(|e| self.record_error(e))
+            self.only(self.leading(epoch, "recording a claim", work).await?)
         })
     }
 
@@ -277,37 +280,33 @@ impl Store for Sqlite {
         Box::pin(self.leading(epoch, "recording a start", work))
     }
 
-    fn finish(&self, epoch: Epoch, job: Job) -> Answer<'_, ()> {
+    fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()> {
         Box::pin(async move {
-            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
-            let work = move |db: &Connection| write::finish(db, &changed);
+            let changed = Changed::of(job)?;
+            let work = move |db: &Connection| write::finish(db, &changed, stored_at);
             self.leading(epoch, "recording an end", work).await
         })
     }
 
     fn retry(&self, epoch: Epoch, job: Job, not_before: Timestamp) -> Answer<'_, Option<u64>> {
         Box::pin(async move {
-            let changed = Changed::of(job).map_err(|e| self.record_error(e))?;
+            let changed = Changed::of(job)?;
             let work = move |db: &Connection| write::retry(db, &changed, not_before);
             self.leading(epoch, "recording a retry", work).await
         })
     }
 
-    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Vec<Unfinished>> {
+    fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog> {
         Box::pin(async move {
             let rows = self.readers.call(move |db| read::unfinished(db, after, limit)).await?;
-            let jobs = rows.into_iter().map(Row::into_unfinished);
-            let jobs = jobs.collect::<Result<_, _>>();
-            jobs.map_err(|e| self.record_error(e))
+            let last = rows.last().map(|row| row.id);
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_unfinished));
+            Ok(Backlog { jobs, unreadable, last })
         })
     }
 
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
-        Box::pin(async move {
-            let row = self.readers.call(move |db| read::get(db, job)).await?;
-            let job = row.map(Row::into_job).transpose();
-            job.map_err(|e| self.record_error(e))
-        })
+        Box::pin(async move { self.only(self.readers.call(move |db| read::get(db, job)).await?) })
     }
 
     fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
@@ -317,14 +316,23 @@ impl Store for Sqlite {
     fn list(&self, query: Query) -> Answer<'_, Page> {
         Box::pin(async move {
             let (rows, more) = self.readers.call(move |db| read::list(db, &query)).await?;
-            let jobs = rows.into_iter().map(Row::into_job);
-            let jobs = jobs.collect::<Result<_, _>>();
-            Ok(Page { jobs: jobs.map_err(|e| self.record_error(e))?, more })
+            let last = rows.last().map(|row| row.id);
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_job));
+            Ok(Page { jobs, unreadable, last, more })
         })
     }
 
     fn ended(&self, jobs: Vec<Uuid>) -> Answer<'_, Vec<Uuid>> {
         Box::pin(self.readers.call(move |db| read::ended(db, jobs)))
+    }
+
+    fn clock(&self) -> Answer<'_, StoreClock> {
+        Box::pin(self.readers.call(retention::clock))
+    }
+
+    fn set_clock(&self, epoch: Epoch, clock: StoreClock) -> Answer<'_, ()> {
+        let work = move |db: &Connection| retention::set_clock(db, clock);
+        Box::pin(self.leading(epoch, "recording the clock", work))
     }
 
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {

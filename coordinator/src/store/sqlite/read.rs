@@ -10,7 +10,10 @@ use tokio::{sync::Semaphore, task::spawn_blocking};
 use uuid::Uuid;
 
 use super::{
-    super::{Digest, Figures, Orders, Query, StoreError, record::Row},
+    super::{
+        Digest, Figures, Orders, Query, StoreError,
+        record::{Found, Row},
+    },
     open_reader,
     write::DRAIN,
 };
@@ -59,7 +62,7 @@ impl Readers {
     }
 }
 
-/// The columns of [`row`], for a query whose tables are `jobs`, and by a left join `inputs` and
+/// The columns of [`found`], for a query whose tables are `jobs`, and by a left join `inputs` and
 /// `outputs` where they are wanted.
 macro_rules! columns {
     ($stdin:literal, $outputs:literal) => {
@@ -69,14 +72,23 @@ macro_rules! columns {
             $stdin,
             ", ",
             $outputs,
-            ", jobs.size"
+            ", jobs.job_id, jobs.size"
         )
     };
 }
 pub(super) use columns;
 
-/// Reads [`columns!`].
-pub(super) fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+/// Reads [`columns!`]. A value of another shape than ours makes the row unreadable, and nothing else.
+pub(super) fn found(from: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    let key = from.get_ref(11)?.as_blob()?;
+    // One that is cut short or too long is told as far as it goes.
+    let mut id = [0; 16];
+    let known = key.len().min(id.len());
+    id[..known].copy_from_slice(&key[..known]);
+    Ok(Found { id: Uuid::from_bytes(id), row: row(from).map_err(|error| error.to_string()) })
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
     let uuid = |at| -> rusqlite::Result<Option<Uuid>> {
         Ok(row.get::<_, Option<[u8; 16]>>(at)?.map(Uuid::from_bytes))
     };
@@ -92,18 +104,18 @@ pub(super) fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         record: row.get(8)?,
         stdin: row.get(9)?,
         outputs: row.get(10)?,
-        size: row.get(11)?,
+        size: row.get(12)?,
     })
 }
 
-pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Row>> {
+pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Found>> {
     db.prepare_cached(concat!(
         "SELECT ",
         columns!("inputs.stdin", "outputs.outputs"),
         " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
           WHERE jobs.job_id = ?"
     ))?
-    .query_row([job.as_bytes()], row)
+    .query_row([job.as_bytes()], found)
     .optional()
 }
 
@@ -122,13 +134,17 @@ pub(super) fn key_of(
     key: &str,
 ) -> rusqlite::Result<Option<(Uuid, Digest)>> {
     db.prepare_cached("SELECT job_id, digest FROM keys WHERE tenant = ? AND key = ?")?
-        .query_row([tenant, key], |row| Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?)))
+        .query_row([tenant, key], |row| {
+            // One that is damaged is that of no request: its key stays taken.
+            let digest = row.get_ref(1)?.as_blob()?.try_into().unwrap_or_default();
+            Ok((Uuid::from_bytes(row.get(0)?), digest))
+        })
         .optional()
 }
 
 /// A page, and whether more follows. Keyset: it costs the same wherever it starts, and jobs that
 /// come meanwhile shift nothing.
-pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Row>, bool)> {
+pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Found>, bool)> {
     let mut sql =
         String::from(concat!("SELECT ", columns!("NULL", "NULL"), " FROM jobs WHERE TRUE"));
     let mut values: Vec<Box<dyn ToSql>> = Vec::new();
@@ -156,13 +172,13 @@ pub(super) fn list(db: &Connection, query: &Query) -> rusqlite::Result<(Vec<Row>
     values.push(Box::new(count(query.limit.saturating_add(1))));
 
     let mut statement = db.prepare_cached(&sql)?;
-    let mut found = statement.query(rusqlite::params_from_iter(values))?;
+    let mut matching = statement.query(rusqlite::params_from_iter(values))?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = found.next()? {
+    while let Some(next) = matching.next()? {
         if rows.len() == query.limit || bytes >= PAGE_BYTES {
             return Ok((rows, true));
         }
-        let row = self::row(row)?;
+        let row = found(next)?;
         bytes += row.size();
         rows.push(row);
     }
@@ -173,7 +189,7 @@ pub(super) fn unfinished(
     db: &Connection,
     after: Option<Uuid>,
     limit: usize,
-) -> rusqlite::Result<Vec<Row>> {
+) -> rusqlite::Result<Vec<Found>> {
     let after = after.map_or([0; 16], Uuid::into_bytes);
     db.prepare_cached(concat!(
         "SELECT ",
@@ -181,7 +197,7 @@ pub(super) fn unfinished(
         " FROM jobs WHERE jobs.status IN ('pending', 'running') AND jobs.job_id > ?
           ORDER BY jobs.job_id LIMIT ?"
     ))?
-    .query_map(params![after, count(limit)], row)?
+    .query_map(params![after, count(limit)], found)?
     .collect()
 }
 

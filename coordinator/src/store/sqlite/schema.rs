@@ -80,7 +80,7 @@ pub(super) const FIRST: &str = "
 ";
 
 /// Terms, what others than the leader take in, what operators decide, and what jobs take of the disk.
-const SECOND: &str = "
+pub(super) const SECOND: &str = "
     CREATE TABLE leadership (
         id INTEGER PRIMARY KEY CHECK (id = 0),
         cluster BLOB NOT NULL,
@@ -118,8 +118,31 @@ const SECOND: &str = "
     CREATE INDEX jobs_out ON jobs (job_id) WHERE execution_id IS NOT NULL;
 ";
 
-/// What waits, and how much that is, by an index alone.
+/// The order in which ends were stored, and when, by the coordinator: a runner's clock may be wrong. What
+/// had ended before is as old as it was.
 const THIRD: &str = "
+    ALTER TABLE jobs ADD COLUMN ended_seq INTEGER;
+    -- Milliseconds.
+    ALTER TABLE jobs ADD COLUMN stored_at INTEGER;
+    UPDATE jobs SET ended_seq = ends.seq, stored_at = finished_at
+        FROM (SELECT job_id, row_number() OVER (ORDER BY finished_at, job_id) AS seq
+              FROM jobs WHERE finished_at IS NOT NULL) AS ends
+        WHERE ends.job_id = jobs.job_id;
+    DROP INDEX jobs_by_end;
+    CREATE INDEX jobs_by_end ON jobs (ended_seq, size) WHERE ended_seq IS NOT NULL;
+    CREATE INDEX jobs_by_age ON jobs (stored_at) WHERE stored_at IS NOT NULL;
+
+    -- When ended jobs were last looked through, by the clock of who did; and by how much that clock is
+    -- ahead of the time that has passed, until which time: milliseconds.
+    CREATE TABLE retention (
+        id INTEGER PRIMARY KEY CHECK (id = 0),
+        seen_at INTEGER,
+        ahead INTEGER NOT NULL,
+        until INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO retention VALUES (0, NULL, 0, 0);
+
+    -- What waits, and how much that is, by an index alone.
     CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
 ";
 

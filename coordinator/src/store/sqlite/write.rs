@@ -7,11 +7,12 @@ use uuid::Uuid;
 use super::{
     super::{
         Claim, Epoch, Key, Order, Submitted,
-        record::{Changed, New, Row},
+        record::{Changed, Found, New},
     },
     inbox::{self, Kind},
     lease,
-    read::{columns, key_of, row},
+    read::{columns, found, key_of},
+    retention,
 };
 
 /// A runner that gets nothing new, in the table of orders.
@@ -92,7 +93,7 @@ fn put(db: &Connection, new: &New, key: Option<(&Key, &str)>) -> rusqlite::Resul
     Ok(())
 }
 
-pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Row>> {
+pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Result<Option<Found>> {
     let id = job.as_bytes();
     let changed = db
         .prepare_cached(
@@ -115,7 +116,7 @@ pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Resu
         " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
           WHERE jobs.job_id = ?"
     ))?
-    .query_row([id], row)
+    .query_row([id], found)
     .optional()
 }
 
@@ -159,13 +160,15 @@ pub(super) fn request_cancel(
     Ok(leads)
 }
 
-pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
+pub(super) fn finish(db: &Connection, job: &Changed, stored_at: Timestamp) -> rusqlite::Result<()> {
     let changed = db
         .prepare_cached(
             "UPDATE jobs SET status = ?, reason = ?, attempt = ?, started_at = ?, finished_at = ?,
                  runner = ?, boot_id = NULL, execution_id = NULL, not_before = NULL, record = ?,
                  size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
-                                      WHERE inputs.job_id = jobs.job_id), 0)
+                                      WHERE inputs.job_id = jobs.job_id), 0),
+                 stored_at = ?, ended_seq = (SELECT coalesce(max(ended_seq), 0) + 1 FROM jobs
+                                             WHERE ended_seq IS NOT NULL)
              WHERE job_id = ? AND finished_at IS NULL",
         )?
         .execute(params![
@@ -177,6 +180,7 @@ pub(super) fn finish(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
             job.runner,
             job.record,
             job.size(),
+            stored_at.0,
             job.id.as_bytes(),
         ])?;
     if changed > 0 {
@@ -228,6 +232,7 @@ pub(super) fn order(db: &Connection, order: &Order) -> rusqlite::Result<()> {
     let (kind, runner, reason) = match order {
         Order::DrainRunner { runner, drained } => (DRAIN, runner.as_str(), drained.then_some("")),
         Order::Pause(reason) => (PAUSE, "", reason.as_deref()),
+        Order::TrustClock => return retention::trust(db),
     };
     if let Some(reason) = reason {
         db.prepare_cached("INSERT OR REPLACE INTO orders VALUES (?, ?, ?)")?

@@ -35,7 +35,7 @@ async fn all_come_back_as_they_went_in_also_after_a_restart(place: Place) {
         assert_eq!(made, Submitted::New { taken: true });
     }
     let store = place.open().await;
-    let unfinished = store.unfinished(None, 2000).await.unwrap();
+    let unfinished = store.unfinished(None, 2000).await.unwrap().jobs;
     assert_eq!(unfinished.iter().map(|found| found.job.job_id).collect::<Vec<_>>(), ids(&sent));
     for at in [0, 1, 500, 999] {
         assert_eq!(store.get(sent[at].job_id).await.unwrap().as_ref(), Some(&sent[at]));
@@ -59,6 +59,7 @@ async fn a_leader_has_them_and_others_tell_it(place: Place) {
     let found = found.iter().map(|message| match message {
         Message::Submitted(found) => found.job.job_id,
         Message::Cancel(job) => panic!("nobody cancelled {job}"),
+        Message::Unreadable(found) => panic!("{found:?}"),
     });
     assert_eq!(found.collect::<Vec<_>>(), ids(&told), "in their order");
     // It has them once it asks for the next ones.
@@ -132,12 +133,12 @@ async fn a_key_is_known_as_long_as_one_of_its_jobs(place: Place) {
     store.submit_all(first.clone(), Some(key("k", 1)), Some(epoch)).await.unwrap();
     let keep = Keep { time: Duration::from_secs(10), number: 100, size: u64::MAX };
     for (gone, left) in [(0, vec![first[1].job_id, first[2].job_id]), (2, vec![first[1].job_id])] {
-        store.finish(epoch, ended(first[gone].clone(), 1_000)).await.unwrap();
+        store.finish(epoch, ended(first[gone].clone(), 1_000), Timestamp(1_000)).await.unwrap();
         assert_eq!(store.expire(epoch, keep, Timestamp(60_000)).await.unwrap(), 1);
         let again = store.submit_all(jobs(3), Some(key("k", 1)), Some(epoch)).await.unwrap();
         assert_eq!(again, Submitted::Same(left));
     }
-    store.finish(epoch, ended(first[1].clone(), 1_000)).await.unwrap();
+    store.finish(epoch, ended(first[1].clone(), 1_000), Timestamp(1_000)).await.unwrap();
     assert_eq!(store.expire(epoch, keep, Timestamp(60_000)).await.unwrap(), 1);
     let again = store.submit_all(jobs(3), Some(key("k", 1)), Some(epoch)).await.unwrap();
     assert_eq!(again, Submitted::New { taken: true });

@@ -36,9 +36,9 @@ async fn a_job_comes_back_as_it_went_in_also_after_a_restart(place: Place) {
         }
         assert_eq!(store.get(waits.job_id).await.unwrap(), Some(waits.clone()));
         store.claim(epoch, over.job_id, claim(1)).await.unwrap().unwrap();
-        store.finish(epoch, ended(over.clone(), 2_000)).await.unwrap();
+        store.finish(epoch, ended(over.clone(), 2_000), Timestamp(2_000)).await.unwrap();
         // The first end decides.
-        store.finish(epoch, ended(over.clone(), 3_000)).await.unwrap();
+        store.finish(epoch, ended(over.clone(), 3_000), Timestamp(3_000)).await.unwrap();
     }
     let store = place.open().await;
     assert_eq!(store.get(waits.job_id).await.unwrap(), Some(waits));
@@ -63,13 +63,13 @@ async fn what_a_runner_has_is_known_after_a_restart(place: Place) {
         assert!(store.request_cancel(jobs[1].job_id, Some(epoch)).await.unwrap());
         store.claim(epoch, jobs[2].job_id, claim(1)).await.unwrap();
         store.unclaim(epoch, jobs[2].job_id).await.unwrap();
-        store.finish(epoch, ended(jobs[3].clone(), 2_000)).await.unwrap();
+        store.finish(epoch, ended(jobs[3].clone(), 2_000), Timestamp(2_000)).await.unwrap();
     }
     let store = place.open().await;
-    let first = store.unfinished(None, 1).await.unwrap();
+    let first = store.unfinished(None, 1).await.unwrap().jobs;
     assert_eq!(first.len(), 1);
     assert_eq!(first[0].job, jobs[0]);
-    let rest = store.unfinished(Some(first[0].job.job_id), 10).await.unwrap();
+    let rest = store.unfinished(Some(first[0].job.job_id), 10).await.unwrap().jobs;
     assert_eq!(rest.len(), 2);
     assert_eq!(rest[0].claim, Some(claim(1)));
     assert!(rest[0].cancel && !rest[1].cancel);
@@ -99,7 +99,7 @@ async fn a_retry_keeps_what_the_earlier_attempt_printed(place: Place) {
     let second = second_attempt(&first);
     store.retry(epoch, second.clone(), Timestamp(9_000)).await.unwrap();
     assert_eq!(store.get(first.job_id).await.unwrap(), Some(second.clone()));
-    let waiting = store.unfinished(None, 10).await.unwrap();
+    let waiting = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(waiting[0].not_before, Some(Timestamp(9_000)));
     assert_eq!(waiting[0].claim, None);
     assert_eq!(store.claim(epoch, first.job_id, claim(1)).await.unwrap(), None);
@@ -129,25 +129,25 @@ async fn status_only_moves_forward(place: Place) {
     store.claim(epoch, id, claim(2)).await.unwrap().unwrap();
     store.started(epoch, id, 1, Timestamp(1_800)).await.unwrap();
     store.retry(epoch, second.clone(), Timestamp(9_000)).await.unwrap();
-    let found = store.unfinished(None, 10).await.unwrap();
+    let found = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(found[0].job.status, Status::Pending, "the start was of another attempt");
     assert_eq!(found[0].claim, Some(claim(2)), "the same retry again changes nothing");
 
     let end = ended(second.clone(), 2_000);
-    store.finish(epoch, end.clone()).await.unwrap();
+    store.finish(epoch, end.clone(), Timestamp(2_000)).await.unwrap();
     let mut third = second;
     third.attempt = 3;
     store.retry(epoch, third.clone(), Timestamp(0)).await.unwrap();
-    store.finish(epoch, ended(third, 3_000)).await.unwrap();
+    store.finish(epoch, ended(third, 3_000), Timestamp(3_000)).await.unwrap();
     store.started(epoch, id, 2, Timestamp(1_500)).await.unwrap();
     store.unclaim(epoch, id).await.unwrap();
     assert_eq!(store.claim(epoch, id, claim(2)).await.unwrap(), None);
     store.request_cancel(id, None).await.unwrap();
     assert_eq!(now().await, end);
-    assert!(store.unfinished(None, 10).await.unwrap().is_empty());
+    assert!(store.unfinished(None, 10).await.unwrap().jobs.is_empty());
 
     let nobody = job("b");
-    store.finish(epoch, ended(nobody.clone(), 1)).await.unwrap();
+    store.finish(epoch, ended(nobody.clone(), 1), Timestamp(1)).await.unwrap();
     store.retry(epoch, nobody.clone(), Timestamp(0)).await.unwrap();
     assert_eq!(store.claim(epoch, nobody.job_id, claim(1)).await.unwrap(), None);
     store.request_cancel(nobody.job_id, None).await.unwrap();
@@ -233,9 +233,9 @@ async fn lists_by_status_reason_and_labels_without_outputs(place: Place) {
     for job in [&labelled, &failed, &plain] {
         submit(&*store, job).await;
     }
-    store.finish(epoch, ended(labelled.clone(), 2_000)).await.unwrap();
+    store.finish(epoch, ended(labelled.clone(), 2_000), Timestamp(2_000)).await.unwrap();
     failed.finish(Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "x"));
-    store.finish(epoch, failed.clone()).await.unwrap();
+    store.finish(epoch, failed.clone(), Timestamp(2_000)).await.unwrap();
 
     let query = || Query { limit: 100, ..Query::default() };
     let by = async |query| list(&*store, query).await.0;
@@ -279,7 +279,7 @@ async fn tells_which_jobs_have_ended(place: Place) {
     }
     store.claim(epoch, runs.job_id, claim(1)).await.unwrap();
     store.started(epoch, runs.job_id, 1, Timestamp(1)).await.unwrap();
-    store.finish(epoch, ended(over.clone(), 2_000)).await.unwrap();
+    store.finish(epoch, ended(over.clone(), 2_000), Timestamp(2_000)).await.unwrap();
     let nobody = Uuid::now_v7();
     let asked = vec![nobody, waits.job_id, over.job_id, runs.job_id];
     assert_eq!(store.ended(asked).await.unwrap(), [nobody, over.job_id]);
@@ -331,7 +331,7 @@ async fn figures_count_what_waits_and_what_is_out(place: Place) {
     }
     store.started(epoch, jobs[0].job_id, 1, Timestamp(1)).await.unwrap();
     assert_eq!(count().await, (2, 3));
-    store.finish(epoch, ended(jobs[0].clone(), 2_000)).await.unwrap();
+    store.finish(epoch, ended(jobs[0].clone(), 2_000), Timestamp(2_000)).await.unwrap();
     store.retry(epoch, second_attempt(&jobs[1]), Timestamp(0)).await.unwrap();
     store.unclaim(epoch, jobs[2].job_id).await.unwrap();
     assert_eq!(count().await, (4, 0));

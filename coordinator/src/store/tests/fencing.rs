@@ -18,7 +18,7 @@ async fn one_of_each(store: &dyn Store, epoch: Epoch) -> [Job; 4] {
         store.claim(epoch, job.job_id, claim(1)).await.unwrap().unwrap();
     }
     store.started(epoch, jobs[2].job_id, 1, Timestamp(1_500)).await.unwrap();
-    store.finish(epoch, ended(jobs[3].clone(), 2_000)).await.unwrap();
+    store.finish(epoch, ended(jobs[3].clone(), 2_000), Timestamp(2_000)).await.unwrap();
     jobs
 }
 
@@ -29,7 +29,7 @@ async fn everything(store: &dyn Store) -> String {
     for job in listed {
         whole.push(store.get(job.job_id).await.unwrap().unwrap());
     }
-    format!("{whole:?} {:?}", store.unfinished(None, 100).await.unwrap())
+    format!("{whole:?} {:?}", store.unfinished(None, 100).await.unwrap().jobs)
 }
 
 async fn what_only_a_leader_may_write_is_refused_in_a_term_that_is_over(place: Place) {
@@ -49,13 +49,13 @@ async fn what_only_a_leader_may_write_is_refused_in_a_term_that_is_over(place: P
             store.claim(epoch, waits.job_id, claim(1)).await.map(drop),
             store.unclaim(epoch, claimed.job_id).await,
             store.started(epoch, claimed.job_id, 1, Timestamp(1_600)).await,
-            store.finish(epoch, ended(runs.clone(), 3_000)).await,
+            store.finish(epoch, ended(runs.clone(), 3_000), Timestamp(3_000)).await,
             store.retry(epoch, next.clone(), Timestamp(9_000)).await.map(drop),
             store.expire(epoch, keep, Timestamp(1_000_000)).await.map(drop),
             store.inbox(epoch, 10).await.map(drop),
             // Also where there would be nothing to do.
             store.claim(epoch, over.job_id, claim(1)).await.map(drop),
-            store.finish(epoch, ended(over.clone(), 2_000)).await,
+            store.finish(epoch, ended(over.clone(), 2_000), Timestamp(2_000)).await,
             store.unclaim(epoch, waits.job_id).await,
         ];
         for (at, refused) in refused.into_iter().enumerate() {
@@ -116,7 +116,7 @@ async fn once_another_leads_nothing_of_the_old_term_appears(place: Place) {
         });
         let claims: Vec<_> = claims.collect();
         let new = next_term(&*two, epoch).await;
-        let found = two.unfinished(None, 10_000).await.unwrap();
+        let found = two.unfinished(None, 10_000).await.unwrap().jobs;
         let mut claimed: Vec<_> =
             found.iter().filter(|f| f.claim.is_some()).map(|f| f.job.job_id).collect();
         let mut done = Vec::new();
@@ -131,7 +131,7 @@ async fn once_another_leads_nothing_of_the_old_term_appears(place: Place) {
         done.sort_unstable();
         assert_eq!(claimed, done);
         for found in found {
-            two.finish(new, ended(found.job, 2_000)).await.unwrap();
+            two.finish(new, ended(found.job, 2_000), Timestamp(2_000)).await.unwrap();
         }
         epoch = new;
     }

@@ -21,6 +21,7 @@ fn id(message: &Message) -> (Uuid, bool) {
     match message {
         Message::Submitted(found) => (found.job.job_id, true),
         Message::Cancel(job) => (*job, false),
+        Message::Unreadable(found) => panic!("{found:?}"),
     }
 }
 
@@ -73,7 +74,7 @@ async fn what_has_ended_is_not_told(place: Place) {
         store.request_cancel(job.job_id, None).await.unwrap();
     }
     for job in &jobs[..9] {
-        store.finish(epoch, ended(job.clone(), 2_000)).await.unwrap();
+        store.finish(epoch, ended(job.clone(), 2_000), Timestamp(2_000)).await.unwrap();
     }
     let keep = Keep { time: LONG, number: 4, size: u64::MAX };
     assert_eq!(store.expire(epoch, keep, Timestamp(2_000)).await.unwrap(), 5);

@@ -6,6 +6,9 @@ on_each_store! {
     how_much_waits_is_known_to_the_byte
     ended_jobs_are_kept_for_a_time_and_a_number
     ended_jobs_are_kept_up_to_a_size
+    a_runners_clock_makes_no_job_old
+    ended_jobs_go_in_the_order_of_their_ends
+    the_clock_is_remembered_and_fenced
 }
 
 async fn ended_jobs_are_kept_for_a_time_and_a_number(place: Place) {
@@ -18,7 +21,7 @@ async fn ended_jobs_are_kept_for_a_time_and_a_number(place: Place) {
         job.request.task.stdin.stdin = Some("in".into());
         ids.push(job.job_id);
         store.submit(job.clone(), Some(key(&at.to_string(), 1)), Some(epoch)).await.unwrap();
-        store.finish(epoch, ended(job, 10_000 + at)).await.unwrap();
+        store.finish(epoch, ended(job, 10_000 + at), Timestamp(10_000 + at)).await.unwrap();
     }
     let waits = job("waits");
     submit(&*store, &waits).await;
@@ -74,7 +77,7 @@ async fn how_much_waits_is_known_to_the_byte(place: Place) {
     assert_eq!(waiting().await, (2, size + other));
     let sizes = async || -> Vec<u64> {
         let found = store.unfinished(None, 10).await.unwrap();
-        found.iter().map(|found| found.size).collect()
+        found.jobs.iter().map(|found| found.size).collect()
     };
     assert_eq!(sizes().await, [size, other]);
 
@@ -91,7 +94,7 @@ async fn how_much_waits_is_known_to_the_byte(place: Place) {
     assert_eq!(waiting().await, (2, retried + other));
     assert_eq!(sizes().await, [retried, other]);
     assert_eq!(store.retry(epoch, second.clone(), Timestamp(0)).await.unwrap(), None);
-    store.finish(epoch, ended(second, 10_000)).await.unwrap();
+    store.finish(epoch, ended(second, 10_000), Timestamp(10_000)).await.unwrap();
     assert_eq!(waiting().await, (1, other));
 }
 
@@ -118,7 +121,7 @@ async fn ended_jobs_are_kept_up_to_a_size(place: Place) {
         if at < 3 {
             let mut over = ended(second, 10_000 + at);
             over.stderr = Some("e".repeat(MIB));
-            store.finish(epoch, over).await.unwrap();
+            store.finish(epoch, over, Timestamp(10_000 + at)).await.unwrap();
         }
     }
     // Each is three MiB and little more.
@@ -132,6 +135,78 @@ async fn ended_jobs_are_kept_up_to_a_size(place: Place) {
     assert_eq!(store.expire(epoch, keep(0), now).await.unwrap(), 1);
     // What has not ended is kept whatever it takes.
     assert!(store.get(ids[3]).await.unwrap().is_some());
+}
+
+/// A runner that is eight days behind, and one as much ahead.
+async fn a_runners_clock_makes_no_job_old(place: Place) {
+    const DAY: i64 = 86_400_000;
+    let store = place.open().await;
+    let epoch = term(&*store).await;
+    let now = Timestamp(1_000 * DAY);
+    let keep = Keep { time: Duration::from_secs(7 * 86_400), number: 100, size: u64::MAX };
+    let mut ids = Vec::new();
+    for at in [-8_i64, 8] {
+        let job = job("a");
+        ids.push(job.job_id);
+        let key = key(&at.to_string(), 1);
+        store.submit(job.clone(), Some(key), Some(epoch)).await.unwrap();
+        store.finish(epoch, ended(job, now.0 + at * DAY), now).await.unwrap();
+    }
+    let later = |days: i64| Timestamp(now.0 + days * DAY);
+    for passed in [0, 6] {
+        assert_eq!(store.expire(epoch, keep, later(passed)).await.unwrap(), 0);
+    }
+    let again = store.submit(job("a"), Some(key("-8", 1)), Some(epoch)).await.unwrap();
+    assert_eq!(again, Submitted::Same(ids[0]), "it would run twice");
+    assert_eq!(store.expire(epoch, keep, later(8)).await.unwrap(), 2);
+}
+
+/// Also where the clock was set back meanwhile.
+async fn ended_jobs_go_in_the_order_of_their_ends(place: Place) {
+    let store = place.open().await;
+    let epoch = term(&*store).await;
+    let keep = |number| Keep { time: Duration::from_secs(3_600), number, size: u64::MAX };
+    // Submitted in another order than they end in.
+    let mut jobs: Vec<_> = (0..4).map(|_| job("a")).collect();
+    jobs.reverse();
+    for (at, job) in jobs.iter().enumerate() {
+        submit(&*store, job).await;
+        let at = 10_000 - i64::try_from(at).unwrap();
+        store.finish(epoch, ended(job.clone(), at), Timestamp(at)).await.unwrap();
+    }
+    for left in [3, 2, 1] {
+        assert_eq!(store.expire(epoch, keep(left), Timestamp(10_000)).await.unwrap(), 1);
+        let (ids, _) = list(&*store, Query { limit: 100, ..Query::default() }).await;
+        assert_eq!(ids.len(), left);
+        assert!(jobs[4 - left..].iter().all(|job| ids.contains(&job.job_id)), "{ids:?}");
+    }
+    // The next one is the last still, though nothing is left to compare it with.
+    assert_eq!(store.expire(epoch, keep(0), Timestamp(10_000)).await.unwrap(), 1);
+    for _ in 0..2 {
+        let job = job("a");
+        submit(&*store, &job).await;
+        store.finish(epoch, ended(job, 1), Timestamp(9_000)).await.unwrap();
+    }
+    assert_eq!(store.expire(epoch, keep(1), Timestamp(10_000)).await.unwrap(), 1);
+}
+
+async fn the_clock_is_remembered_and_fenced(place: Place) {
+    let clock = StoreClock { seen_at: Some(Timestamp(5)), ahead: 6, until: Timestamp(7) };
+    {
+        let store = place.open().await;
+        assert_eq!(store.clock().await.unwrap(), StoreClock::default());
+        let epoch = term(&*store).await;
+        store.set_clock(epoch, clock).await.unwrap();
+        let next = next_term(&*store, epoch).await;
+        let stale = store.set_clock(epoch, StoreClock::default()).await;
+        assert!(matches!(stale, Err(StoreError::Stale { .. })), "{stale:?}");
+        store.set_clock(next, clock).await.unwrap();
+    }
+    let store = place.open().await;
+    assert_eq!(store.clock().await.unwrap(), clock);
+    store.order(Order::TrustClock).await.unwrap();
+    assert_eq!(store.clock().await.unwrap(), StoreClock { ahead: 0, ..clock });
+    assert_eq!(store.orders().await.unwrap(), Orders::default(), "it is no order that stays");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn any_text_comes_back(place: Place) {
         let claim = Claim { runner: text.into(), ..claim(1) };
         let claimed = store.claim(epoch, sent.job_id, claim.clone()).await.unwrap();
         assert_eq!(claimed, Some(sent.clone()), "{text:?}");
-        let found = store.unfinished(None, 10).await.unwrap();
+        let found = store.unfinished(None, 10).await.unwrap().jobs;
         assert_eq!(found[0].claim, Some(claim), "{text:?}");
         let labels = vec![(text.to_owned(), text.to_owned())];
         let query = Query { labels, limit: 10, ..Query::default() };
@@ -49,7 +49,7 @@ async fn any_text_comes_back(place: Place) {
         let output = |text: &str| Output::new(text.as_bytes().into(), false);
         outcome = outcome.with_output(output(text), Output::new(b"\xff\0".into(), true));
         over.finish(outcome);
-        store.finish(epoch, over.clone()).await.unwrap();
+        store.finish(epoch, over.clone(), Timestamp(2_000)).await.unwrap();
         assert_eq!(store.get(over.job_id).await.unwrap(), Some(over), "{text:?}");
         let drain = Order::DrainRunner { runner: text.into(), drained: true };
         store.order(drain).await.unwrap();
@@ -86,6 +86,6 @@ async fn large_inputs_and_outputs_come_back(place: Place) {
     assert_eq!(list(&*store, query).await.0, [sent.job_id]);
     let mut over = ended(sent, 2_000);
     over.stdout = Some(large);
-    store.finish(epoch, over.clone()).await.unwrap();
+    store.finish(epoch, over.clone(), Timestamp(2_000)).await.unwrap();
     assert!(store.get(over.job_id).await.unwrap() == Some(over), "it came back as another");
 }

@@ -35,7 +35,7 @@ async fn a_restored_dump_is_another_cluster_and_starts_paused_once() {
     assert_ne!(led.cluster, original.cluster);
     assert!(led.epoch > original.epoch);
     assert_eq!(led.others, 0);
-    let found = restored.unfinished(None, 10).await.unwrap();
+    let found = restored.unfinished(None, 10).await.unwrap().jobs;
     let ids: Vec<_> = found.iter().map(|found| found.job.job_id).collect();
     assert_eq!(ids, [known.job_id, told.job_id]);
     // A restart does not make it go on, and resuming is for good.

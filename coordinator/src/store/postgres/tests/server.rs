@@ -125,7 +125,7 @@ async fn what_was_given_up_does_not_happen_after_somebody_looked() {
     // It waits for their end, or has been and gone.
     tokio::time::sleep(Duration::from_millis(500)).await;
     server.thaw();
-    let there = look.await.unwrap().unwrap().len();
+    let there = look.await.unwrap().unwrap().jobs.len();
     let sql = format!(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND state <> 'idle'"
     );
@@ -135,6 +135,6 @@ async fn what_was_given_up_does_not_happen_after_somebody_looked() {
         }
     };
     timeout(Duration::from_secs(10), done).await.unwrap();
-    let later = store.unfinished(None, 100).await.unwrap().len();
+    let later = store.unfinished(None, 100).await.unwrap().jobs.len();
     assert_eq!(there, later, "jobs came after somebody had looked");
 }

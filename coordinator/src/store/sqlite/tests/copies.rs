@@ -68,7 +68,7 @@ async fn a_copy_has_all_that_was_answered_and_starts_paused_once() {
         assert!(opened.get(*id).await.unwrap().is_some(), "{id} was answered before");
     }
     assert_eq!(opened.get(large.job_id).await.unwrap(), store.get(large.job_id).await.unwrap());
-    let there = opened.unfinished(None, 1_000_000).await.unwrap();
+    let there = opened.unfinished(None, 1_000_000).await.unwrap().jobs;
     assert!(there.iter().any(|found| found.claim.is_some()));
     assert!(there.len() <= after.len() + 100, "it has what was there at one moment");
     let paused = opened.orders().await.unwrap().paused.unwrap();

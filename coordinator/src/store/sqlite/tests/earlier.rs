@@ -40,14 +40,16 @@ async fn records_of_an_earlier_version_are_read() {
     assert_eq!((read.stdout, read.stdout_truncated), (None, None));
 }
 
-/// A database of the first schema, as its program left it.
-fn first_schema(path: &Path, rows: &str) {
+/// A database of an earlier schema, as its program left it.
+fn of_schema(path: &Path, version: i64, rows: &str) {
     let db = Connection::open(path).unwrap();
     db.pragma_update(None, "journal_mode", "WAL").unwrap();
-    db.execute_batch(schema::FIRST).unwrap();
+    for (_, sql) in (0..version).zip([schema::FIRST, schema::SECOND]) {
+        db.execute_batch(sql).unwrap();
+    }
     db.execute_batch(rows).unwrap();
     db.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
-    db.pragma_update(None, "user_version", 1).unwrap();
+    db.pragma_update(None, "user_version", version).unwrap();
 }
 
 #[tokio::test]
@@ -74,14 +76,14 @@ async fn a_store_of_the_first_schema_is_brought_up_to_date() {
         hex(&over), json(&end), hex(&over), "o".repeat(10_000),
         hex(&over), hex(&over),
     );
-    first_schema(&folder.0.join("store.db"), &rows);
+    of_schema(&folder.0.join("store.db"), 1, &rows);
 
     let store = open(&folder);
     let read = store.get(waits.job_id).await.unwrap().unwrap();
     assert_eq!(read.request.task.stdin.stdin.as_deref(), Some("in"));
     let read = store.get(over.job_id).await.unwrap().unwrap();
     assert_eq!((read.status, read.stdout.map(|out| out.len())), (Status::Failed, Some(10_000)));
-    let found = store.unfinished(None, 10).await.unwrap();
+    let found = store.unfinished(None, 10).await.unwrap().jobs;
     assert_eq!(found.len(), 2);
     assert_eq!((found[0].job.job_id, &found[0].claim), (waits.job_id, &None));
     assert_eq!(found[1].claim.as_ref().unwrap().execution_id, Uuid::nil());
@@ -105,6 +107,50 @@ async fn a_store_of_the_first_schema_is_brought_up_to_date() {
         1,
         "it has a size"
     );
+}
+
+/// What had ended is as old as it was, and goes in the order in which it ended.
+#[tokio::test]
+async fn a_store_of_the_second_schema_keeps_what_it_kept() {
+    let folder = Folder::new();
+    let jobs = [job(), job(), job(), job()];
+    let hex = |job: &Job| job.job_id.simple().to_string();
+    // A record that cannot be read stops no upgrade.
+    let mut rows =
+        "INSERT INTO leadership (id, cluster, epoch) VALUES (0, zeroblob(16), 3);".to_owned();
+    for (job, end) in jobs.iter().zip([3_000, 1_000, 2_000]) {
+        rows.extend([format!(
+            "INSERT INTO jobs (job_id, status, attempt, finished_at, record, size)
+             VALUES (x'{}', 'completed', 1, {end}, '{{', 1);",
+            hex(job),
+        )]);
+    }
+    rows.extend([format!(
+        "INSERT INTO jobs (job_id, status, attempt, record) VALUES (x'{}', 'pending', 1, '{{');",
+        hex(&jobs[3])
+    )]);
+    of_schema(&folder.0.join("store.db"), 2, &rows);
+
+    let store = open(&folder);
+    let epoch = lead(&store, "me", LONG).await.unwrap().epoch;
+    assert_eq!(epoch, Epoch(4));
+    assert_eq!(store.clock().await.unwrap(), StoreClock::default());
+    let keep = |number| Keep { time: Duration::from_secs(1), number, size: u64::MAX };
+    let left = async || {
+        let page = store.list(Query { limit: 10, ..Query::default() }).await.unwrap();
+        page.unreadable.iter().map(|found| found.job).collect::<Vec<_>>()
+    };
+    assert_eq!(store.expire(epoch, keep(9), Timestamp(2_001)).await.unwrap(), 1);
+    assert_eq!(left().await, [&jobs[3], &jobs[2], &jobs[0]].map(|job| job.job_id));
+    // What ends from now on comes after them.
+    let next = job();
+    store.submit(next.clone(), None, None).await.unwrap();
+    let mut end = next.clone();
+    end.finish(Outcome::never_ran(Status::Cancelled, None, "x"));
+    store.finish(epoch, end, Timestamp(2_000)).await.unwrap();
+    assert_eq!(store.expire(epoch, keep(2), Timestamp(2_000)).await.unwrap(), 1);
+    assert_eq!(left().await, [&jobs[3], &jobs[0]].map(|job| job.job_id));
+    assert!(store.get(next.job_id).await.unwrap().is_some());
 }
 
 /// A database that was made by it must be one that the next ones expect.

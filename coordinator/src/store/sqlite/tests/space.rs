@@ -15,7 +15,7 @@ async fn fill(store: &Sqlite, epoch: Epoch, mib: usize) {
         job.request.task.stdin.stdin = Some("x".repeat(MIB));
         store.submit(job.clone(), None, Some(epoch)).await.unwrap();
         job.finish(Outcome::never_ran(Status::Cancelled, None, "over"));
-        store.finish(epoch, job).await.unwrap();
+        store.finish(epoch, job, Timestamp::now()).await.unwrap();
     }
 }
 

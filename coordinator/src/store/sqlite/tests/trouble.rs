@@ -75,10 +75,10 @@ fn a_term_goes_on_while_the_disk_is_full() {
         store.probe().await.unwrap();
         let next = store.lead(me, LONG).await.unwrap();
         assert!(next.epoch > first.epoch);
-        let waiting = store.unfinished(None, 10_000).await.unwrap().len();
+        let waiting = store.unfinished(None, 10_000).await.unwrap().jobs.len();
         drop(store);
         let store = Sqlite::open(&disk.join("store.db")).unwrap();
-        assert_eq!(store.unfinished(None, 10_000).await.unwrap().len(), waiting);
+        assert_eq!(store.unfinished(None, 10_000).await.unwrap().jobs.len(), waiting);
         store.submit(job(), None, None).await.unwrap();
     });
 }
