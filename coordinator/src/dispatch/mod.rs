@@ -7,6 +7,7 @@ mod discovery;
 mod health;
 pub(crate) mod link;
 mod release;
+mod reminder;
 mod stream;
 
 pub(crate) use self::{
