@@ -33,6 +33,8 @@ pub(crate) enum Why {
     LeaseOver,
     /// The runner was stopped, and the grace time is over.
     Stopped,
+    /// The runner was stopped a second time, within the grace time.
+    Killed,
 }
 
 impl Why {
@@ -49,6 +51,10 @@ impl Why {
             Self::Stopped => {
                 (true, "the runner was stopped, and the job was killed before it had ended")
             }
+            Self::Killed => (
+                true,
+                "it was killed at shutdown: the service was told to end at once before the job had ended",
+            ),
         };
         outcome.message = Some(message.into());
         if lost {

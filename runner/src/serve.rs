@@ -4,7 +4,7 @@ use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use cloister_sandbox::Engine;
 use cloister_web::{Access, Guard, ServerLimits, Shutdown, warn_of_clear_tokens};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::{
     Config, Error, Lost, cells::Cells, clock::BootClock, execution::Why, http::routes,
@@ -17,6 +17,9 @@ use crate::{
 /// A drain takes no new work, and everything else goes on: running jobs have the configured grace,
 /// then they are killed and told as lost. Results that wait for their owner are given a moment to be
 /// fetched; those of a coordinator, for what is left of the grace, since it may be on its way back.
+///
+/// If `shutdown` is told to kill, running jobs have no grace any more, and results wait for their
+/// owner for [`ResultLimits::linger`](crate::ResultLimits::linger) at most.
 pub async fn serve(
     config: Config,
     engine: Engine,
@@ -73,13 +76,25 @@ pub(crate) async fn run(
 
 /// Returns when draining has begun and nothing is left to wait for.
 async fn drained(runner: &Runner, config: &Config) {
-    runner.shutdown.draining().await;
+    let shutdown = &runner.shutdown;
+    shutdown.draining().await;
     let grace: Duration = config.grace;
     let until = Instant::now() + grace;
     tracing::info!(running = runner.slots.used(), ?grace, "draining");
-    if timeout_at(until, runner.slots.idle()).await.is_err() {
-        tracing::warn!(running = runner.slots.used(), "killing jobs that outlast the grace time");
-        runner.slots.cancel_all(Why::Stopped);
+    let why = tokio::select! {
+        biased;
+        () = runner.slots.idle() => None,
+        () = shutdown.killing() => Some(Why::Killed),
+        () = sleep_until(until) => Some(Why::Stopped),
+    };
+    if let Some(why) = why {
+        let running = runner.slots.used();
+        if why == Why::Killed {
+            tracing::warn!(running, "killing jobs: told to end at once");
+        } else {
+            tracing::warn!(running, "killing jobs that outlast the grace time");
+        }
+        runner.slots.cancel_all(why);
         runner.slots.idle().await;
     }
     if timeout(config.results.linger, runner.kept.empty()).await.is_ok() {
@@ -87,7 +102,13 @@ async fn drained(runner: &Runner, config: &Config) {
     }
     // A result that a coordinator does not find any more is a job that it tells as lost. Where it is
     // down itself, it comes back within the same time that jobs are given.
-    if timeout_at(until, runner.kept.all_fetched()).await.is_err() || runner.kept.count() > 0 {
+    tokio::select! {
+        biased;
+        () = runner.kept.all_fetched() => {}
+        () = shutdown.killing() => {}
+        () = sleep_until(until) => {}
+    }
+    if runner.kept.count() > 0 {
         tracing::warn!(results = runner.kept.count(), "ending with results that nobody fetched");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use cloister_tests::{COMPLETED, Scratch, Service, census, finished, until, verdict};
+use cloister_tests::{COMPLETED, Scratch, Service, census, finished, killed, until, verdict};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
@@ -89,19 +89,30 @@ fn a_drain_finishes_what_runs_and_keeps_what_waits() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_it_at_once_and_its_jobs_are_told_as_killed() {
     let mut up = Service::up(&["--slots", "1"]);
-    let job =
-        up.client().post("/jobs", &json!({ "command": "sleep 98768", "timeout": 600 })).json();
-    until(up.client(), job["job_id"].as_str().unwrap(), |job| job["status"] == "running");
+    let submit = |command: &str| {
+        let job = up.client().post("/jobs", &json!({ "command": command, "timeout": 600 })).json();
+        job["job_id"].as_str().unwrap().to_owned()
+    };
+    let (id, waits) = (submit("echo begun; sleep 98768"), submit("echo later"));
+    until(up.client(), &id, |job| job["status"] == "running");
     up.signal(Signal::SIGINT);
     let end = Instant::now() + Duration::from_secs(5);
     while up.client().get("/ready").status != 503 {
         assert!(Instant::now() < end, "it does not say that it drains");
     }
     up.signal(Signal::SIGINT);
-    up.wait(Duration::from_secs(5));
+    assert!(up.wait(Duration::from_secs(4)).success());
     assert!(census::gone("sleep 98768", Duration::from_secs(1)));
+    let again = Service::up_again(up.data(), &["--slots", "1"]);
+    let job = again.client().get(&format!("/jobs/{id}")).json();
+    assert_eq!(verdict(&job), killed("runner_lost"), "{job}");
+    let message = job["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("it was killed at shutdown: "), "{job}");
+    assert_eq!(job["stdout"], "begun\n");
+    let job = until(again.client(), &waits, |job| job["status"] == "completed");
+    assert_eq!(job["stdout"], "later\n", "what waited is run by the next one");
 }
 
 #[test]

@@ -19,6 +19,9 @@ pub enum Phase {
     Running,
     /// It finishes what it has and takes nothing new.
     Draining,
+    /// It kills what still runs, reports that, and ends. Signals skip this phase: only a service whose
+    /// reports are awaited is told to enter it ([`Shutdown::kill`]).
+    Killing,
     /// It ends at once, whatever still runs.
     Ended,
 }
@@ -65,13 +68,18 @@ impl Shutdown {
     pub fn advance(&self) {
         self.reach(match self.phase() {
             Phase::Running => Phase::Draining,
-            Phase::Draining | Phase::Ended => Phase::Ended,
+            Phase::Draining | Phase::Killing | Phase::Ended => Phase::Ended,
         });
     }
 
     /// Takes no new work from now on.
     pub fn drain(&self) {
         self.reach(Phase::Draining);
+    }
+
+    /// Kills what still runs, and ends once that is reported.
+    pub fn kill(&self) {
+        self.reach(Phase::Killing);
     }
 
     /// Ends at once.
@@ -82,6 +90,11 @@ impl Shutdown {
     /// Returns when it drains, or has ended.
     pub async fn draining(&self) {
         self.reached(Phase::Draining).await;
+    }
+
+    /// Returns when it kills what runs, or has ended.
+    pub async fn killing(&self) {
+        self.reached(Phase::Killing).await;
     }
 
     /// Returns when it has ended.
@@ -130,6 +143,19 @@ mod tests {
         assert_eq!(shutdown.phase(), Phase::Ended);
         // Who comes late to an earlier phase does not wait for it.
         shutdown.draining().await;
+        shutdown.killing().await;
+    }
+
+    #[tokio::test]
+    async fn killing_comes_between_draining_and_the_end() {
+        let shutdown = Shutdown::new();
+        shutdown.kill();
+        shutdown.draining().await;
+        shutdown.killing().await;
+        shutdown.drain();
+        assert_eq!(shutdown.phase(), Phase::Killing);
+        shutdown.advance();
+        assert_eq!(shutdown.phase(), Phase::Ended);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@
 //! SIGHUP, which has files read again, waits from the first line on until there is somebody to do it.
 
 mod args;
+mod both;
 mod gateway;
 mod new_tokens;
 
@@ -17,7 +18,6 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::ExitCode,
-    time::Duration,
 };
 
 use anyhow::{Context, bail};
@@ -33,13 +33,10 @@ use nix::{
     unistd::Uid,
 };
 
+use self::both::Side;
 use crate::{allocator, log, trial::trial};
 
 pub(crate) use args::{Coordinator, Runner, Up};
-
-/// How much longer the coordinator of an `up` waits than its runner: for recording what the runner
-/// killed in the end.
-const RECORDING: Duration = Duration::from_secs(5);
 
 /// What the runner of an `up` without `--runner-token-file` tells callers other than its coordinator.
 const RUNNER_OF_UP: &str = "this port belongs to the runner of `cloister up` and accepts only its \
@@ -62,7 +59,7 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
         None => new_tokens::own()?,
     };
     let mut coordinator = args.queue.config(&args.common);
-    coordinator.drain_grace += RECORDING;
+    coordinator.drain_grace += both::RECORDING;
     let mut runner = args.cells.config(&args.common);
     coordinator.tokens = args.common.tokens()?;
     coordinator.tls = args.common.tls()?;
@@ -88,24 +85,10 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     let (engine, lost) = engine(launcher)?;
     log::greet(listener.local_addr()?, coordinator.tls.is_some());
     runtime()?.block_on(async {
-        let front = on_signals(reloads)?;
-        // Both drain at once: what outlasts the grace time is killed by the runner, and the
-        // coordinator hears of that and records it.
-        let back = front.clone();
-        let coordinating = async {
-            let result = cloister_coordinator::serve(coordinator, listener, front.clone()).await;
-            result.context("the coordinator failed")
-        };
-        let running = async {
-            let result = cloister_runner::serve(runner, engine, lost, runner_listener, back).await;
-            if result.is_err() {
-                // Without a runner there is nothing to wait for.
-                front.end();
-            }
-            result.context("the runner failed")
-        };
-        let (coordinated, ran) = tokio::join!(coordinating, running);
-        ran.and(coordinated)
+        let signals = on_signals(reloads)?;
+        let coordinator = Side { config: coordinator, listener };
+        let runner = Side { config: runner, listener: runner_listener };
+        both::run(coordinator, runner, engine, lost, signals).await
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +15,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::link::{CallError, Deleted, Renewed};
+use super::{
+    link::{CallError, Deleted, Renewed},
+    reminder::Reminder,
+};
 use crate::{
     engine::{Engine, Term},
     scheduler::{Event, RunnerName, Skew},
@@ -52,6 +56,8 @@ pub(crate) struct Contact {
 pub(crate) struct Post {
     contact: channel::Receiver<Contact>,
     ask: Arc<Notify>,
+    /// Lines of the log that say that attempts lost touch with it.
+    lost_touch: Arc<Mutex<Reminder>>,
 }
 
 impl Post {
@@ -63,6 +69,25 @@ impl Post {
     /// Asks it again soon, rather than in its turn.
     pub(crate) fn ask_soon(&self) {
         self.ask.notify_one();
+    }
+
+    /// An attempt lost touch with it. Whether that is to be said: all its attempts do so together, again
+    /// and again.
+    pub(crate) fn lost_touch(&self) -> bool {
+        self.reminder().happened(Instant::now())
+    }
+
+    fn reminder(&self) -> MutexGuard<'_, Reminder> {
+        self.lost_touch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when it answers again after a silence that lasts now or begins later.
+    pub(crate) async fn answers_again(&self) {
+        let mut contact = self.contact.clone();
+        let silent = contact.wait_for(|contact| contact.silent_since.is_some()).await.is_ok();
+        if !silent || contact.wait_for(|contact| contact.silent_since.is_none()).await.is_err() {
+            pending::<()>().await;
+        }
     }
 
     /// Returns when it has been silent for so long, but not before `earliest`; or has another life
@@ -109,9 +134,9 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
         clock: None,
     });
     let ask = Arc::new(Notify::new());
-    let post = Post { contact, ask };
+    let post = Post { contact, ask, lost_touch: Arc::default() };
     posts.insert(runner.clone(), post.clone());
-    let task = ask_on(Arc::clone(engine), runner.clone(), sender, post.ask.clone());
+    let task = ask_on(Arc::clone(engine), runner.clone(), sender, post.clone());
     engine.spawn(task);
     post
 }
@@ -121,7 +146,7 @@ async fn ask_on(
     engine: Arc<Engine>,
     runner: RunnerName,
     contact: channel::Sender<Contact>,
-    soon: Arc<Notify>,
+    post: Post,
 ) {
     let (mut was_up, mut swept, mut off) = (None, None, None);
     let mut stirs = engine.stirs();
@@ -129,7 +154,10 @@ async fn ask_on(
         stirs.mark_unchanged();
         let up = ask_once(&engine, &runner, &contact).await;
         match up {
-            Ok(()) if was_up != Some(true) => tracing::info!(%runner, "runner answers"),
+            Ok(()) if was_up != Some(true) => {
+                tracing::info!(%runner, "runner answers");
+                post.reminder().over();
+            }
             Err(error) if was_up != Some(false) => {
                 tracing::warn!(%runner, %error, "runner is down");
             }
@@ -167,7 +195,7 @@ async fn ask_on(
             biased;
             () = sleep(pause) => {}
             () = stirred, if quiet => {}
-            () = soon.notified() => sleep(WHILE_FULL).await,
+            () = post.ask.notified() => sleep(WHILE_FULL).await,
         }
     }
 }

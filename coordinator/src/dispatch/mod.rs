@@ -8,6 +8,7 @@ mod health;
 pub(crate) mod link;
 mod outcome;
 mod release;
+mod reminder;
 mod stream;
 
 pub(crate) use self::{

@@ -24,8 +24,16 @@ pub(super) type Claims = HashMap<RunnerName, HashMap<Uuid, Arc<Claimed>>>;
 pub(super) struct Claimed {
     /// The runner said so: its lease is to be renewed.
     taken: AtomicBool,
+    /// It should have ended: its lease is not renewed any more.
+    lapsed: AtomicBool,
     /// Told when the runner said that it knows nothing of it.
     unknown: Notify,
+}
+
+impl Claimed {
+    fn is_to_be_renewed(&self) -> bool {
+        self.taken.load(Relaxed) && !self.lapsed.load(Relaxed)
+    }
 }
 
 impl Engine {
@@ -62,7 +70,7 @@ impl Engine {
     /// The executions of a runner whose leases are to be renewed.
     pub(crate) fn to_renew(&self, term: Term, runner: &RunnerName) -> Vec<Uuid> {
         let taken = |of: &HashMap<Uuid, Arc<Claimed>>| {
-            let taken = of.iter().filter(|(_, claimed)| claimed.taken.load(Relaxed));
+            let taken = of.iter().filter(|(_, claimed)| claimed.is_to_be_renewed());
             taken.map(|(execution, _)| *execution).collect()
         };
         let of = self.claims(term, |claims| claims.get(runner).map(taken));
@@ -108,6 +116,12 @@ impl Hold {
     pub(crate) fn taken(&self) {
         self.claimed.taken.store(true, Relaxed);
         self.engine.answered.send_replace(());
+    }
+
+    /// It should have ended: its lease is not renewed from now on. It stays known as one that its
+    /// runner may have.
+    pub(crate) fn lapse(&self) {
+        self.claimed.lapsed.store(true, Relaxed);
     }
 
     /// Returns when the runner has said that it knows nothing of it.

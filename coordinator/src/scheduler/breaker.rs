@@ -9,7 +9,8 @@
 //! - *Half-open*: it gets one attempt at a time. A cell that was made closes it; a failure opens it.
 //!
 //! A failure is a cell that could not be made, an answer that makes no sense or none at all to
-//! somebody who wanted to give it an attempt, and a failed health check. None are: a job that fails by
+//! somebody who wanted to give it an attempt, an attempt that it did not end in time although it
+//! answers, and a failed health check. None are: a job that fails by
 //! itself, since its cell was made; to be full or to drain, which is what a sound runner says; and an
 //! attempt that was lost with its runner. What silenced that runner is counted by its health checks
 //! already, and would else count once more for each attempt that it had: the largest runners would

@@ -21,8 +21,9 @@ pub(super) struct Run {
 pub(super) type Runs = Arc<Mutex<Vec<Run>>>;
 
 /// How far an execution is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) enum Stage {
+    #[default]
     Making,
     Runs(Timestamp),
     Over(Option<Timestamp>, Box<Outcome>),
@@ -36,11 +37,18 @@ pub(super) struct Execution {
     pub(super) task: Option<AbortHandle>,
     /// Where it stands in the list of runs, once its command was executed.
     pub(super) run: Arc<Mutex<Option<usize>>>,
+    /// Its end is never reported.
+    pub(super) mute: bool,
 }
 
 impl Execution {
     pub(super) fn is_over(&self) -> bool {
         matches!(*self.stage.borrow(), Stage::Over(..))
+    }
+
+    /// Whether nothing of it goes on, whatever its runner says.
+    pub(super) fn is_finished(&self) -> bool {
+        self.task.as_ref().is_some_and(AbortHandle::is_finished)
     }
 
     /// A lease that has run out is not renewed.

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -60,6 +60,8 @@ pub(super) struct SimRunner {
     runs: Runs,
     /// How often of a hundred times it can't make a cell.
     pub(super) clumsy: u64,
+    /// How often of a hundred times it never reports an end: to it, the job runs for ever.
+    pub(super) mute: AtomicU64,
 }
 
 /// Milliseconds since then.
@@ -71,6 +73,7 @@ impl SimRunner {
     pub(super) fn new(at: usize, slots: usize, chance: Chance, runs: Runs) -> Arc<Self> {
         let boot = chance.id();
         let clumsy = if chance.percent(10) { 30 } else { 0 };
+        let mute = AtomicU64::new(if chance.percent(10) { 20 } else { 0 });
         Arc::new(Self {
             name: format!("http://10.0.{}.{}:8080", at / 256, at % 256),
             slots,
@@ -89,6 +92,7 @@ impl SimRunner {
             chance,
             runs,
             clumsy,
+            mute,
         })
     }
 
@@ -225,11 +229,14 @@ impl SimRunner {
             cancel: watch::Sender::new(false),
             task: None,
             run: Arc::default(),
+            mute: self.chance.percent(self.mute.load(Relaxed)),
         };
         let Program::Argv(argv) = &request.task.program else { panic!("these are not shells") };
+        // Nobody hears of what becomes of one that is mute, except that it runs.
+        let end = if execution.mute { watch::Sender::default() } else { execution.stage.clone() };
         let run = self.clone().run(
             argv.clone(),
-            execution.stage.clone(),
+            (execution.stage.clone(), end),
             execution.lease.subscribe(),
             execution.cancel.subscribe(),
             Arc::clone(&execution.run),
@@ -243,7 +250,7 @@ impl SimRunner {
     async fn run(
         self: Arc<Self>,
         argv: Vec<String>,
-        stage: watch::Sender<Stage>,
+        (stage, end): (watch::Sender<Stage>, watch::Sender<Stage>),
         mut lease: watch::Receiver<Option<Instant>>,
         mut cancel: watch::Receiver<bool>,
         run: Arc<Mutex<Option<usize>>>,
@@ -253,7 +260,7 @@ impl SimRunner {
         if self.chance.percent(self.clumsy) {
             let reason = Some(Reason::SandboxError);
             let outcome = Outcome::never_ran(Status::Failed, reason, "no cell");
-            stage.send_replace(Stage::Over(None, Box::new(outcome)));
+            end.send_replace(Stage::Over(None, Box::new(outcome)));
             return;
         }
         let began = Instant::now();
@@ -298,7 +305,7 @@ impl SimRunner {
         (outcome.started_at, outcome.exit_code) = (Some(at), code);
         let outcome =
             outcome.with_output(Output::new(key.clone().into(), false), Output::default());
-        stage.send_replace(Stage::Over(Some(at), Box::new(outcome)));
+        end.send_replace(Stage::Over(Some(at), Box::new(outcome)));
     }
 
     pub(super) fn renew(&self, request: &LeaseRequest) -> Renewed {
@@ -349,7 +356,8 @@ impl SimRunner {
         };
         if !execution.is_over() {
             execution.cancel.send_replace(true);
-        } else if acknowledge {
+        }
+        if acknowledge && (execution.is_over() || execution.mute && execution.is_finished()) {
             life.executions.remove(&id);
             life.gone.insert(id);
         }

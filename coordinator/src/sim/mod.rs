@@ -15,6 +15,7 @@
 //! without that, as by `cargo test`, a seed is tried all the same, and may do something else next time.
 
 mod check;
+mod endless;
 mod execution;
 mod faults;
 mod fleet;

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{JobRequest, Program, Reason, Task};
+use cloister_api::{JobRequest, Program, Reason, Seconds, Task};
 use tokio::time::{Instant, sleep, timeout};
 use uuid::Uuid;
 
@@ -28,6 +28,8 @@ use crate::{
 
 /// How long a runner goes on without hearing of a coordinator.
 pub(super) const LEASE: Duration = Duration::from_secs(10);
+/// No command runs for so long: only what is never reported is ended by it.
+const TIMEOUT: Seconds = Seconds(Duration::from_secs(60));
 /// By when everything must have ended after the last fault.
 const SETTLED: Duration = Duration::from_secs(600);
 
@@ -53,18 +55,24 @@ pub(super) struct Sim {
 
 /// Runs it; answers what happened, or what was broken.
 pub(super) fn simulate(seed: u64, bug: Bug, plan: &Plan) -> Result<Summary, Vec<String>> {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    #[cfg(tokio_unstable)]
-    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
-    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
-    runtime.block_on(async {
+    within(seed, async {
         let sim = Sim::new(seed, bug, plan);
         sim.play(plan).await
     })
 }
 
+/// Has something happen in simulated time.
+#[cfg_attr(not(tokio_unstable), expect(unused_variables, reason = "chance is not the seed's"))]
+pub(super) fn within<T>(seed: u64, what: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    #[cfg(tokio_unstable)]
+    runtime.rng_seed(tokio::runtime::RngSeed::from_bytes(&seed.to_be_bytes()));
+    let runtime = runtime.enable_time().start_paused(true).build().expect("a runtime");
+    runtime.block_on(what)
+}
+
 impl Sim {
-    fn new(seed: u64, bug: Bug, plan: &Plan) -> Arc<Self> {
+    pub(super) fn new(seed: u64, bug: Bug, plan: &Plan) -> Arc<Self> {
         let chance = Chance::new(seed);
         let runs = Runs::default();
         let runner = |at| SimRunner::new(at, plan.slots, chance.clone(), runs.clone());
@@ -173,7 +181,9 @@ impl Sim {
             _ => (0, 0),
         };
         let argv = ["run", &key, &millis.to_string(), &code.to_string()].map(String::from);
-        let mut request = JobRequest::new(Task::new(Program::Argv(argv.into())));
+        let mut task = Task::new(Program::Argv(argv.into()));
+        task.timeout = TIMEOUT;
+        let mut request = JobRequest::new(task);
         if chance.percent(30) {
             request.retries = 10;
             request.retry_on = vec![Reason::RunnerLost];

@@ -129,6 +129,31 @@ async fn a_runner_that_comes_back_in_time_still_has_its_jobs() {
 }
 
 #[tokio::test]
+async fn a_runner_that_streams_for_ever_loses_the_job() {
+    let runner = FakeRunner::new(1).await;
+    runner.mood(Mood::Endless);
+    let mut config = config(&[&runner]);
+    config.lease = Duration::from_millis(120);
+    let coordinator = Coordinator::start(config).await;
+    let client = &coordinator.client;
+    let mut body = json!({"command": "hold", "limits": {"output": "1KiB"}});
+    let id = client.post("/jobs", &body).await.expect(201).id();
+    runner.until_taken(1).await;
+    client.delete(&format!("/jobs/{id}")).await;
+    let job = client.end(&id).await;
+    assert_eq!((&job["status"], &job["reason"]), (&json!("failed"), &json!("runner_lost")));
+    let message = job["message"].as_str().unwrap();
+    assert!(message.contains("of its cancellation, although it answers"), "{message}");
+
+    body["timeout"] = json!("50ms");
+    let id = client.post("/jobs", &body).await.expect(201).id();
+    let job = client.end(&id).await;
+    let message = job["message"].as_str().unwrap();
+    assert!(message.contains("of its timeout, although it answers"), "{message}");
+    assert_eq!(runner.lock().taken.len(), 2, "neither was run again");
+}
+
+#[tokio::test]
 async fn a_job_waits_for_a_runner_that_is_down_and_says_so() {
     let runner = FakeRunner::down(1);
     let coordinator = Coordinator::with(&[&runner]).await;

@@ -34,3 +34,35 @@ async fn a_job_that_no_runner_had_names_none() {
         assert!(!line.contains_key(absent), "{line:?}");
     }
 }
+
+/// However many of its attempts ask for it, and however often.
+#[tokio::test]
+async fn a_runner_that_is_gone_is_warned_of_once() {
+    let (lines, _guard) = Lines::listen();
+    let runner = FakeRunner::new(3).await;
+    let coordinator = Coordinator::with(&[&runner]).await;
+    let client = &coordinator.client;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(client.submit("hold").await);
+    }
+    for id in &ids {
+        client.until_running(id).await;
+    }
+    runner.go_down().await;
+    for id in &ids {
+        assert_eq!(client.end(id).await["reason"], "runner_lost");
+    }
+    let warned = lines.all("lost touch with the attempts of a runner; asking it");
+    assert_eq!(warned.len(), 1, "{warned:?}");
+    assert_eq!(warned[0]["runner"], runner.url());
+    assert!(lines.all("lost touch with an attempt; asking its runner").len() > 3);
+
+    // The next time is another one.
+    runner.up();
+    let id = client.submit("hold").await;
+    client.until_running(&id).await;
+    runner.go_down().await;
+    client.end(&id).await;
+    assert_eq!(lines.all("lost touch with the attempts of a runner; asking it").len(), 2);
+}

@@ -57,6 +57,8 @@ pub(super) enum Mood {
     Babbles,
     /// Answers the result of another execution.
     Swaps,
+    /// Takes the job and streams output for ever, whoever cancels it.
+    Endless,
 }
 
 #[derive(Debug)]
@@ -302,6 +304,10 @@ fn lines(
     };
     stream::unfold((0, ended), move |(seq, mut ended)| async move {
         let item = match seq {
+            _ if mood == Mood::Endless => {
+                sleep(Duration::from_millis(5)).await;
+                Ok(Bytes::from_static(b"{\"event\": \"stdout\", \"seq\": 1, \"text\": \"y\"}\n"))
+            }
             0 => line(&Event::Started { seq: 0, started_at: Timestamp::now() }),
             1 if mood == Mood::Cuts => {
                 // An error at once would take the line before it along.
@@ -351,7 +357,9 @@ async fn forget(State(shared): State<Shared>, Path(id): Path<Uuid>) -> Response 
         return Rejection::new(Kind::NotFound, "no such execution").into_response();
     };
     let running = execution.ended.borrow().is_none();
-    if running {
+    if inner.mood == Mood::Endless {
+        // Says yes, and goes on.
+    } else if running {
         let mut outcome = exited(137, "half\n");
         (outcome.status, outcome.reason) = (Status::Cancelled, None);
         execution.ended.send_replace(Some(outcome));

@@ -211,6 +211,44 @@ async fn a_second_signal_ends_at_once() {
     service.ends().await.unwrap();
 }
 
+/// Its coordinator is told before it ends, and does not have to guess.
+#[tokio::test]
+async fn jobs_that_are_killed_at_shutdown_are_reported_as_that() {
+    let mut service = start(Config { grace: Duration::from_secs(3600), ..Config::default() });
+    let id = Uuid::new_v4();
+    let body = json!({"command": "true", "execution_id": id, "epoch": 1});
+    let call = service.client.post(&body);
+    let mut job = service.job().await;
+    job.start();
+    service.shutdown.drain();
+    service.shutdown.kill();
+    job.cancelled().await;
+    job.be_killed();
+    let answer = call.await.unwrap();
+    let result: Value = serde_json::from_str(answer.lines().last().unwrap()).unwrap();
+    assert_eq!((&result["status"], &result["reason"]), (&json!("failed"), &json!("runner_lost")));
+    let message = result["message"].as_str().unwrap();
+    assert!(message.starts_with("it was killed at shutdown: "), "{message}");
+    // It ends as soon as that is acknowledged, and has hours otherwise.
+    let path = format!("/executions/{id}");
+    assert!(service.client.delete(&path).await.starts_with("HTTP/1.1 200 "));
+    service.ends().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_kill_ends_the_wait_for_a_coordinator_too() {
+    let results = ResultLimits { linger: Duration::from_millis(50), ..ResultLimits::default() };
+    let grace = Duration::from_secs(3600);
+    let mut service = start(Config { grace, results, ..Config::default() });
+    let body = json!({"command": "true", "execution_id": Uuid::new_v4(), "epoch": 1});
+    let call = service.client.post(&body);
+    service.job().await.complete();
+    call.await.unwrap();
+    service.shutdown.drain();
+    service.shutdown.kill();
+    service.ends().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_lost_launcher_is_an_error() {
     let mut service = start(Config::default());

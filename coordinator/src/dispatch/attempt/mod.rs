@@ -11,9 +11,14 @@
 //! it runs no more, wherever it was. When it answers in the same life and knows nothing, the request
 //! never arrived, and is sent again under the same id.
 //!
+//! Neither does it outlast its job's timeout by much (`deadline`): a runner may answer for ever, and
+//! never tell an end.
+//!
 //! An attempt belongs to a term. When another coordinator leads it ends here, without a word to its
 //! runner, and the next leader takes it up.
 
+mod backoff;
+mod deadline;
 mod record;
 mod talk;
 
@@ -23,7 +28,11 @@ use cloister_api::{Job, Outcome};
 use tokio::{sync::watch as channel, time::Instant};
 use uuid::Uuid;
 
-use super::health::{Post, watch};
+use self::{backoff::Backoff, deadline::Deadline};
+use super::{
+    health::{Post, watch},
+    stream::max_line,
+};
 use crate::{
     engine::{Engine, Hold, Term},
     scheduler::{Event, RunnerName},
@@ -38,6 +47,8 @@ enum End {
     NotTaken(Untaken),
     /// Nobody knows, or can know in time.
     Lost(String),
+    /// The same, although the runner answers: it should have ended the attempt, and did not.
+    Overdue(String),
 }
 
 /// Why a runner that seemed to have room took nothing.
@@ -50,6 +61,10 @@ enum Untaken {
 /// How much longer than the lease a silent runner is waited for: for killing, and for clocks that do
 /// not run alike.
 const MARGIN: Duration = Duration::from_secs(5);
+
+fn margin(lease: Duration) -> Duration {
+    MARGIN.min(lease / 4)
+}
 
 struct Attempt {
     engine: Arc<Engine>,
@@ -65,7 +80,40 @@ struct Attempt {
     hold: Hold,
     /// When it was last sent, by whomever, as far as is known: its lease may count from then.
     sent: Instant,
+    deadline: Deadline,
+    backoff: Backoff,
     stop: channel::Receiver<bool>,
+}
+
+impl Attempt {
+    fn new(
+        engine: Arc<Engine>,
+        term: Term,
+        (job, claim): (Job, Claim),
+        hold: Hold,
+        stop: channel::Receiver<bool>,
+    ) -> Self {
+        let runner = RunnerName::from(claim.runner.as_str());
+        let post = watch(&engine, &runner);
+        let task = &job.request.task;
+        let deadline = Deadline::new(task.timeout.0, margin(engine.lease), max_line(&task.limits));
+        let backoff = Backoff::new(engine.lease);
+        Self {
+            engine,
+            term,
+            job,
+            claim,
+            runner,
+            post,
+            taken: false,
+            garbled: false,
+            hold,
+            sent: Instant::now(),
+            deadline,
+            backoff,
+            stop,
+        }
+    }
 }
 
 /// Gives a job to a runner that the scheduler chose.
@@ -94,20 +142,7 @@ pub(crate) async fn fresh(
                 %runner,
                 "job is handed to a runner"
             );
-            let (taken, garbled, sent) = (false, false, Instant::now());
-            let mut attempt = Attempt {
-                engine,
-                term,
-                job,
-                claim,
-                runner,
-                post,
-                taken,
-                garbled,
-                hold,
-                sent,
-                stop,
-            };
+            let mut attempt = Attempt::new(engine, term, (job, claim), hold, stop);
             let end = attempt.give().await;
             attempt.conclude(end).await;
         }
@@ -139,12 +174,12 @@ pub(crate) async fn resumed(
     let Some(job) = engine.fetch(term, job).await else {
         return drop_out(&engine, term, job, claim.attempt, "it is not in the store");
     };
-    let runner = RunnerName::from(claim.runner.as_str());
-    let post = watch(&engine, &runner);
-    // The leader before may have sent it until it was one no more.
-    let (taken, garbled, sent) = (job.started_at.is_some(), false, Instant::now());
-    let mut attempt =
-        Attempt { engine, term, job, claim, runner, post, taken, garbled, hold, sent, stop };
+    // The leader before may have sent it until it was one no more: until now, as far as is known.
+    let mut attempt = Attempt::new(engine, term, (job, claim), hold, stop);
+    if attempt.job.started_at.is_some() {
+        attempt.taken = true;
+        attempt.deadline.taken(Instant::now());
+    }
     let end = attempt.follow(Some("it was given out before this term".into())).await;
     attempt.conclude(end).await;
 }

@@ -26,15 +26,24 @@ impl Attempt {
                     engine.spawn_in(term, telling);
                 }
             }
-            End::Lost(message) => {
-                let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
-                let execution = self.claim.execution_id;
-                let reason = Some(Reason::RunnerLost);
-                self.record(Outcome::never_ran(Status::Failed, reason, message)).await;
-                let abandon = release::abandon(Arc::clone(&engine), term, runner, execution);
-                engine.spawn_in(term, abandon);
+            End::Lost(message) => self.give_up(message).await,
+            End::Overdue(message) => {
+                let (engine, runner) = (&self.engine, self.runner.clone());
+                let (why, jitter) = (message.clone(), engine.world.fraction());
+                engine.apply(Event::Failed { runner, why, jitter });
+                self.give_up(message).await;
             }
         }
+    }
+
+    /// What became of it is not known: should the runner still have it, it is to end it.
+    async fn give_up(self, message: String) {
+        let (engine, runner, term) = (Arc::clone(&self.engine), self.runner.clone(), self.term);
+        let execution = self.claim.execution_id;
+        let reason = Some(Reason::RunnerLost);
+        self.record(Outcome::never_ran(Status::Failed, reason, message)).await;
+        let abandon = release::abandon(Arc::clone(&engine), term, runner, execution);
+        engine.spawn_in(term, abandon);
     }
 
     /// Back into the queue: no runner has it after all.

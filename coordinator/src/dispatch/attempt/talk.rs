@@ -14,7 +14,7 @@ use super::{
         release::cancel,
         stream::max_line,
     },
-    Attempt, End, MARGIN, Untaken,
+    Attempt, End, Untaken, backoff, margin,
 };
 use crate::{
     engine::{cancelled_before_start, start},
@@ -22,8 +22,8 @@ use crate::{
     store::StoreError,
 };
 
-/// Between two tries to reach a runner that has an attempt.
-const AGAIN: Duration = Duration::from_millis(250);
+/// Between two tries to have a runner end an attempt, while it tells what happens there.
+const AGAIN: Duration = backoff::SHORTEST;
 
 impl Attempt {
     pub(super) async fn give(&mut self) -> End {
@@ -38,7 +38,9 @@ impl Attempt {
     pub(super) async fn follow(&mut self, mut broken: Option<String>) -> End {
         let mut since = broken.as_ref().map(|_| Instant::now());
         loop {
-            let due = since.is_some_and(|since| Instant::now() >= since + self.patience());
+            let began = Instant::now();
+            let silent = since.is_some_and(|since| began >= since + self.patience());
+            let due = silent || self.is_overdue();
             let error = match self.once(broken.is_some(), due).await {
                 Ok(end) => return end,
                 Err(Trouble::Unsent(why)) if broken.is_none() => {
@@ -55,11 +57,20 @@ impl Attempt {
                     }
                     why
                 }
+                Err(Trouble::Overdue) => {
+                    // It answers, and from now on is only asked for the result.
+                    since = None;
+                    broken.get_or_insert_with(|| "it should have ended".into());
+                    let lost = self.deadline.lost_at(self.patience());
+                    self.pause(began, lost.unwrap_or(began)).await;
+                    continue;
+                }
             };
             // A post that has been silent for a while has used up that much of the time.
             let silent = self.post.contact().silent_since.unwrap_or_else(Instant::now);
             let silent = *since.get_or_insert(silent);
-            if Instant::now() >= (silent + self.patience()).max(self.lease_over())
+            let give_up = (silent + self.patience()).max(self.lease_over());
+            if Instant::now() >= give_up
                 && let Some(first) = &broken
             {
                 let (runner, seconds) = (&self.runner, self.patience().as_secs_f64());
@@ -74,18 +85,73 @@ impl Attempt {
                      what became of the command is not known"
                 ));
             }
+            self.tell_lost_touch(&error);
+            // The first reason is what it is about, and the later ones what came of it.
+            broken.get_or_insert(error);
+            self.pause(began, give_up).await;
+        }
+    }
+
+    /// All attempts of a runner lose touch together: that is said once, and each of them at another level.
+    fn tell_lost_touch(&self, error: &str) {
+        let runner = &self.runner;
+        if self.post.lost_touch() {
+            tracing::warn!(%runner, error, "lost touch with the attempts of a runner; asking it");
+        }
+        tracing::debug!(
+            job_id = %self.job.job_id,
+            attempt = self.claim.attempt,
+            execution_id = %self.claim.execution_id,
+            %runner,
+            error,
+            "lost touch with an attempt; asking its runner"
+        );
+    }
+
+    /// Returns when the runner is to be asked again, after a conversation that began then: sooner where
+    /// it answers again, the attempt is to end, or is about to be given up.
+    async fn pause(&mut self, began: Instant, give_up: Instant) {
+        let now = Instant::now();
+        let jitter = self.engine.world.fraction();
+        let pause = self.backoff.pause(now.duration_since(began), jitter);
+        let left = give_up.saturating_duration_since(now);
+        let pause = pause.min(left.max(backoff::SHORTEST));
+        tokio::select! {
+            biased;
+            () = self.post.answers_again() => {}
+            Ok(()) = self.stop.changed() => {}
+            () = sleep(pause) => {}
+        }
+    }
+
+    /// Whether it should have ended. Its lease is not renewed from then on.
+    fn is_overdue(&mut self) -> bool {
+        let now = Instant::now();
+        let since = self.deadline.lapse(now);
+        if since == Some(now) {
+            self.hold.lapse();
             tracing::warn!(
                 job_id = %self.job.job_id,
                 attempt = self.claim.attempt,
                 execution_id = %self.claim.execution_id,
                 runner = %self.runner,
-                error,
-                "lost touch with an attempt; asking its runner"
+                "a runner did not end an attempt in time; its lease is not renewed any more"
             );
-            // The first reason is what it is about, and the later ones what came of it.
-            broken.get_or_insert(error);
-            sleep(AGAIN).await;
         }
+        since.is_some()
+    }
+
+    /// How it ends if it should have ended so long ago that its lease is over too: then only its result
+    /// counts, and nothing else that its runner says.
+    fn overdue(&self) -> Option<End> {
+        let (cause, time) = self.deadline.lost(Instant::now(), self.patience())?;
+        Some(End::Overdue(format!(
+            "runner {} did not end the job within {} s of {}, although it answers; \
+             what became of the command is not known",
+            self.runner,
+            time.as_secs_f64(),
+            cause.as_str()
+        )))
     }
 
     /// The runner says how it ended: that counts if it can be true.
@@ -108,6 +174,7 @@ impl Attempt {
     fn taken(&mut self) {
         self.taken = true;
         self.hold.taken();
+        self.deadline.taken(Instant::now());
     }
 
     /// How long a runner may be silent: after that it has ended the attempt. The last lease counts from
@@ -116,7 +183,7 @@ impl Attempt {
     fn patience(&self) -> Duration {
         let lease = self.engine.lease;
         let leases = if self.post.contact().clock.is_some() { 1 } else { 2 };
-        leases * lease + MARGIN.min(lease / 4)
+        leases * lease + margin(lease)
     }
 
     /// When the lease that was sent last has run out at the latest.
@@ -140,6 +207,16 @@ impl Attempt {
                 Known::Running => {
                     (boot, in_touch) = (Some(health.boot_id), true);
                     self.taken();
+                    if let Some(end) = self.overdue() {
+                        return Ok(end);
+                    }
+                    if self.is_overdue() {
+                        if *self.stop.borrow() {
+                            self.engine.mandated(self.term).await;
+                            cancel(&self.engine, self.term, &self.runner, execution).await?;
+                        }
+                        return Err(Trouble::Overdue);
+                    }
                 }
                 Known::Nothing => {
                     if let Some(end) = self.forgotten(&health) {
@@ -210,13 +287,17 @@ impl Attempt {
 
     /// It is to end before it began. What was sent may still be on its way: it is cancelled only when the
     /// runner has heard that it is over, and so refuses what comes then.
-    async fn take_back(&self) -> Result<End, Trouble> {
+    async fn take_back(&mut self) -> Result<End, Trouble> {
         self.engine.mandated(self.term).await;
         let execution = self.claim.execution_id;
         match cancel(&self.engine, self.term, &self.runner, execution).await? {
             Deleted::Unknown => Ok(self.cancelled()),
             // It came after all, and ends by this.
-            Deleted::Yes => Err(Trouble::silent("it has just come")),
+            Deleted::Yes => {
+                self.deadline.cancelled(Instant::now());
+                self.is_overdue();
+                self.overdue().ok_or_else(|| Trouble::silent("it has just come"))
+            }
             Deleted::Stale => {
                 self.engine.doubt(self.term);
                 Err(Trouble::silent("another coordinator leads"))
@@ -259,9 +340,19 @@ impl Attempt {
         let mut told = false;
         let mut next_try = Instant::now();
         loop {
-            let stop = *self.stop.borrow_and_update() && !told;
+            let asked = *self.stop.borrow_and_update();
+            if asked {
+                self.deadline.cancelled(Instant::now());
+            }
+            let stop = asked && !told;
+            let due = self.deadline.next(self.patience());
             tokio::select! {
                 biased;
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if self.is_overdue() && self.overdue().is_some() {
+                        return Err(Trouble::Overdue);
+                    }
+                }
                 () = sleep_until(next_try), if stop => {
                     self.engine.mandated(self.term).await;
                     let ended = cancel(&self.engine, self.term, &self.runner, execution).await;
@@ -292,6 +383,7 @@ impl Attempt {
         if self.job.started_at.is_some() {
             return;
         }
+        self.deadline.started(Instant::now());
         start(&mut self.job, &self.runner, at);
         let (job, attempt) = (self.job.job_id, self.claim.attempt);
         self.engine.metrics.started(self.job.queue_ms.unwrap_or_default());
@@ -316,6 +408,8 @@ enum Trouble {
     Sent { why: String, in_touch: bool },
     /// The runner answered what makes no sense, and may do so for ever.
     Nonsense(String),
+    /// The runner answers, and should have ended it long ago.
+    Overdue,
 }
 
 impl Trouble {
