@@ -11,7 +11,7 @@ use std::{
 use cloister_tests::{
     Scratch,
     attack::{
-        Case, Ending, Record, Sandbox, Set, Suite,
+        Case, Ending, Other, Record, Sandbox, Set, Suite,
         ablation::{self, Finding, Scope},
         attempt, report,
     },
@@ -55,7 +55,8 @@ impl Attack {
         let path = self.folder.join(name);
         let script = format!(
             "#!/bin/sh\nexport DOOR={state}\nwhile [ \"$1\" != -- ]; do\n\
-             [ \"$1\" != --env ] || export \"$2\"\nshift\ndone\nshift\nexec \"$@\"\n"
+             [ \"$1\" != --env ] || export \"$2\"\n\
+             [ \"$1\" != --setenv ] || export \"$2=$3\"\nshift\ndone\nshift\nexec \"$@\"\n"
         );
         fs::write(&path, script).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -338,6 +339,7 @@ fn record(attack: &str, layers: &str, without: &str, ending: Ending) -> Record {
         layers: set(layers),
         sandbox: "cloister".into(),
         without: set(without),
+        kernel_memory_growth: None,
         ending,
     }
 }
@@ -420,7 +422,7 @@ fn sandboxes_are_put_beside_each_other() {
     both.push(other("a/two", Ending::Stopped("ENOENT".into())));
     both.push(other("a/three", Ending::Skipped("not applicable".into())));
     assert_eq!(
-        report::comparison(&both),
+        report::comparison(&both, false),
         "\
 - cloister: 3 stopped, 0 through, 0 absent, 0 skipped, 0 broken
 - bwrap: 1 stopped, 1 through, 0 absent, 1 skipped, 0 broken
@@ -430,6 +432,45 @@ fn sandboxes_are_put_beside_each_other() {
 | a/one | Tries a/one. | stopped: EPERM | **got through**: got\\|it |
 "
     );
+}
+
+#[test]
+fn growth_of_kernel_memory_is_compared() {
+    let measured = |sandbox: &str, ending, mib: i64| Record {
+        sandbox: sandbox.into(),
+        kernel_memory_growth: Some((mib << 20) + 5),
+        ..record("a/bomb", "watcher", "", ending)
+    };
+    let records = [
+        measured("cloister", Ending::Stopped("out_of_memory".into()), 40),
+        record("a/long", "seccomp", "", Ending::Stopped("EPERM".into())),
+        measured("runc", Ending::Through("so".into()), 613),
+        Record {
+            sandbox: "runc".into(),
+            ..record("a/long", "seccomp", "", Ending::Through("x".repeat(99)))
+        },
+    ];
+    let text = report::comparison(&records, true);
+    assert!(text.contains("| a/bomb | Tries a/bomb. | 40 | **613** |\n"), "{text}");
+    let cut =
+        format!("| a/long | Tries a/long. | stopped | **got through**: {}… |", "x".repeat(40));
+    assert!(text.contains(&cut), "{text}");
+    let kept = serde_json::to_value(&records[0]).unwrap();
+    assert_eq!(kept["kernel_memory_growth"], (40 << 20) + 5);
+}
+
+/// In a program that takes the words of bubblewrap, announces the attack and ends badly.
+#[test]
+fn an_attack_that_another_sandbox_ends_is_stopped() {
+    let run = |program: &str| {
+        let attack = Attack::new("layers: masks", program);
+        let binary = attack.door("bwrap", "open");
+        attack.run(&Sandbox::Other { kind: Other::Bwrap, binary })
+    };
+    assert_eq!(run("os.kill(os.getpid(), 9)"), Ending::Stopped("it was ended".into()));
+    assert_eq!(run("raise MemoryError"), Ending::Stopped("MemoryError".into()));
+    assert_broken(&run("1 / 0"), "ZeroDivisionError");
+    assert_broken(&run("pass"), "without a word");
 }
 
 #[test]

@@ -17,7 +17,7 @@ others = [path for path in others if os.path.isfile(path)][:DESCRIPTORS // 2]
 
 
 def own(number):
-    return os.open(f"/job/{os.getpid()}.{number}", os.O_RDWR | os.O_CREAT)
+    return os.open(f"{os.getpid()}.{number}", os.O_RDWR | os.O_CREAT)
 
 
 def locked(number):

@@ -99,6 +99,7 @@ pub fn ablate(
                 about: case.about.clone(),
                 layers: case.layers.clone(),
                 sandbox: "cloister".into(),
+                kernel_memory_growth: None,
                 ending: try_without(suite, case, binaries, &without),
                 without,
             };

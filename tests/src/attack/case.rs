@@ -70,6 +70,7 @@ impl Case {
             docstring.split_once("\n\n").context("no header is in its docstring")?;
         let mut keys = Keys::parse(header)?;
         let options = keys.take("options").map(words).unwrap_or_default();
+        let limits = limits(&options)?;
         let measured = keys.take("measures").map(kernel_memory).transpose()?.is_some();
         let layers: Set = keys.take("layers").context("it names no layers")?.parse()?;
         let watched = layers.contains("watcher".parse()?);
@@ -86,10 +87,7 @@ impl Case {
                 .map(|needs| needs.split(',').map(|need| need.trim().parse()).collect())
                 .transpose()?
                 .unwrap_or_default(),
-            kernel_memory: measured
-                .then(|| memory(&options))
-                .transpose()?
-                .map(|limit| limit + leeway.0),
+            kernel_memory: measured.then_some(limits.memory.0 + leeway.0),
             options,
         };
         keys.finish()?;
@@ -99,6 +97,11 @@ impl Case {
     /// Its file, below the suite's folder.
     pub fn file(&self) -> PathBuf {
         Path::new(&self.name).with_extension("py")
+    }
+
+    /// The limits that its options ask for, as far as other sandboxes have them too.
+    pub fn limits(&self) -> anyhow::Result<Limits> {
+        limits(&self.options)
     }
 
     /// Why it makes no sense on this machine, if so.
@@ -145,13 +148,28 @@ fn kernel_memory(what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The limit of memory that a cell with these options has.
-fn memory(options: &[String]) -> anyhow::Result<u64> {
-    let mut words = options.iter().skip_while(|word| *word != "--memory");
-    match words.nth(1).map(|size| ByteSize::from_str(size)) {
-        None => Ok(Limits::default().memory.0),
-        Some(size) => Ok(size.map_err(|error| anyhow!("--memory {error}"))?.0),
-    }
+/// The limits that a cell with these options has, as far as other sandboxes have them too.
+fn limits(options: &[String]) -> anyhow::Result<Limits> {
+    let value = |option: &str| {
+        let mut words = options.iter().skip_while(|word| *word != option);
+        words.nth(1).map(String::as_str)
+    };
+    let size = |option, default| match value(option) {
+        None => Ok(default),
+        Some(size) => ByteSize::from_str(size).map_err(|error| anyhow!("{option} {error}")),
+    };
+    let count = |option, default| match value(option) {
+        None => Ok(default),
+        Some(count) => count.parse().with_context(|| format!("{option} {count} is no number")),
+    };
+    let usual = Limits::default();
+    Ok(Limits {
+        memory: size("--memory", usual.memory)?,
+        disk: size("--disk", usual.disk)?,
+        pids: count("--pids", usual.pids)?,
+        open_files: count("--open-files", usual.open_files)?,
+        ..usual
+    })
 }
 
 fn words(text: &str) -> Vec<String> {

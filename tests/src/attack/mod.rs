@@ -22,6 +22,6 @@ mod witness;
 pub use case::{Case, Suite};
 pub use layer::{Layer, Set};
 pub use need::Need;
-pub use run::{Ending, Record, attempt};
-pub use sandbox::Sandbox;
+pub use run::{Ending, Record, attempt, attempt_measured};
+pub use sandbox::{Other, Sandbox};
 pub use witness::Witness;

@@ -14,6 +14,9 @@ use super::{
     ablation::{self, Finding, Row},
 };
 
+/// So many characters of what was seen are in a cell of a table.
+const LONGEST: usize = 80;
+
 /// Writes records, one a line.
 pub fn write(path: &Path, records: &[Record]) -> anyhow::Result<()> {
     let mut text = String::new();
@@ -97,14 +100,15 @@ fn tables(out: &mut String, rows: &[Row], layers: &Set) -> fmt::Result {
     Ok(())
 }
 
-/// Several sandboxes side by side: how many attacks ended how, and those that got through anywhere.
-pub fn comparison(records: &[Record]) -> String {
+/// Several sandboxes side by side: how many attacks ended how, what those cost the host whose kernel memory was
+/// measured, and which of the others got through anywhere. `brief` says of attacks that were stopped only that.
+pub fn comparison(records: &[Record], brief: bool) -> String {
     let mut text = String::new();
-    side_by_side(&mut text, records).expect("a string can be written");
+    side_by_side(&mut text, records, brief).expect("a string can be written");
     text
 }
 
-fn side_by_side(out: &mut String, records: &[Record]) -> fmt::Result {
+fn side_by_side(out: &mut String, records: &[Record], brief: bool) -> fmt::Result {
     let mut sandboxes: Vec<&str> = Vec::new();
     let mut attacks = BTreeMap::<&str, Vec<&Record>>::new();
     for record in records.iter().filter(|record| record.without.is_empty()) {
@@ -117,36 +121,74 @@ fn side_by_side(out: &mut String, records: &[Record]) -> fmt::Result {
         let own = attacks.values().flatten().filter(|record| record.sandbox == **sandbox);
         writeln!(out, "- {sandbox}: {}", summary(own.copied()))?;
     }
+    let is_measured =
+        |records: &Vec<&Record>| records.iter().any(|record| record.kernel_memory_growth.is_some());
+    let (measured, others): (Vec<_>, Vec<_>) = attacks.into_values().partition(is_measured);
+    if !measured.is_empty() {
+        writeln!(
+            out,
+            "\nGrowth of the host's kernel memory in MiB; bold where the attack got through:"
+        )?;
+        table(out, "--:", &sandboxes, &measured, grown)?;
+    }
+    let got_through = |records: &Vec<&Record>| {
+        records.iter().any(|record| matches!(record.ending, Ending::Through(_)))
+    };
+    let others: Vec<_> = others.into_iter().filter(got_through).collect();
+    table(out, "---", &sandboxes, &others, |record| told(&record.ending, brief))
+}
+
+/// A row for each attack, and a column for each sandbox.
+fn table(
+    out: &mut String,
+    align: &str,
+    sandboxes: &[&str],
+    attacks: &[Vec<&Record>],
+    told: impl Fn(&Record) -> String,
+) -> fmt::Result {
     write!(out, "\n| attack | what it tries |")?;
-    for sandbox in &sandboxes {
+    for sandbox in sandboxes {
         write!(out, " {sandbox} |")?;
     }
-    writeln!(out, "\n| --- | --- |{}", " --- |".repeat(sandboxes.len()))?;
-    for (attack, records) in attacks {
-        if !records.iter().any(|record| matches!(record.ending, Ending::Through(_))) {
-            continue;
-        }
-        write!(out, "| {attack} | {} |", cell(&records[0].about))?;
-        for sandbox in &sandboxes {
+    writeln!(out, "\n| --- | --- |{}", format!(" {align} |").repeat(sandboxes.len()))?;
+    for records in attacks {
+        write!(out, "| {} | {} |", records[0].attack, cell(&records[0].about))?;
+        for sandbox in sandboxes {
             let found = records.iter().find(|record| record.sandbox == *sandbox);
-            write!(
-                out,
-                " {} |",
-                found.map_or_else(|| "not run".into(), |record| told(&record.ending))
-            )?;
+            write!(out, " {} |", found.map_or_else(|| "not run".into(), |record| told(record)))?;
         }
         writeln!(out)?;
     }
     Ok(())
 }
 
-fn told(ending: &Ending) -> String {
+/// What an attack cost the host.
+fn grown(record: &Record) -> String {
+    match (&record.ending, record.kernel_memory_growth.map(|bytes| bytes >> 20)) {
+        (Ending::Stopped(_), Some(mib)) => mib.to_string(),
+        (Ending::Through(_), Some(mib)) => format!("**{mib}**"),
+        (ending, _) => told(ending, true),
+    }
+}
+
+fn told(ending: &Ending, brief: bool) -> String {
     match ending {
-        Ending::Stopped(how) => format!("stopped: {}", cell(how)),
-        Ending::Through(evidence) => format!("**got through**: {}", cell(evidence)),
-        Ending::Absent(what) => format!("nothing to attack: {}", cell(what)),
+        Ending::Stopped(_) if brief => "stopped".into(),
+        Ending::Stopped(how) => format!("stopped: {}", cut(how, LONGEST)),
+        Ending::Through(evidence) => {
+            format!("**got through**: {}", cut(evidence, if brief { LONGEST / 2 } else { LONGEST }))
+        }
+        Ending::Absent(what) => format!("nothing to attack: {}", cut(what, LONGEST)),
         Ending::Skipped(why) => cell(why),
         Ending::Broken(_) => "broke".into(),
+    }
+}
+
+/// The beginning of a text for a cell of a table.
+fn cut(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        None => cell(text),
+        Some((end, _)) => cell(&text[..end]) + "…",
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::{
     Case, Need, Sandbox, Set, Suite, Witness,
     running::{Ended, Running},
-    sandbox::Cell,
+    sandbox::{BEGAN, Cell},
 };
 use crate::{
     Scratch,
@@ -28,13 +28,8 @@ use crate::{
 /// Held by those that run: shared, or by one whose host is measured, alone.
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// After so many seconds the harness ends a sandbox that goes on. It has 30 s for the attack, and the
-/// virtual machine's emulated processor takes its time to start it.
-const PATIENCE: u32 = 75;
-/// The same for a neighbour, which stays until the attack has ended.
-const NEIGHBOURS_PATIENCE: u32 = 2 * PATIENCE;
-/// bubblewrap has no time-out of its own.
-const BWRAPS_PATIENCE: u32 = 30;
+/// A neighbour has so many times the attack's time, and stays until that has ended.
+const NEIGHBOURS_FACTOR: u32 = 2;
 
 /// What came of an attack.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +86,9 @@ pub struct Record {
     /// The layers that had been taken away.
     #[serde(default, skip_serializing_if = "Set::is_empty")]
     pub without: Set,
+    /// By how much the host's kernel memory grew while it ran, in bytes, if that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_memory_growth: Option<i64>,
     /// What came of it.
     #[serde(flatten)]
     pub ending: Ending,
@@ -99,15 +97,27 @@ pub struct Record {
 /// Runs one attack in a sandbox that `user` starts, if not the one who runs the tests. The witness is
 /// its own, so that several can run at a time.
 pub fn attempt(suite: &Suite, case: &Case, sandbox: &Sandbox, user: Option<u32>) -> Ending {
+    attempt_measured(suite, case, sandbox, user).0
+}
+
+/// The same; also comes back with the growth of the host's kernel memory, in bytes, if that was measured.
+pub fn attempt_measured(
+    suite: &Suite,
+    case: &Case,
+    sandbox: &Sandbox,
+    user: Option<u32>,
+) -> (Ending, Option<i64>) {
+    let skipped = |why| (Ending::Skipped(why), None);
     if let Some(why) = sandbox.not_for(case) {
-        return Ending::Skipped(why.into());
+        return skipped(why.into());
     }
-    if let Some(why) = case.missing() {
-        return Ending::Skipped(why);
+    let needs = || case.needs.iter().filter(|need| sandbox.needs(**need));
+    if let Some(why) = needs().find_map(|need| need.missing()) {
+        return skipped(why);
     }
     let by_root = |need| matches!(need, &Need::Root | &Need::Mknod);
-    if user.is_some() && case.needs.iter().any(by_root) {
-        return Ending::Skipped("needs to be started by root".into());
+    if user.is_some() && needs().any(by_root) {
+        return skipped("needs to be started by root".into());
     }
     let (_shared, _alone);
     if case.kernel_memory.is_some() {
@@ -116,8 +126,14 @@ pub fn attempt(suite: &Suite, case: &Case, sandbox: &Sandbox, user: Option<u32>)
         _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner);
     }
     let observed = observe(suite.folder(), case, sandbox, user);
-    let required = case.verdict.filter(|_| matches!(sandbox, Sandbox::Cloister { .. }));
-    observed.map_or_else(|error| Ending::Broken(format!("{error:#}")), |seen| seen.judge(required))
+    let required = case.verdict.filter(|_| sandbox.is_cloister());
+    match observed {
+        Err(error) => (Ending::Broken(format!("{error:#}")), None),
+        Ok(seen) => {
+            let growth = seen.peak.map(|peak| peak.kernel);
+            (seen.judge(required), growth)
+        }
+    }
 }
 
 /// Everything that speaks for or against an attack.
@@ -132,6 +148,8 @@ struct Observed {
     endless: bool,
     /// It is a program that is no case and says no word, and it ended with 0.
     ran: bool,
+    /// The sandbox told that it did not end well.
+    failed: bool,
     /// What the host's kernel held for it, if that was measured.
     peak: Option<Peak>,
 }
@@ -171,8 +189,27 @@ impl Observed {
                 Ending::Stopped(Reason::OutOfMemory.as_str().into())
             }
             (None, Some(said)) => said,
+            // Another sandbox tells no reason in a form that all of them share.
+            (None, None) if self.failed && self.began() => match self.unexpected() {
+                None => Ending::Stopped("it was ended".into()),
+                Some("MemoryError") => Ending::Stopped("MemoryError".into()),
+                Some(_) => broken("it ended without a word"),
+            },
             (None, None) => broken("it ended without a word"),
         }
+    }
+
+    /// Whether another sandbox than Cloister had started it.
+    fn began(&self) -> bool {
+        self.output.iter().any(|line| line == BEGAN)
+    }
+
+    /// The exception that ended it, if one did.
+    fn unexpected(&self) -> Option<&str> {
+        let traceback = |line: &&String| line.starts_with("Traceback");
+        self.output.iter().find(traceback)?;
+        let last = self.output.iter().rev().find(|line| !line.starts_with(' '))?;
+        last.split(':').next()
     }
 }
 
@@ -183,45 +220,45 @@ fn observe(
     user: Option<u32>,
 ) -> anyhow::Result<Observed> {
     let mut witness = Witness::new()?;
+    let inside = sandbox.folder(attacks);
     let start = |program: Option<&Path>, options, report: &Path, patience| {
         let mark = format!("ATTEMPT={}", Uuid::new_v4());
         let mut variables = witness.variables()?;
         let (name, value) = mark.split_once('=').expect("it has one");
         variables.push((name.into(), value.into()));
-        variables.push(("PYTHONPATH".into(), attacks.display().to_string()));
+        variables.push(("PYTHONPATH".into(), inside.display().to_string()));
         variables.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
-        let command = sandbox.command(&Cell {
+        let launch = sandbox.launch(&Cell {
             attacks,
-            argv: program.map_or_else(|| argv(attacks, case), |file| python(&attacks.join(file))),
+            argv: program.map_or_else(|| argv(inside, case), |file| python(&inside.join(file))),
             options,
+            limits: case.limits()?,
             variables,
             secret: &witness.secret(),
             report,
             tty: program.is_none() && case.needs.contains(&Need::Tty),
             user,
             patience,
-        });
-        Running::start(command, mark)
+        })?;
+        Running::start(launch, mark)
     };
     let results = Scratch::new("results");
     fs::set_permissions(&*results, Permissions::from_mode(0o777))?;
     let report = results.join("attack");
+    let patience = sandbox.patience();
+    let neighbours_patience = NEIGHBOURS_FACTOR * patience;
     let neighbour = match &case.neighbour {
         None => None,
         Some(file) => {
             let mut options = case.options.clone();
             if !options.iter().any(|option| option == "--timeout") {
-                options.extend(["--timeout".into(), NEIGHBOURS_PATIENCE.to_string()]);
+                options.extend(["--timeout".into(), neighbours_patience.to_string()]);
             }
             let neighbour =
-                start(Some(file), options, &results.join("neighbour"), NEIGHBOURS_PATIENCE)?;
-            neighbour.wait_until_ready(Duration::from_secs(PATIENCE.into()))?;
+                start(Some(file), options, &results.join("neighbour"), neighbours_patience)?;
+            neighbour.wait_until_ready(Duration::from_secs(patience.into()))?;
             Some(neighbour)
         }
-    };
-    let patience = match sandbox {
-        Sandbox::Cloister { .. } => PATIENCE,
-        Sandbox::Bwrap => BWRAPS_PATIENCE,
     };
     let began = Instant::now();
     let watch = case.kernel_memory.map(|most| Watch::start().map(|watch| (most, watch)));
@@ -251,8 +288,10 @@ fn observe(
         evidence.extend(outlived(&ended, "the neighbour"));
     }
     evidence.extend(witness.touched()?);
-    let ran = case.argv.is_some() && attack.status.success();
-    Ok(Observed { output: attack.output, evidence, reason: reason(&report)?, endless, ran, peak })
+    let failed = !attack.status.success();
+    let ran = case.argv.is_some() && !failed;
+    let reason = reason(&report)?;
+    Ok(Observed { output: attack.output, evidence, reason, endless, ran, failed, peak })
 }
 
 fn outlived(ended: &Ended, whose: &str) -> Vec<String> {

@@ -1,11 +1,12 @@
 //! A confined program that runs, and what it prints.
 
 use std::{
+    any::Any,
     collections::VecDeque,
     fs,
     io::{BufRead, BufReader, PipeReader, Read, pipe},
     os::unix::process::ExitStatusExt,
-    process::{Child, Command, ExitStatus},
+    process::{Child, ExitStatus},
     sync::mpsc::{Receiver, channel},
     thread,
     time::{Duration, Instant},
@@ -16,6 +17,8 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+
+use super::sandbox::Launch;
 
 /// What is kept of an output: the last lines, each up to so many bytes.
 const LINES: usize = 200;
@@ -32,6 +35,9 @@ pub(super) struct Running {
     mark: String,
     ready: Receiver<()>,
     output: Receiver<Vec<String>>,
+    code_when_told: i32,
+    // The last field: it goes when all processes have ended.
+    _made: Vec<Box<dyn Any + Send>>,
 }
 
 /// What came of it.
@@ -46,7 +52,8 @@ pub(super) struct Ended {
 
 impl Running {
     /// Starts it. `mark` is in the environment of each process of the program, and of no other's.
-    pub(super) fn start(mut command: Command, mark: String) -> anyhow::Result<Self> {
+    pub(super) fn start(launch: Launch, mark: String) -> anyhow::Result<Self> {
+        let Launch { mut command, made, code_when_told } = launch;
         let (reader, writer) = pipe()?;
         command.stdout(writer.try_clone()?).stderr(writer);
         let child = command.spawn().context("the sandbox cannot be started")?;
@@ -59,7 +66,7 @@ impl Running {
             let lines = read(reader, || _ = tell_ready.send(()));
             let _ = tell_output.send(lines);
         });
-        Ok(Self { child, mark, ready, output })
+        Ok(Self { child, mark, ready, output, code_when_told, _made: made })
     }
 
     /// Waits until it prints `ready`.
@@ -80,7 +87,7 @@ impl Running {
         self.terminate();
         // One that was ended a moment ago, from within, may not have noticed yet.
         let status = self.child.wait()?;
-        let asked = status.signal() == Some(SIGTERM) || status.code() == Some(128 + SIGTERM);
+        let asked = status.signal() == Some(SIGTERM) || status.code() == Some(self.code_when_told);
         Ok((self.collect(status)?, lived && asked))
     }
 

@@ -13,9 +13,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use cloister_tests::{
     Scratch,
     attack::{
-        Ending, Record, Sandbox, Set, Suite,
+        Ending, Other, Record, Sandbox, Set, Suite,
         ablation::{self, Scope},
-        attempt, report,
+        attempt_measured, report,
     },
     cloister,
 };
@@ -37,7 +37,8 @@ enum Task {
         /// What they run in
         #[arg(long, value_enum, default_value = "cloister")]
         sandbox: Kind,
-        /// The `cloister` to use [default: the one built beside this program]
+        /// The program of that sandbox [default: the `cloister` built beside this program; others where Debian's
+        /// package or their own makefile puts them]
         #[arg(long, value_name = "PATH")]
         bin: Option<PathBuf>,
         /// Start the sandbox as this user
@@ -49,8 +50,9 @@ enum Task {
         /// Leave what came of them here, as JSON lines
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// Only those whose name contains this
-        filter: Option<String>,
+        /// Only those whose name contains one of these
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Take layers away, and see whether each attack's claim holds; fails when one does not, or when a
     /// layer is not seen to stop anything
@@ -80,6 +82,9 @@ enum Task {
     },
     /// Put sandboxes beside each other
     Compare {
+        /// Say of attacks that were stopped only that
+        #[arg(long)]
+        brief: bool,
         /// What `run` left, for each of them
         #[arg(required = true)]
         files: Vec<PathBuf>,
@@ -107,6 +112,24 @@ impl Which {
 enum Kind {
     Cloister,
     Bwrap,
+    GoSandbox,
+    Isolate,
+    Nsjail,
+    Runc,
+}
+
+impl Kind {
+    /// Which other program it is, if it is not Cloister.
+    fn other(self) -> Option<Other> {
+        Some(match self {
+            Self::Cloister => return None,
+            Self::Bwrap => Other::Bwrap,
+            Self::GoSandbox => Other::GoSandbox,
+            Self::Isolate => Other::Isolate,
+            Self::Nsjail => Other::Nsjail,
+            Self::Runc => Other::Runc,
+        })
+    }
 }
 
 fn main() -> ExitCode {
@@ -122,19 +145,29 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> anyhow::Result<()> {
     let suite = || Suite::read(&arguments.attacks.clone().unwrap_or_else(Suite::default_folder));
     match arguments.command {
-        Task::Run { sandbox, bin, user, allow_degraded, json, filter } => {
+        Task::Run { sandbox, bin, user, allow_degraded, json, names } => {
             let folder = Scratch::new("binary");
-            let sandbox = match sandbox {
-                Kind::Cloister => Sandbox::Cloister {
+            let sandbox = match sandbox.other() {
+                None => Sandbox::Cloister {
                     binary: for_anybody(&bin.unwrap_or_else(cloister), &folder)?,
                     options: allow_degraded
                         .then(|| "--allow-degraded".into())
                         .into_iter()
                         .collect(),
                 },
-                Kind::Bwrap => Sandbox::Bwrap,
+                Some(kind) => {
+                    let binary = bin.unwrap_or_else(|| kind.default_program().into());
+                    let there = binary.is_file();
+                    ensure!(
+                        there,
+                        "{} is missing: install it, or name it with --bin",
+                        binary.display()
+                    );
+                    Sandbox::Other { kind, binary }
+                }
             };
-            let records = run_all(&suite()?, &sandbox, user, &filter.unwrap_or_default());
+            let records = run_all(&suite()?, &sandbox, user, &names);
+            ensure!(!records.is_empty(), "no attack has such a name: {}", names.join(", "));
             if let Some(json) = json {
                 report::write(&json, &records)?;
             }
@@ -162,8 +195,8 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
             Ok(())
         }
         Task::Table { files } => tell_ablation(&read_all(&files)?, &Scope::everywhere().layers),
-        Task::Compare { files } => {
-            print!("{}", report::comparison(&read_all(&files)?));
+        Task::Compare { brief, files } => {
+            print!("{}", report::comparison(&read_all(&files)?, brief));
             Ok(())
         }
     }
@@ -179,17 +212,20 @@ fn for_anybody(program: &Path, folder: &Path) -> anyhow::Result<PathBuf> {
     Ok(copy)
 }
 
-fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, filter: &str) -> Vec<Record> {
-    let cases = suite.cases.iter().filter(|case| case.name.contains(filter));
+fn run_all(suite: &Suite, sandbox: &Sandbox, user: Option<u32>, names: &[String]) -> Vec<Record> {
+    let chosen = |name: &str| names.is_empty() || names.iter().any(|part| name.contains(part));
+    let cases = suite.cases.iter().filter(|case| chosen(&case.name));
     cases
         .map(|case| {
+            let (ending, kernel_memory_growth) = attempt_measured(suite, case, sandbox, user);
             let record = Record {
                 attack: case.name.clone(),
                 about: case.about.clone(),
                 layers: case.layers.clone(),
                 sandbox: sandbox.name().into(),
                 without: Set::default(),
-                ending: attempt(suite, case, sandbox, user),
+                kernel_memory_growth,
+                ending,
             };
             println!("{}", report::line(&record));
             record
