@@ -9,7 +9,7 @@ use std::{
 use tokio::time::sleep;
 
 /// At most one line in this time.
-const PERIOD: Duration = Duration::from_secs(10);
+pub(crate) const PERIOD: Duration = Duration::from_secs(10);
 
 /// What was done for want of connections, and is yet to be told of.
 #[derive(Clone, Debug, Default)]

@@ -29,7 +29,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{JoinSet, yield_now},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tower::ServiceExt;
 
@@ -37,7 +37,7 @@ use crate::{
     Error, Rejection, ServerTls, Shutdown,
     connection::{Answer, Connection, Turn, Unread, Watched},
     connections::{Bounds, Connections, Refused, Seat},
-    pressure::Pressure,
+    pressure::{self, Pressure},
     reserve::{self, reserved},
 };
 
@@ -127,6 +127,7 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let ended = shutdown.ended();
     tokio::pin!(stop, ended);
+    let mut told = None;
     loop {
         let (stream, peer) = tokio::select! {
             biased;
@@ -136,7 +137,7 @@ pub async fn serve(
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    after_accept_failed(&error, &regular).await;
+                    after_accept_failed(&error, &regular, &mut told).await;
                     continue;
                 }
             },
@@ -301,8 +302,12 @@ fn refuse(stream: TcpStream, tls: bool) {
 
 /// A client that gave up while it waited is not worth a word; a lack of descriptors or memory is. A
 /// connection that waits is closed for it; without one, trying again at once would only burn the
-/// processor.
-async fn after_accept_failed(error: &io::Error, connections: &Connections) {
+/// processor. `told` is when the log last told of it: clients set the rate at which it happens.
+async fn after_accept_failed(
+    error: &io::Error,
+    connections: &Connections,
+    told: &mut Option<Instant>,
+) {
     if matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
@@ -311,7 +316,10 @@ async fn after_accept_failed(error: &io::Error, connections: &Connections) {
     ) {
         return;
     }
-    tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if this lasts");
+    if told.is_none_or(|at| at.elapsed() >= pressure::PERIOD) {
+        *told = Some(Instant::now());
+        tracing::warn!(%error, "cannot accept a connection; raise the limit of open files if this lasts");
+    }
     if connections.evict() {
         // Its task has to run, to close it.
         yield_now().await;

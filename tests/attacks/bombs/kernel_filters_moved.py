@@ -1,4 +1,4 @@
-"""Installs seccomp filters of 4,096 instructions in threads that hand theirs on to new threads and end, so that whoever
+"""Installs seccomp filters in threads that hand theirs on to new threads and end, so that whoever
 counts them thread by thread misses some.
 
 layers: seccomp
@@ -10,8 +10,8 @@ import threading
 from kernel_memory import *
 
 SECCOMP_SET_MODE_FILTER, RETURN, LOAD, ALLOW = 1, 0x06, 0x20, 0x7FFF0000
-LENGTH = 4096
-# All filters of a thread together have 32,768 instructions at most, and each counts four more.
+# Short ones, which are installed fast: they are counted, and not measured.
+LENGTH = 16
 EACH = 7
 CARRIERS = 300
 # Without a certain count as many are let through, and some more where several threads ask at once.
