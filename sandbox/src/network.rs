@@ -13,9 +13,11 @@ use crate::{
 /// Tables that the kernel charges to nobody. It keeps each of these numbers for each network; to write them
 /// takes CAP_NET_ADMIN there (Documentation/networking/ip-sysctl.rst).
 const LIMITS: [(&str, u32); 2] = [
-    // Connections that are remembered after both sides closed them, some 300 bytes each. By default half as
-    // many as the table of connections has rows. Beyond the limit a connection ends without that state.
-    ("tcp_max_tw_buckets", 4096),
+    // Connections that are remembered after one side or both have closed them, some 300 bytes each. By default
+    // half as many as the table of connections has rows. Beyond the limit a connection ends without that
+    // state, and its port may be used again while the other side is still open: that delays the next one by a
+    // second. So there are as many as ports.
+    ("tcp_max_tw_buckets", 16_384),
     // Multicast groups of IPv4 that one socket may join, some 200 bytes each; by default 20. The filter refuses
     // those of IPv6, which have no such limit.
     ("igmp_max_memberships", 4),

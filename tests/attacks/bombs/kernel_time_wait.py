@@ -5,7 +5,7 @@ options: --memory 64MiB
 """
 from kernel_memory import *
 
-MANY = 8192
+MANY = 20_000
 
 
 def remembered():
@@ -20,7 +20,7 @@ listener.bind(("0.0.0.0", 0))
 listener.listen(16)
 port = listener.getsockname()[1]
 count = 0
-while count < 3 * MANY and remembered() <= MANY and not late():
+while count < 30_000 and remembered() <= MANY and not late():
     for _ in range(64):
         # Several addresses, since one has 28,000 ports at most.
         client = socket.create_connection((f"127.0.0.{1 + count % 8}", port))
