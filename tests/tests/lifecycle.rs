@@ -295,7 +295,7 @@ fn a_service_without_descriptors_loses_no_verdict() {
         let idle: Vec<_> = (0..350).map_while(|_| TcpStream::connect(&address).ok()).collect();
         assert!(idle.len() > 100, "{} connections", idle.len());
         // It runs short, and closes the one that has waited longest.
-        idle[0].set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        idle[0].set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let closed = (&idle[0]).read(&mut [0]).expect("it does not run short");
         assert_eq!(closed, 0);
         // Cells that are asked for now can't be taken over, or only in part.
