@@ -142,7 +142,7 @@ pub(crate) fn measure(options: &Options, report: &mut Report) -> anyhow::Result<
     Ok(())
 }
 
-/// Those of L1 to L3 by another version, of which the programs are in this folder.
+/// Measures L1 to L3 with another version. Its programs are in this folder.
 fn means_before(options: &Options, programs: &Path) -> anyhow::Result<Vec<Means>> {
     let bench = programs.join("bench");
     let mut all = Vec::new();

@@ -182,7 +182,7 @@ fn again_and_again(
     Ok(ends)
 }
 
-/// What ended a job. Fails where it is told a reason that cannot be the true one.
+/// What ended a job. Fails when the result gives a reason that cannot be true.
 fn end(kind: &Kind, result: &Value) -> anyhow::Result<String> {
     let status = result["status"].as_str().context("a result has no status")?;
     let reason = result["reason"].as_str().unwrap_or(status);

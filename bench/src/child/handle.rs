@@ -33,7 +33,7 @@ impl Handle {
         Self::start(&["library", &ahead.to_string()])
     }
 
-    /// The same with the library of another build, of which this is the benchmark.
+    /// The same with the library of another build; `bench` is the benchmark program of that build.
     pub(crate) fn library_of(bench: &Path, ahead: usize) -> anyhow::Result<Self> {
         Self::start_program(bench, &["library", &ahead.to_string()])
     }

@@ -68,7 +68,7 @@ impl Lines for BodyLines {
     }
 }
 
-/// Whether what is said is of this execution, as far as it says of which.
+/// Whether an answer is about this execution. One that names no execution is taken to be.
 pub(super) fn is_of(said: &[u8], execution: Uuid) -> Result<(), CallError> {
     #[derive(Default, Deserialize)]
     struct Of {

@@ -64,7 +64,7 @@ impl StoreClock {
         next
     }
 
-    /// The time by which the age of jobs is told.
+    /// The time from which the age of ended jobs is computed.
     fn reckoned(self, now: Timestamp) -> Timestamp {
         Timestamp(now.0.saturating_sub(self.ahead))
     }

@@ -48,7 +48,7 @@ pub(super) async fn submit(
     let status = submission::status(accepted.new);
     let mut job = accepted.job;
     let id = job.job_id;
-    // The job was taken: where as many wait as may, it is told as it is.
+    // The job was accepted. When too many requests wait already, the answer comes at once.
     if let Some(wait) = wait
         && !job.status.ended()
         && let Ok(_waiting) = app.waiters.enter()

@@ -148,7 +148,7 @@ pub(crate) async fn fresh(
         }
         Ok(None) => drop_out(&engine, term, job, attempt, "it does not wait in the store"),
         Err(error) if engine.is_unreadable(&error) => {
-            // What was recorded of the claim: nobody is given it.
+            // The claim may have been recorded, but no runner is given the job.
             engine.persist(term, || engine.store.unclaim(term.epoch, job)).await;
             drop_out(&engine, term, job, attempt, &error.to_string());
         }
@@ -174,7 +174,7 @@ pub(crate) async fn resumed(
     let Some(job) = engine.fetch(term, job).await else {
         return drop_out(&engine, term, job, claim.attempt, "it is not in the store");
     };
-    // The leader before may have sent it until it was one no more: until now, as far as is known.
+    // The previous leader may have sent it until it lost its term, which may have been just now.
     let mut attempt = Attempt::new(engine, term, (job, claim), hold, stop);
     if attempt.job.started_at.is_some() {
         attempt.taken = true;
