@@ -3,6 +3,9 @@
 //! It is read only while our process group has it: a command in the background touches nothing, and
 //! waits until it is in the foreground. And it is read only while it gives lines, unless this command has
 //! it to itself: else another program, such as a pager, reads the keys.
+//!
+//! The kernel tells nobody that the foreground has changed: a shell's `fg` sends SIGCONT only to a
+//! command that was stopped. While input waits that is not for us to read, we look again at intervals.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -10,6 +13,10 @@ use nix::poll::{PollFd, PollFlags};
 use rustix::{
     event::epoll,
     io::{Errno, write},
+    time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    },
 };
 
 use super::{
@@ -20,11 +27,19 @@ use super::{
 /// More than a line can have (N_TTY).
 const LINE: usize = 8 << 10;
 
+/// After how long we look again whether input that waits is for us: 100 ms.
+const AGAIN: Itimerspec = Itimerspec {
+    it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+    it_value: Timespec { tv_sec: 0, tv_nsec: 100_000_000 },
+};
+
 /// What is typed.
 pub(super) struct Keyboard {
     pty: Shared,
-    /// Tells once of each key or line that comes, also while it is not for us to read.
+    /// Tells once of each key or line that comes, also while it is not for us to read, and of `again`.
     news: OwnedFd,
+    /// A timer that runs while input waits that is not for us.
+    again: OwnedFd,
     /// Whether there may be more to read.
     more: bool,
     ended: bool,
@@ -36,7 +51,12 @@ impl Keyboard {
         let news = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         epoll::add(&news, &pty.terminal, epoll::EventData::new_u64(0), flags)?;
-        Ok(Self { pty, news, more: true, ended: false, buffer: Buffer::default() })
+        let again = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
+        epoll::add(&news, &again, epoll::EventData::new_u64(0), flags)?;
+        Ok(Self { pty, news, again, more: true, ended: false, buffer: Buffer::default() })
     }
 
     /// Whether the terminal gives keys as they are pressed, and gives them to us.
@@ -50,6 +70,10 @@ impl Keyboard {
         let lines = terminal.gives_lines();
         self.more = terminal.is_ours() && (*interactive || lines);
         if !self.more {
+            if terminal.has_input() {
+                // It fails only for times that are out of range.
+                let _ = timerfd_settime(&self.again, TimerfdTimerFlags::empty(), &AGAIN);
+            }
             return;
         }
         match self.buffer.fill(LINE, |bytes| terminal.read(bytes)) {
@@ -88,7 +112,7 @@ impl Relay for Keyboard {
                 data: epoll::EventData::new_u64(0),
             }];
             // What it tells is only that there is something.
-            let _ = epoll::wait(&self.news, &mut event, Some(&rustix::time::Timespec::default()));
+            let _ = epoll::wait(&self.news, &mut event, Some(&Timespec::default()));
             self.read();
         }
         let master = &self.pty.master;

@@ -75,10 +75,15 @@ impl Terminal {
 
     /// Reads what there is.
     pub(super) fn read(&self, bytes: &mut [u8]) -> rustix::io::Result<usize> {
-        if !self.own && !self.is_ready(PollFlags::POLLIN) {
+        if !self.own && !self.has_input() {
             return Err(Errno::AGAIN);
         }
         rustix::io::read(&self.fd, bytes)
+    }
+
+    /// Whether there is something to read, for whoever may.
+    pub(super) fn has_input(&self) -> bool {
+        self.is_ready(PollFlags::POLLIN)
     }
 
     /// Whether the other end has hung up.
