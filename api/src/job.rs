@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{JobRequest, Outcome, Reason, Status, Timestamp, Usage};
+use crate::{JobRequest, Outcome, OutputBytes, Reason, Status, Timestamp, Usage};
 
 /// An attempt that came before the present one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +67,9 @@ pub struct Job {
     /// Whether more was written than kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_truncated: Option<bool>,
+    /// How much both streams hold, where they are not in here. Only within a coordinator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<OutputBytes>,
     /// From exec to exit, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime_ms: Option<f64>,
@@ -112,6 +115,7 @@ impl Job {
             stderr: None,
             stderr_base64: None,
             stderr_truncated: None,
+            output_bytes: None,
             runtime_ms: None,
             queue_ms: None,
             attempt: 1,
@@ -143,6 +147,7 @@ impl Job {
         self.stderr = outcome.stderr;
         self.stderr_base64 = outcome.stderr_base64;
         self.stderr_truncated = outcome.stderr_truncated;
+        self.output_bytes = outcome.output_bytes;
     }
 
     /// The job without what may be large, as it stands in a list.

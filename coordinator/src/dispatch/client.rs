@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, Problem, RunnerHealth};
 use cloister_web::{Connector, Tokens};
 use http::{
@@ -20,15 +20,16 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
-    link::{CallError, Deleted, Known, Renewed, Reply, RunnerLink, Taken},
-    stream::{self, BodyLines},
+    link::{CallError, Chunks, Deleted, Known, Renewed, Reply, RunnerLink, Taken},
+    stream::{self, BodyChunks, BodyLines},
 };
-use crate::{Config, engine::Term};
+use crate::{Config, engine::Term, store::Stream};
 
 const CONNECT: Duration = Duration::from_secs(2);
 /// For what a runner answers from memory.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Until a runner has taken a job: it reads the body first, which may be large.
+/// Until a runner has taken a job: it reads the body first, which may be large. And for how long nothing
+/// may come of an answer that has begun.
 const TAKE: Duration = Duration::from_secs(30);
 /// Below the time after which the other side closes an idle connection.
 const IDLE: Duration = Duration::from_secs(10);
@@ -36,6 +37,12 @@ const MAX_HEALTH: usize = 1 << 20;
 /// Thousands of executions, with what is known of each.
 const MAX_KNOWN: usize = 32 << 20;
 const MAX_PROBLEM: usize = 64 << 10;
+
+/// What happens at an execution, without what it prints where that is much: a runner of an earlier version
+/// sends it all the same.
+const LINES: &str = "application/x-ndjson; output=apart";
+/// The same of a result.
+const RESULT: &str = "application/json; output=apart";
 
 /// A client for all runners.
 #[derive(Clone)]
@@ -98,11 +105,20 @@ impl RunnerClient {
     ) -> Result<(StatusCode, Bytes), CallError> {
         let response = self.send(request, ANSWER).await?;
         let status = response.status();
-        let body = timeout(TAKE, Limited::new(response.into_body(), max).collect());
-        match body.await {
-            Err(_) => Err(CallError::Late(TAKE)),
-            Ok(Err(error)) => Err(CallError::Broken(error.to_string())),
-            Ok(Ok(body)) => Ok((status, body.to_bytes())),
+        let mut body = Limited::new(response.into_body(), max);
+        let mut bytes = BytesMut::new();
+        // However large it is: as long as it comes, the runner answers.
+        loop {
+            match timeout(TAKE, body.frame()).await {
+                Err(_) => return Err(CallError::Late(TAKE)),
+                Ok(Some(Err(error))) => return Err(CallError::Broken(error.to_string())),
+                Ok(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        bytes.extend_from_slice(&data);
+                    }
+                }
+                Ok(None) => return Ok((status, bytes.freeze())),
+            }
         }
     }
 
@@ -156,7 +172,7 @@ impl RunnerLink for RunnerClient {
         Box::pin(async move {
             let mut post = self.post(&format!("{runner}/execute"), request);
             let headers = post.headers_mut();
-            headers.insert(ACCEPT, HeaderValue::from_static("application/x-ndjson"));
+            headers.insert(ACCEPT, HeaderValue::from_static(LINES));
             if let Some(boot) = boot
                 && let Ok(value) = HeaderValue::try_from(format!("\"{boot}\""))
             {
@@ -191,7 +207,9 @@ impl RunnerLink for RunnerClient {
 
     fn look<'a>(&'a self, runner: &'a str, execution: Uuid, max_body: usize) -> Reply<'a, Known> {
         Box::pin(async move {
-            let request = self.request(Method::GET, &format!("{runner}/executions/{execution}"));
+            let url = format!("{runner}/executions/{execution}");
+            let mut request = self.request(Method::GET, &url);
+            request.headers_mut().insert(ACCEPT, HeaderValue::from_static(RESULT));
             let (status, body) = self.answer(request, max_body).await?;
             match status {
                 StatusCode::NOT_FOUND => Ok(Known::Nothing),
@@ -203,6 +221,29 @@ impl RunnerLink for RunnerClient {
                     })
                 }
                 status => Err(CallError::Nonsense(format!("{status} at /executions"))),
+            }
+        })
+    }
+
+    fn output<'a>(
+        &'a self,
+        runner: &'a str,
+        execution: Uuid,
+        stream: Stream,
+        offset: u64,
+    ) -> Reply<'a, Option<Box<dyn Chunks>>> {
+        Box::pin(async move {
+            let stream = stream.as_str();
+            let path = format!("/executions/{execution}/output?stream={stream}&offset={offset}");
+            let request = self.request(Method::GET, &format!("{runner}{path}"));
+            let response = self.send(request, ANSWER).await?;
+            match response.status() {
+                StatusCode::OK => Ok(Some(Box::new(BodyChunks(response.into_body())) as _)),
+                StatusCode::NOT_FOUND => Ok(None),
+                status => {
+                    let detail = self.detail(response).await;
+                    Err(CallError::Nonsense(format!("{status} at {path}: {detail}")))
+                }
             }
         })
     }

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use cloister_api::{
     ExecuteRequest, KnownExecutions, LeaseRequest, Outcome, RunnerHealth, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-use crate::engine::Term;
+use crate::{engine::Term, store::Stream};
 
 /// The answer of a call to a runner.
 pub(crate) type Reply<'a, T> = BoxFuture<'a, Result<T, CallError>>;
@@ -32,6 +33,16 @@ pub(crate) trait RunnerLink: Send + Sync {
 
     /// What it knows of an execution.
     fn look<'a>(&'a self, runner: &'a str, execution: Uuid, max_body: usize) -> Reply<'a, Known>;
+
+    /// What was kept of a stream of an execution that has ended, from `offset` on; `None` where it knows
+    /// nothing of it.
+    fn output<'a>(
+        &'a self,
+        runner: &'a str,
+        execution: Uuid,
+        stream: Stream,
+        offset: u64,
+    ) -> Reply<'a, Option<Box<dyn Chunks>>>;
 
     /// Renews leases, and asks what it knows of those executions.
     fn renew<'a>(&'a self, runner: &'a str, request: &'a LeaseRequest) -> Reply<'a, Renewed>;
@@ -87,6 +98,12 @@ pub(crate) enum Taken {
 pub(crate) trait Lines: Send {
     /// The next line; `None` at the end. Nothing is lost when the future is dropped.
     fn next(&mut self) -> Reply<'_, Option<Line>>;
+}
+
+/// The bytes of a stream, piece by piece.
+pub(crate) trait Chunks: Send {
+    /// The next ones; `None` at the end. Nothing is lost when the future is dropped.
+    fn next(&mut self) -> Reply<'_, Option<Bytes>>;
 }
 
 /// What a line said. Others than these are for live readers, and there are none yet.

@@ -6,6 +6,8 @@
 
 use cloister_api::{Limits, Outcome, Status};
 
+use crate::store::Stream;
+
 /// Bytes of a message that are kept: it is one sentence.
 const MAX_MESSAGE: usize = 4 << 10;
 /// What a host may fail to enforce: a handful of names.
@@ -85,6 +87,18 @@ fn outputs(outcome: &Outcome, limits: &Limits) -> Result<(), String> {
         if long(text, most) || long(base64, most_base64) {
             return Err(format!(
                 "an outcome with more {name} than the job's limit of {limit} bytes"
+            ));
+        }
+    }
+    let Some(bytes) = outcome.output_bytes else { return Ok(()) };
+    if outcome.stdout.is_some() || outcome.stderr.is_some() {
+        return Err("an outcome whose output is both in it and apart".into());
+    }
+    for stream in Stream::BOTH {
+        let (name, length) = (stream.as_str(), stream.of(bytes));
+        if length > limits.output.0 {
+            return Err(format!(
+                "an outcome with {length} bytes of {name}, beyond the job's limit"
             ));
         }
     }

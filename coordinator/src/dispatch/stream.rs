@@ -1,13 +1,13 @@
 //! Reads the lines of an execution as they come, each bounded.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use cloister_api::{ExecuteRequest, Limits, Outcome, Timestamp};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::link::{CallError, Line, Lines, Reply};
+use super::link::{CallError, Chunks, Line, Lines, Reply};
 
 /// The most that one line can be for a job with these limits: each stream as text, where a control
 /// character takes six bytes, and as base64 beside it where it is not UTF-8; and room for the rest.
@@ -65,6 +65,27 @@ impl BodyLines {
 impl Lines for BodyLines {
     fn next(&mut self) -> Reply<'_, Option<Line>> {
         Box::pin(self.line())
+    }
+}
+
+/// The pieces of a body.
+pub(crate) struct BodyChunks(pub(crate) Incoming);
+
+impl Chunks for BodyChunks {
+    fn next(&mut self) -> Reply<'_, Option<Bytes>> {
+        Box::pin(async {
+            loop {
+                match self.0.frame().await {
+                    None => return Ok(None),
+                    Some(Err(error)) => return Err(CallError::Broken(error.to_string())),
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data() {
+                            return Ok(Some(data));
+                        }
+                    }
+                }
+            }
+        })
     }
 }
 

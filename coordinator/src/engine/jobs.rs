@@ -221,7 +221,9 @@ pub(super) fn with_digest(key: String, request: &impl Serialize) -> Result<Key, 
 /// The store can't do it now.
 pub(crate) fn store_problem(error: &StoreError) -> Problem {
     match error {
-        StoreError::Record { .. } => Problem::new(Kind::Internal, error.to_string()),
+        StoreError::Record { .. } | StoreError::Refused { .. } => {
+            Problem::new(Kind::Internal, error.to_string())
+        }
         _ => Problem::new(Kind::Unavailable, error.to_string()).retry_after(COME_AGAIN),
     }
 }

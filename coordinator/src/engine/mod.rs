@@ -40,7 +40,7 @@ use std::{
 
 use cloister_api::{Job, Outcome, Reason, RunnerState, Status};
 use tokio::{
-    sync::{Notify, watch as channel},
+    sync::{Notify, Semaphore, watch as channel},
     task::JoinSet,
 };
 use uuid::Uuid;
@@ -65,6 +65,9 @@ const PROBE: Duration = Duration::from_secs(1);
 /// others, it is told of everything.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How many attempts' outputs are copied into the store at once: each takes less than a mebibyte.
+const COPIES: usize = 32;
+
 /// What the engine works with.
 pub(crate) struct Parts {
     pub(crate) store: Arc<dyn Store>,
@@ -81,6 +84,8 @@ pub(crate) struct Engine {
     /// What is being written to it.
     writes: Writes,
     pub(crate) runners: Arc<dyn RunnerLink>,
+    /// For who copies output from a runner to the store: each holds some of it in memory.
+    pub(crate) copies: Semaphore,
     pub(crate) world: Arc<dyn World>,
     pub(crate) metrics: Metrics,
     pub(crate) fleet: Fleet,
@@ -161,6 +166,7 @@ impl Engine {
             store,
             writes,
             runners,
+            copies: Semaphore::new(COPIES),
             me: Candidate { id: world.id(), name },
             world,
             metrics: Metrics::new()?,

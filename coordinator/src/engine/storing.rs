@@ -53,10 +53,32 @@ impl Engine {
         .await
     }
 
-    /// The store failed: nothing is dispatched until a probe succeeds. A record that cannot be read is
-    /// no failure of the store.
+    /// The same where the store may refuse what it is to store: that is an answer, for another try would
+    /// be refused too, and no failure of the store.
+    pub(crate) async fn persist_unless_refused<'a, T>(
+        self: &'a Arc<Self>,
+        term: Term,
+        doing: impl Fn() -> Answer<'a, T>,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'a,
+    {
+        self.persist(term, || {
+            let answer = doing();
+            Box::pin(async move {
+                match answer.await {
+                    Err(error) if error.is_of_data() => Ok(Err(error)),
+                    answer => answer.map(Ok),
+                }
+            })
+        })
+        .await
+    }
+
+    /// The store failed: nothing is dispatched until a probe succeeds. A record that cannot be read, or
+    /// written, is no failure of the store.
     pub(crate) fn store_failed(self: &Arc<Self>, error: &StoreError) {
-        if self.is_unreadable(error) {
+        if self.is_unreadable(error) || error.is_of_data() {
             return;
         }
         let why = error.to_string();

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, Uri, header::LOCATION};
 
 use super::{
     App,
+    answer::answer,
     audit::{self, Subject},
     page,
     submission::{self, Received},
@@ -56,7 +57,7 @@ pub(super) async fn submit(
         job = found(app.engine.wait(id, wait).await, id)?;
     }
     let location = format!("/jobs/{id}");
-    Ok((status, [(LOCATION, location)], Json(job)).into_response())
+    Ok((status, [(LOCATION, location)], answer(&app.engine, job)).into_response())
 }
 
 /// `GET /jobs/{id}`
@@ -64,7 +65,7 @@ pub(super) async fn show(
     State(app): State<App>,
     PathId(id): PathId,
     Wait(wait): Wait,
-) -> Result<Json<Job>, Rejection> {
+) -> Result<Response, Rejection> {
     let job = match wait {
         Some(wait) if !wait.is_zero() => {
             let _waiting = app.waiters.enter()?;
@@ -72,7 +73,7 @@ pub(super) async fn show(
         }
         _ => app.engine.view(id).await,
     };
-    found(job, id).map(Json)
+    Ok(answer(&app.engine, found(job, id)?))
 }
 
 /// `DELETE /jobs/{id}`
@@ -83,7 +84,8 @@ pub(super) async fn cancel(
     uri: Uri,
 ) -> Result<Response, Rejection> {
     Params::read(&uri, &[])?;
-    let cancelling = async move { app.engine.cancel(id).await?.ok_or_else(|| unknown_job(id)) };
+    let engine = Arc::clone(&app.engine);
+    let cancelling = async move { engine.cancel(id).await?.ok_or_else(|| unknown_job(id)) };
     let status = |called_off: &CalledOff| {
         let goes_on = called_off.ran || !called_off.job.status.ended();
         let status = if goes_on { StatusCode::ACCEPTED } else { StatusCode::OK };
@@ -91,7 +93,8 @@ pub(super) async fn cancel(
     };
     let job = Subject::job(id);
     let called_off = audit::recorded(caller, audit::CANCEL, job, cancelling, status).await?;
-    Ok((status(&called_off).1, Json(called_off.job)).into_response())
+    let status = status(&called_off).1;
+    Ok((status, answer(&app.engine, called_off.job)).into_response())
 }
 
 /// `GET /jobs`

@@ -1,6 +1,7 @@
 //! The coordinator's address space. Handlers read requests and write answers; what happens in
 //! between is the engine's.
 
+mod answer;
 mod audit;
 mod batch;
 mod jobs;

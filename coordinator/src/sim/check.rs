@@ -6,12 +6,15 @@ use std::{
     time::Duration,
 };
 
-use cloister_api::{Reason, Status};
+use cloister_api::{OutputBytes, Reason, Status};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{execution::Run, plan::Summary, run::LEASE};
-use crate::{engine::Engine, store::Store};
+use crate::{
+    engine::Engine,
+    store::{Store, Stream},
+};
 
 /// What was on its way to a runner when a job was called off can arrive for so long: a lease.
 const CALLED_OFF: Duration = LEASE;
@@ -179,7 +182,17 @@ impl Story {
             match (job.status, job.reason) {
                 (Status::Completed, _) => {
                     sum.completed += 1;
-                    let printed = job.stdout.as_deref() == Some(key.as_str());
+                    let printed = match (&job.stdout, job.output_bytes) {
+                        (Some(stdout), _) => *stdout == *key,
+                        // Its runner was gone before it had handed it over.
+                        (None, Some(OutputBytes { stdout: 0, .. })) => {
+                            job.stdout_truncated == Some(true) && job.message.is_some()
+                        }
+                        (None, _) => {
+                            let row = store.output(job.job_id, job.attempt, Stream::Stdout, 0);
+                            row.await.ok().flatten().as_deref() == Some(key.as_bytes())
+                        }
+                    };
                     if !finished || promise.code != 0 || !printed {
                         broken.push(tell("is completed, and its command says otherwise".into()));
                     }

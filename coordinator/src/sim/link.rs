@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use cloister_api::{ExecuteRequest, KnownExecutions, LeaseRequest, RunnerHealth};
 use tokio::{
     sync::{oneshot, watch},
@@ -16,8 +17,11 @@ use super::{
     net::{Cut, Net, Party},
 };
 use crate::{
-    dispatch::link::{CallError, Deleted, Known, Line, Lines, Renewed, Reply, RunnerLink, Taken},
+    dispatch::link::{
+        CallError, Chunks, Deleted, Known, Line, Lines, Renewed, Reply, RunnerLink, Taken,
+    },
     engine::Term,
+    store::Stream,
 };
 
 /// What a coordinator waits for that is answered from memory.
@@ -110,6 +114,26 @@ impl RunnerLink for Link {
         Box::pin(self.call(runner, move |runner| runner.look(execution)))
     }
 
+    fn output<'a>(
+        &'a self,
+        runner: &'a str,
+        execution: Uuid,
+        stream: Stream,
+        offset: u64,
+    ) -> Reply<'a, Option<Box<dyn Chunks>>> {
+        Box::pin(async move {
+            let printed = self.call(runner, move |runner| runner.output(execution)).await?;
+            let Some(printed) = printed else { return Ok(None) };
+            let whole = if stream == Stream::Stdout { Bytes::from(printed) } else { Bytes::new() };
+            let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
+            // It may break off anywhere.
+            let broken = self.chance.percent(20);
+            let length = if broken { self.chance.below(whole.len() as u64) } else { u64::MAX };
+            let to = usize::try_from(length).unwrap_or(usize::MAX).clamp(from, whole.len());
+            Ok(Some(Box::new(SimChunks { rest: Some(whole.slice(from..to)), broken }) as _))
+        })
+    }
+
     fn renew<'a>(&'a self, runner: &'a str, request: &'a LeaseRequest) -> Reply<'a, Renewed> {
         let request = request.clone();
         Box::pin(self.call(runner, move |runner| runner.renew(&request)))
@@ -127,6 +151,23 @@ impl RunnerLink for Link {
         acknowledge: bool,
     ) -> Reply<'a, Deleted> {
         Box::pin(self.call(runner, move |runner| runner.delete(execution, term, acknowledge)))
+    }
+}
+
+/// What an execution printed, as it comes over the network.
+struct SimChunks {
+    rest: Option<Bytes>,
+    broken: bool,
+}
+
+impl Chunks for SimChunks {
+    fn next(&mut self) -> Reply<'_, Option<Bytes>> {
+        Box::pin(async {
+            match self.rest.take() {
+                None if self.broken => Err(CallError::Broken("reset".into())),
+                rest => Ok(rest),
+            }
+        })
     }
 }
 

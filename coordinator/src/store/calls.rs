@@ -18,9 +18,11 @@ macro_rules! store_calls {
             claim(epoch: Epoch, job: Uuid, claim: Claim) -> Option<Job>, write;
             unclaim(epoch: Epoch, job: Uuid) -> (), write;
             started(epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> (), write;
+            put_output(epoch: Epoch, piece: Piece) -> (), write;
             finish(epoch: Epoch, job: Job, stored_at: Timestamp) -> (), write;
             retry(epoch: Epoch, job: Job, not_before: Timestamp) -> Option<u64>, write;
             unfinished(after: Option<Uuid>, limit: usize) -> Backlog, read;
+            output(job: Uuid, attempt: u32, stream: Stream, row: u32) -> Option<Vec<u8>>, read;
             get(job: Uuid) -> Option<Job>, read;
             find_key(tenant: String, key: String) -> Option<(Uuid, Digest)>, read;
             list(query: Query) -> Page, read;

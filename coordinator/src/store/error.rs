@@ -94,6 +94,16 @@ pub enum StoreError {
         /// Why.
         cause: String,
     },
+    /// The database refuses what it was to store, whenever it is asked.
+    #[error("{doing} the store {store} failed: it refuses the data: {cause}")]
+    Refused {
+        /// What was attempted, such as `writing`.
+        doing: &'static str,
+        /// The database.
+        store: String,
+        /// Why.
+        cause: String,
+    },
     /// A row does not read as what was written.
     #[error("the record of job {job} in the store {store} can't be read: {why}")]
     Record {
@@ -118,6 +128,14 @@ pub enum StoreError {
         /// The database.
         store: String,
     },
+}
+
+impl StoreError {
+    /// Whether it is about what was to be stored, and not about the store: another try fails too, and
+    /// other jobs are stored all the same.
+    pub(crate) const fn is_of_data(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Encode { .. })
+    }
 }
 
 /// A URL without what may be a password: what stands before the host, and what comes after `?`.

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted, calls::store_calls,
+    Order, Orders, Page, Piece, Query, Store, StoreClock, StoreError, Stream, Submitted,
+    calls::store_calls,
 };
 
 /// Lets calls through, or not.

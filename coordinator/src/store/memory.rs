@@ -17,8 +17,8 @@ use uuid::Uuid;
 
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted, Unfinished, Unreadable,
-    record::apart,
+    Order, Orders, Page, Piece, Query, Store, StoreClock, StoreError, Stream, Submitted,
+    Unfinished, Unreadable, record::apart,
 };
 
 /// For how long a candidate counts as one after it asked.
@@ -43,6 +43,7 @@ struct State {
     leader: Option<(Candidate, Instant)>,
     seen: HashMap<Uuid, Instant>,
     jobs: BTreeMap<Uuid, Row>,
+    printed: HashMap<(Uuid, u32, Stream, u32), Vec<u8>>,
     /// Whose record cannot be read.
     damaged: BTreeSet<Uuid>,
     keys: HashMap<(String, String), (Uuid, Digest)>,
@@ -68,6 +69,7 @@ impl Memory {
             leader: None,
             seen: HashMap::new(),
             jobs: BTreeMap::new(),
+            printed: HashMap::new(),
             damaged: BTreeSet::new(),
             keys: HashMap::new(),
             inbox: VecDeque::new(),
@@ -286,6 +288,16 @@ impl Store for Memory {
         })
     }
 
+    fn put_output(&self, epoch: Epoch, piece: Piece) -> Answer<'_, ()> {
+        self.lead_on(epoch, |state| {
+            if state.open(piece.job).is_some() {
+                let key = |row| (piece.job, piece.attempt, piece.stream, row);
+                let rows = piece.rows().map(|(row, bytes)| (key(row), bytes.to_vec()));
+                state.printed.extend(rows);
+            }
+        })
+    }
+
     fn finish(&self, epoch: Epoch, job: Job, _stored_at: Timestamp) -> Answer<'_, ()> {
         self.lead_on(epoch, |state| {
             if let Some(row) = state.open(job.job_id) {
@@ -312,6 +324,16 @@ impl Store for Memory {
             let (jobs, unreadable) = apart(read);
             Backlog { jobs, unreadable, last }
         })
+    }
+
+    fn output(
+        &self,
+        job: Uuid,
+        attempt: u32,
+        stream: Stream,
+        row: u32,
+    ) -> Answer<'_, Option<Vec<u8>>> {
+        self.whoever(|state| state.printed.get(&(job, attempt, stream, row)).cloned())
     }
 
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {

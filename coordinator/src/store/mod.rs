@@ -22,6 +22,7 @@
 mod calls;
 mod error;
 mod news;
+pub(crate) mod output;
 mod postgres;
 mod record;
 mod sqlite;
@@ -41,7 +42,10 @@ use cloister_web::ClientTls;
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
-pub(crate) use self::record::size_of;
+pub(crate) use self::{
+    output::{Piece, Stream},
+    record::size_of,
+};
 
 pub use self::error::StoreError;
 
@@ -98,7 +102,11 @@ pub(crate) trait Store: Send + Sync {
     /// Records that the command of the present attempt was executed. Only for a leader.
     fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()>;
 
-    /// Records a job as it ended, at `stored_at` by the leader's clock: its age counts from then,
+    /// Records a part of what an attempt prints that has not been recorded as ended. Doing it twice
+    /// changes nothing. Only for a leader.
+    fn put_output(&self, epoch: Epoch, piece: Piece) -> Answer<'_, ()>;
+
+    /// Records a job as it ended, with what its attempts printed where that is in it, at `stored_at` by the leader's clock: its age counts from then,
     /// whatever its runner's clock said. Doing it twice changes nothing. Only for a leader.
     fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()>;
 
@@ -109,7 +117,17 @@ pub(crate) trait Store: Send + Sync {
     /// Jobs that have not ended, oldest first, those after `after`.
     fn unfinished(&self, after: Option<Uuid>, limit: usize) -> Answer<'_, Backlog>;
 
-    /// One job, with its input and outputs.
+    /// One row of what an attempt printed; `None` where there is none. See [`output`].
+    fn output(
+        &self,
+        job: Uuid,
+        attempt: u32,
+        stream: Stream,
+        row: u32,
+    ) -> Answer<'_, Option<Vec<u8>>>;
+
+    /// One job, with its input, and with what its attempts printed or, where that is much, how much it
+    /// is.
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>>;
 
     /// The job that a key made, with the digest of its request.

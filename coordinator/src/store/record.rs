@@ -3,56 +3,52 @@
 
 use std::{io, mem, sync::Arc};
 
-use cloister_api::{Job, Outcome, Status, Stdin, Timestamp};
-use serde::{Deserialize, Serialize};
+use cloister_api::{Job, Status, Stdin, Timestamp};
+use serde::Deserialize;
 use uuid::Uuid;
 
-use super::{Claim, StoreError, Unfinished, Unreadable};
+use super::{
+    Claim, StoreError, Unfinished, Unreadable,
+    output::{self, Piece},
+};
 
-/// What one attempt printed, where that is known.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What one attempt printed, as it was stored up to version 3 of SQLite's schema and version 2 of
+/// PostgreSQL's: rows of those versions are read, and none is written.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Streams {
-    #[serde(skip_serializing_if = "Option::is_none")]
     stdout: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     stdout_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     stdout_truncated: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     stderr: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     stderr_base64: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     stderr_truncated: Option<bool>,
 }
 
-impl Streams {
-    fn of_past(outcome: &Outcome) -> Self {
-        Self {
-            stdout: outcome.stdout.clone(),
-            stdout_base64: outcome.stdout_base64.clone(),
-            stdout_truncated: outcome.stdout_truncated,
-            stderr: outcome.stderr.clone(),
-            stderr_base64: outcome.stderr_base64.clone(),
-            stderr_truncated: outcome.stderr_truncated,
-        }
-    }
-
-    fn put_into(self, outcome: &mut Outcome) {
-        (outcome.stdout, outcome.stdout_base64) = (self.stdout, self.stdout_base64);
-        (outcome.stderr, outcome.stderr_base64) = (self.stderr, self.stderr_base64);
-        outcome.stdout_truncated = self.stdout_truncated;
-        outcome.stderr_truncated = self.stderr_truncated;
-    }
-}
-
-/// What all attempts of a job printed.
-#[derive(Debug, Default, Serialize, Deserialize)]
+/// What all attempts of a job printed, in that form.
+#[derive(Debug, Deserialize)]
 struct Outputs {
     last: Streams,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     attempts: Vec<Streams>,
+}
+
+impl Outputs {
+    fn put_into(self, job: &mut Job) {
+        if self.last.stdout.is_some() || self.last.stderr.is_some() {
+            (job.stdout, job.stdout_base64) = (self.last.stdout, self.last.stdout_base64);
+            (job.stderr, job.stderr_base64) = (self.last.stderr, self.last.stderr_base64);
+        }
+        for (past, old) in job.attempts.iter_mut().zip(self.attempts) {
+            let outcome = &mut past.outcome;
+            if outcome.output_bytes.is_none() {
+                (outcome.stdout, outcome.stdout_base64) = (old.stdout, old.stdout_base64);
+                (outcome.stderr, outcome.stderr_base64) = (old.stderr, old.stderr_base64);
+                outcome.stdout_truncated = old.stdout_truncated;
+                outcome.stderr_truncated = old.stderr_truncated;
+            }
+        }
+    }
 }
 
 /// A new job, ready to be written.
@@ -129,13 +125,14 @@ pub(super) struct Changed {
     pub(super) finished_at: Option<Timestamp>,
     pub(super) runner: Option<String>,
     pub(super) record: String,
-    pub(super) outputs: String,
+    /// What its attempts printed that is written with it. What is not here was written before.
+    pub(super) printed: Vec<Piece>,
 }
 
 impl Changed {
-    /// Bytes that it takes, without what the job reads.
+    /// Bytes that its record takes.
     pub(super) fn size(&self) -> i64 {
-        bytes(&[&self.record, &self.outputs])
+        bytes(&[&self.record])
     }
 
     /// The row of a job that has ended, or whose next attempt waits.
@@ -145,18 +142,7 @@ impl Changed {
     }
 
     fn encode(mut job: Job) -> serde_json::Result<Self> {
-        let attempts = job.attempts.iter().map(|past| Streams::of_past(&past.outcome));
-        let outputs = Outputs {
-            attempts: attempts.collect(),
-            last: Streams {
-                stdout: job.stdout.take(),
-                stdout_base64: job.stdout_base64.take(),
-                stdout_truncated: job.stdout_truncated,
-                stderr: job.stderr.take(),
-                stderr_base64: job.stderr_base64.take(),
-                stderr_truncated: job.stderr_truncated,
-            },
-        };
+        let printed = output::take(&mut job);
         Ok(Self {
             id: job.job_id,
             attempt: job.attempt,
@@ -165,7 +151,7 @@ impl Changed {
             started_at: job.started_at,
             finished_at: job.finished_at,
             runner: job.runner.clone(),
-            outputs: serde_json::to_string(&outputs)?,
+            printed,
             record: serde_json::to_string(&job.without_outputs())?,
         })
     }
@@ -198,7 +184,10 @@ pub(super) struct Row {
     pub(super) execution_id: Option<Uuid>,
     pub(super) record: String,
     pub(super) stdin: Option<String>,
+    /// In the form of earlier versions.
     pub(super) outputs: Option<String>,
+    /// All rows that its attempts printed, if they are few.
+    pub(super) printed: Vec<Piece>,
     pub(super) size: i64,
 }
 
@@ -212,6 +201,25 @@ impl Found {
     pub(super) fn into_job(self) -> Result<Job, Unreadable> {
         let id = self.id;
         self.row.and_then(|row| row.into_job(id)).map_err(|why| Unreadable { job: id, why })
+    }
+
+    /// The job as it is listed: nothing tells of what it printed.
+    pub(super) fn into_listed(self) -> Result<Job, Unreadable> {
+        let mut job = self.into_job()?;
+        job.output_bytes = None;
+        job.attempts.iter_mut().for_each(|past| past.outcome.output_bytes = None);
+        Ok(job)
+    }
+
+    /// The job with all that its attempts printed, or with how much that is where it is much.
+    pub(super) fn into_whole(mut self) -> Result<Job, Unreadable> {
+        let id = self.id;
+        let printed =
+            self.row.as_mut().map_or_else(|_| Vec::new(), |row| mem::take(&mut row.printed));
+        let mut job = self.into_job()?;
+        output::put_back(&mut job, &printed)
+            .map_err(|why| Unreadable { job: id, why: format!("output: {why}") })?;
+        Ok(job)
     }
 
     /// The job with what a new leader must know.
@@ -253,13 +261,8 @@ impl Row {
             job.request.task.stdin = serde_json::from_str(&stdin).map_err(part("stdin"))?;
         }
         if let Some(outputs) = self.outputs {
-            let Outputs { last, attempts } =
-                serde_json::from_str(&outputs).map_err(part("outputs"))?;
-            (job.stdout, job.stdout_base64) = (last.stdout, last.stdout_base64);
-            (job.stderr, job.stderr_base64) = (last.stderr, last.stderr_base64);
-            for (past, streams) in job.attempts.iter_mut().zip(attempts) {
-                streams.put_into(&mut past.outcome);
-            }
+            let outputs: Outputs = serde_json::from_str(&outputs).map_err(part("outputs"))?;
+            outputs.put_into(&mut job);
         }
         Ok(job)
     }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreClock, Submitted, calls::store_calls,
+    Order, Orders, Page, Piece, Query, Store, StoreClock, Stream, Submitted, calls::store_calls,
 };
 
 /// The writes that have begun and are not over. Clones share them.

@@ -9,6 +9,7 @@ mod dispatch;
 mod jobs;
 mod logs;
 mod operators;
+mod printed;
 mod quarantine;
 mod restart;
 mod room;

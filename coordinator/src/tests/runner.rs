@@ -1,7 +1,7 @@
 //! A runner that runs nothing and does as the test says, over the real protocol.
 //!
-//! `echo TEXT` ends at once with that output, `exit N` with that code; any other command runs until
-//! the test, or a cancellation, ends it.
+//! `echo TEXT` ends at once with that output, `exit N` with that code, `print N` with so much output
+//! that it is to be fetched apart; any other command runs until the test, or a cancellation, ends it.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use std::{
 use axum::{
     Json, Router,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::{Path, Query, State},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -32,7 +32,10 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::SOON;
+use super::{
+    SOON,
+    printed::{self, Handing},
+};
 use crate::scheduler::tests::health as well;
 
 /// How it answers `POST /execute`.
@@ -80,6 +83,8 @@ pub(super) struct Inner {
     /// The most that ran at once.
     pub(super) most: usize,
     pub(super) tokens: Vec<String>,
+    /// How it hands over what was printed.
+    pub(super) handing: Handing,
 }
 
 /// See the module.
@@ -122,6 +127,7 @@ impl FakeRunner {
             taken: Vec::new(),
             most: 0,
             tokens: Vec::new(),
+            handing: Handing::Whole,
         };
         Self {
             address: listener.local_addr().unwrap(),
@@ -142,6 +148,7 @@ impl FakeRunner {
         let router = Router::new()
             .route("/execute", post(execute))
             .route("/executions/{id}", get(look).delete(forget))
+            .route("/executions/{id}/output", get(output))
             .route("/health", get(health))
             .with_state(self.state.clone());
         let shutdown = Shutdown::new();
@@ -244,6 +251,9 @@ fn at_once(command: &str, mood: Mood) -> Option<Outcome> {
     if let Some(text) = command.strip_prefix("echo ") {
         return Some(exited(0, &format!("{text}\n")));
     }
+    if let Some(bytes) = command.strip_prefix("print ") {
+        return Some(printed::outcome(bytes.parse().unwrap()));
+    }
     let code = command.strip_prefix("exit ")?;
     Some(exited(code.parse().unwrap(), ""))
 }
@@ -258,7 +268,7 @@ async fn execute(
     let Program::Command(command) = request.task.program else {
         panic!("these tests use commands")
     };
-    assert_eq!(headers["accept"], "application/x-ndjson");
+    assert_eq!(headers["accept"], "application/x-ndjson; output=apart");
     let mut inner = shared.inner.lock().unwrap();
     if let Some(token) = headers.get("authorization") {
         inner.tokens.push(token.to_str().unwrap().into());
@@ -348,6 +358,19 @@ async fn look(State(shared): State<Shared>, Path(id): Path<Uuid>) -> Response {
         None => {
             (StatusCode::ACCEPTED, Json(serde_json::json!({"status": "running"}))).into_response()
         }
+    }
+}
+
+async fn output(
+    State(shared): State<Shared>,
+    Path(id): Path<Uuid>,
+    Query(asked): Query<printed::Asked>,
+) -> Response {
+    let inner = shared.inner.lock().unwrap();
+    let outcome = inner.executions.get(&id).and_then(|known| known.ended.borrow().clone());
+    match outcome.and_then(|outcome| outcome.output_bytes) {
+        Some(bytes) => printed::hand_over(bytes, &asked, inner.handing),
+        None => Rejection::new(Kind::NotFound, "no such execution").into_response(),
     }
 }
 

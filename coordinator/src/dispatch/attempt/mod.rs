@@ -19,6 +19,7 @@
 
 mod backoff;
 mod deadline;
+mod output;
 mod record;
 mod talk;
 

@@ -4,8 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use cloister_api::{Job, Outcome, Past, Reason, Status, Timestamp};
 
-use super::{super::release, Attempt, End, Untaken};
-use crate::scheduler::{Action, Event, RunnerName};
+use super::{super::release, Attempt, End, Untaken, output::with_loss};
+use crate::{
+    engine::{Engine, Term},
+    scheduler::{Action, Event, RunnerName},
+    store::{Answer, Unreadable},
+};
 
 /// A runner that is full is left alone until its health shows a slot, and for so long at most.
 const FULL: Duration = Duration::from_secs(5);
@@ -83,21 +87,73 @@ impl Attempt {
                 reason = reason.map(Reason::as_str),
                 "attempt failed, another follows"
             );
-            let job = again(self.job, &self.runner, outcome, next);
-            let retry = || engine.store.retry(term.epoch, job.clone(), not_before);
-            if let Some(size) = engine.persist(term, retry).await {
+            let outcome = self.store_output(outcome).await;
+            let (engine, runner) = (Arc::clone(&self.engine), self.runner.clone());
+            let job = again(self.job, &runner, outcome, next);
+            let retry = |job| engine.store.retry(term.epoch, job, not_before);
+            if let Some(Some(size)) = write(&engine, term, job, retry).await.1 {
                 engine.apply_in(term, Event::Resized { job: id, size });
             }
         } else {
+            let outcome = self.store_output(outcome).await;
             self.job.runner = Some(self.runner.to_string());
             self.job.finish(outcome);
-            let job = &self.job;
+            let engine = &self.engine;
             let now = engine.now();
-            engine.persist(term, || engine.store.finish(term.epoch, job.clone(), now)).await;
-            engine.ended(job, Some(self.claim.execution_id));
+            let finish = |job| engine.store.finish(term.epoch, job, now);
+            let (job, _) = write(engine, term, self.job, finish).await;
+            engine.ended(&job, Some(self.claim.execution_id));
         }
         engine.recorded(term, id);
     }
+}
+
+/// Writes a job until it is written. What the store refuses is written without what its attempts printed,
+/// and says so; what it refuses even then stays as it was, for an operator to look at. Answers the job as
+/// it was written.
+async fn write<'a, T: Send + 'a>(
+    engine: &'a Arc<Engine>,
+    term: Term,
+    mut job: Job,
+    writing: impl Fn(Job) -> Answer<'a, T>,
+) -> (Job, Option<T>) {
+    let error = match engine.persist_unless_refused(term, || writing(job.clone())).await {
+        Ok(done) => return (job, Some(done)),
+        Err(error) => error,
+    };
+    tracing::error!(job_id = %job.job_id, %error, "the store refuses a job; its output is dropped");
+    drop_output(&mut job, &error.to_string());
+    match engine.persist_unless_refused(term, || writing(job.clone())).await {
+        Ok(done) => (job, Some(done)),
+        Err(error) => {
+            engine.unreadable(&Unreadable { job: job.job_id, why: error.to_string() });
+            (job, None)
+        }
+    }
+}
+
+/// Drops what the attempts printed, where it is in the job, and says so where the job, or else its last
+/// attempt, says how it ended.
+fn drop_output(job: &mut Job, why: &str) {
+    let empty = |text: &mut Option<String>, base64: &mut Option<String>, cut: &mut Option<bool>| {
+        if let Some(text) = text {
+            *cut = Some(cut.unwrap_or_default() || !text.is_empty());
+            text.clear();
+        }
+        *base64 = None;
+    };
+    empty(&mut job.stdout, &mut job.stdout_base64, &mut job.stdout_truncated);
+    empty(&mut job.stderr, &mut job.stderr_base64, &mut job.stderr_truncated);
+    for past in &mut job.attempts {
+        let outcome = &mut past.outcome;
+        empty(&mut outcome.stdout, &mut outcome.stdout_base64, &mut outcome.stdout_truncated);
+        empty(&mut outcome.stderr, &mut outcome.stderr_base64, &mut outcome.stderr_truncated);
+    }
+    let message = match job.attempts.last_mut() {
+        Some(past) if !job.status.ended() => &mut past.outcome.message,
+        _ => &mut job.message,
+    };
+    *message = Some(with_loss(message.take(), why));
 }
 
 /// The job as it waits for its next attempt.

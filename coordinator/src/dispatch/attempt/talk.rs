@@ -180,7 +180,7 @@ impl Attempt {
     /// How long a runner may be silent: after that it has ended the attempt. The last lease counts from
     /// before its silence; where it does not tell its clock, from when it heard of it, which may be as
     /// late as the end of the lease before.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         let lease = self.engine.lease;
         let leases = if self.post.contact().clock.is_some() { 1 } else { 2 };
         leases * lease + margin(lease)

@@ -85,7 +85,20 @@ impl fmt::Display for Failure {
 impl Failure {
     /// The error with what was attempted.
     pub(super) fn error(self, doing: &'static str, store: &str) -> StoreError {
-        StoreError::Postgres { doing, store: store.into(), cause: self.to_string() }
+        let (store, cause) = (store.into(), self.to_string());
+        if self.is_of_data() {
+            StoreError::Refused { doing, store, cause }
+        } else {
+            StoreError::Postgres { doing, store, cause }
+        }
+    }
+
+    /// Whether the database says of the data that it cannot store them: SQLSTATE classes 22 (data
+    /// exception), 23 (integrity constraint violation) and 54 (program limit exceeded).
+    fn is_of_data(&self) -> bool {
+        let Self::Database(error) = self else { return false };
+        let class = error.code().and_then(|code| code.code().get(..2));
+        matches!(class, Some("22" | "23" | "54"))
     }
 
     /// Whether nothing is or will be done of what was asked.

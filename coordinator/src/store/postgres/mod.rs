@@ -33,7 +33,8 @@ use self::{
 };
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
+    Order, Orders, Page, Piece, Query, Store, StoreClock, StoreError, Stream, Submitted,
+    Unreadable,
     news::News,
     record::{Changed, Found, New, apart},
 };
@@ -81,10 +82,11 @@ impl Postgres {
     }
 
     /// The one job that was asked for.
-    fn only(&self, found: Option<Found>) -> Result<Option<Job>, StoreError> {
+    fn only(&self, job: Option<Result<Job, Unreadable>>) -> Result<Option<Job>, StoreError> {
         let store = || self.link.store.clone();
-        let job = found.map(Found::into_job).transpose();
-        job.map_err(|bad| StoreError::Record { store: store(), job: bad.job, why: bad.why })
+        let failed =
+            |bad: Unreadable| StoreError::Record { store: store(), job: bad.job, why: bad.why };
+        job.transpose().map_err(failed)
     }
 
     /// Has done what only a leader may.
@@ -212,7 +214,7 @@ impl Store for Postgres {
                     Box::pin(async move { write::claim(session, epoch, job, &claim).await })
                 })
                 .await?;
-            self.only(row)
+            self.only(row.map(Found::into_job))
         })
     }
 
@@ -225,6 +227,12 @@ impl Store for Postgres {
     fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
         Box::pin(self.leading(epoch, "recording a start", move |session| {
             Box::pin(write::started(session, epoch, job, attempt, at))
+        }))
+    }
+
+    fn put_output(&self, epoch: Epoch, piece: Piece) -> Answer<'_, ()> {
+        Box::pin(self.leading(epoch, "recording output", move |session| {
+            Box::pin(async move { write::put_output(session, epoch, &piece).await })
         }))
     }
 
@@ -262,11 +270,23 @@ impl Store for Postgres {
         })
     }
 
+    fn output(
+        &self,
+        job: Uuid,
+        attempt: u32,
+        stream: Stream,
+        row: u32,
+    ) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(self.link.call(READING, move |session| {
+            Box::pin(read::output(session, job, attempt, stream, row))
+        }))
+    }
+
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
         Box::pin(async move {
             let row =
                 self.link.call(READING, move |session| Box::pin(read::get(session, job))).await?;
-            self.only(row)
+            self.only(row.map(Found::into_whole))
         })
     }
 
@@ -285,7 +305,7 @@ impl Store for Postgres {
                 })
                 .await?;
             let last = rows.last().map(|row| row.id);
-            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_job));
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_listed));
             Ok(Page { jobs, unreadable, last, more })
         })
     }

@@ -6,7 +6,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Digest, Figures, Orders, Query, StoreClock,
+        Digest, Figures, Orders, Piece, Query, StoreClock, Stream,
+        output::INLINE,
         record::{Found, Row},
     },
     connect::{Failure, Session},
@@ -52,6 +53,9 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// How many [`columns!`] there are.
+const COLUMNS: usize = 13;
+
 /// Reads [`columns!`], from `at` on. A value of another shape than ours makes the row unreadable, and
 /// nothing else.
 pub(super) fn found(from: &tokio_postgres::Row, at: usize) -> Result<Found, Failure> {
@@ -74,6 +78,7 @@ fn row(row: &tokio_postgres::Row, at: usize) -> Result<Row, Failure> {
         record: text(row, at + 8)?.unwrap_or_default(),
         stdin: text(row, at + 9)?,
         outputs: text(row, at + 10)?,
+        printed: Vec::new(),
         size: row.try_get(at + 12)?,
     })
 }
@@ -88,11 +93,61 @@ pub(super) async fn get(session: &Session, job: Uuid) -> Result<Option<Found>, F
     let sql = concat!(
         "SELECT ",
         columns!("jobs", "inputs.stdin", "outputs.outputs"),
-        " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
+        ", few.attempts, few.streams, few.numbers, few.bytes
+          FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
+          LEFT JOIN LATERAL (
+              SELECT array_agg(attempt ORDER BY attempt, stream, row) AS attempts,
+                  array_agg(stream ORDER BY attempt, stream, row) AS streams,
+                  array_agg(row ORDER BY attempt, stream, row) AS numbers,
+                  array_agg(bytes ORDER BY attempt, stream, row) AS bytes
+              FROM printed WHERE printed.job_id = jobs.job_id
+                  AND (SELECT sum(octet_length(bytes)) FROM printed WHERE printed.job_id = $1) <= $2
+          ) AS few ON TRUE
           WHERE jobs.job_id = $1"
     );
     let statement = session.prepared(sql).await?;
-    session.query_opt(&statement, &[&job]).await?.map(|row| found(&row, 0)).transpose()
+    let Some(row) = session.query_opt(&statement, &[&job, &i64::from(INLINE)]).await? else {
+        return Ok(None);
+    };
+    let mut found = found(&row, 0)?;
+    if let Ok(of) = &mut found.row {
+        of.printed = printed(&row, job, COLUMNS)?;
+    }
+    Ok(Some(found))
+}
+
+/// What a job's attempts printed, from four columns.
+fn printed(row: &tokio_postgres::Row, job: Uuid, at: usize) -> Result<Vec<Piece>, Failure> {
+    let attempts: Vec<i64> = row.try_get::<_, Option<_>>(at)?.unwrap_or_default();
+    let streams: Vec<i16> = row.try_get::<_, Option<_>>(at + 1)?.unwrap_or_default();
+    let numbers: Vec<i64> = row.try_get::<_, Option<_>>(at + 2)?.unwrap_or_default();
+    let bytes: Vec<Vec<u8>> = row.try_get::<_, Option<_>>(at + 3)?.unwrap_or_default();
+    let rows = attempts.into_iter().zip(streams).zip(numbers).zip(bytes);
+    let pieces = rows.map(|(((attempt, stream), number), bytes)| Piece {
+        job,
+        attempt: u32::try_from(attempt).unwrap_or_default(),
+        stream: if stream == Stream::Stdout.number() { Stream::Stdout } else { Stream::Stderr },
+        row: u32::try_from(number).unwrap_or_default(),
+        bytes: bytes.into(),
+    });
+    Ok(pieces.collect())
+}
+
+/// One row of what an attempt printed.
+pub(super) async fn output(
+    session: &Session,
+    job: Uuid,
+    attempt: u32,
+    stream: Stream,
+    row: u32,
+) -> Result<Option<Vec<u8>>, Failure> {
+    let sql = "SELECT bytes FROM printed
+        WHERE job_id = $1 AND attempt = $2 AND stream = $3 AND row = $4";
+    let statement = session.prepared(sql).await?;
+    let (attempt, row) = (i64::from(attempt), i64::from(row));
+    let values: [&(dyn ToSql + Sync); 4] = [&job, &attempt, &stream.number(), &row];
+    let found = session.query_opt(&statement, &values).await?;
+    Ok(found.map(|found| found.try_get(0)).transpose()?)
 }
 
 /// The job that a key made, and the digest of its request.

@@ -22,7 +22,7 @@ const OLDEST: i32 = 140_000;
 /// Each brings the schema from its index to the next version. What was released is never changed,
 /// only followed by another. Whatever users send is `bytea`: `text` takes no NUL, and only what the
 /// database's encoding has.
-pub(super) const MIGRATIONS: [&str; 2] = [FIRST, SECOND];
+pub(super) const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
 
 const FIRST: &str = "
     CREATE TABLE jobs (
@@ -141,6 +141,19 @@ const SECOND: &str = "
 
     -- What waits, and how much that is, by an index alone.
     CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
+";
+
+/// What jobs print, as rows of bytes: see `store::output`. The table `outputs` keeps what had ended before.
+const THIRD: &str = "
+    CREATE TABLE printed (
+        job_id uuid NOT NULL,
+        attempt bigint NOT NULL,
+        -- 1 for standard output, 2 for standard error.
+        stream smallint NOT NULL,
+        row bigint NOT NULL,
+        bytes bytea NOT NULL,
+        PRIMARY KEY (job_id, attempt, stream, row)
+    );
 ";
 
 /// Why a restored copy does nothing yet.

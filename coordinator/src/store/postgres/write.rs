@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Claim, Epoch, Keep, Key, Order, StoreClock, Submitted,
+        Claim, Epoch, Keep, Key, Order, Piece, StoreClock, Submitted,
         record::{Changed, Found, New},
     },
     connect::{Failure, Session},
@@ -135,9 +135,8 @@ pub(super) async fn claim(
             RETURNING *
         )
         SELECT EXISTS (SELECT FROM term), changed.job_id, ",
-        columns!("changed", "inputs.stdin", "outputs.outputs"),
-        " FROM (SELECT) AS one LEFT JOIN changed ON TRUE LEFT JOIN inputs USING (job_id)
-          LEFT JOIN outputs USING (job_id)"
+        columns!("changed", "inputs.stdin", "NULL"),
+        " FROM (SELECT) AS one LEFT JOIN changed ON TRUE LEFT JOIN inputs USING (job_id)"
     );
     let runner = claim.runner.as_bytes();
     let attempt = i64::from(claim.attempt);
@@ -186,6 +185,91 @@ pub(super) async fn started(
     Ok(led(session, sql, &values).await?.map(drop))
 }
 
+/// What a job takes beside its record: `$attempts` and `$bytes` are those of [`Rows`], which are written with
+/// it.
+macro_rules! size_of_rest {
+    ($attempts:literal, $bytes:literal) => {
+        concat!(
+            "coalesce((SELECT octet_length(stdin) FROM inputs WHERE inputs.job_id = jobs.job_id), 0)
+             + coalesce((SELECT octet_length(outputs) FROM outputs
+                         WHERE outputs.job_id = jobs.job_id), 0)
+             + coalesce((SELECT sum(octet_length(bytes)) FROM printed
+                         WHERE printed.job_id = jobs.job_id AND attempt <> ALL (",
+            $attempts,
+            "::bigint[])), 0)
+             + coalesce((SELECT sum(octet_length(bytes)) FROM unnest(",
+            $bytes,
+            "::bytea[]) AS bytes), 0)"
+        )
+    };
+}
+
+/// Writes [`Rows`] of the job in `changed`, if there is one.
+macro_rules! rows {
+    ($attempts:literal, $streams:literal, $numbers:literal, $bytes:literal) => {
+        concat!(
+            "rows AS (
+                INSERT INTO printed
+                SELECT job_id, attempt, stream, row, bytes FROM changed, unnest(",
+            $attempts,
+            "::bigint[], ",
+            $streams,
+            "::smallint[], ",
+            $numbers,
+            "::bigint[], ",
+            $bytes,
+            "::bytea[]) AS r (attempt, stream, row, bytes)
+                ON CONFLICT (job_id, attempt, stream, row) DO UPDATE SET bytes = excluded.bytes
+            )"
+        )
+    };
+}
+
+/// Rows of output, column by column.
+#[derive(Default)]
+struct Rows<'a> {
+    attempts: Vec<i64>,
+    streams: Vec<i16>,
+    numbers: Vec<i64>,
+    bytes: Vec<&'a [u8]>,
+}
+
+impl<'a> Rows<'a> {
+    fn of(pieces: &'a [Piece]) -> Self {
+        let mut rows = Self::default();
+        for piece in pieces {
+            for (number, bytes) in piece.rows() {
+                rows.attempts.push(piece.attempt.into());
+                rows.streams.push(piece.stream.number());
+                rows.numbers.push(number.into());
+                rows.bytes.push(bytes);
+            }
+        }
+        rows
+    }
+}
+
+/// Records a part of what an attempt prints, unless the job has ended or is gone.
+pub(super) async fn put_output(
+    session: &Session,
+    epoch: Epoch,
+    piece: &Piece,
+) -> Result<Led<()>, Failure> {
+    let sql = concat!(
+        term!(),
+        ", changed AS (
+            SELECT job_id FROM jobs
+            WHERE job_id = $2 AND finished_at IS NULL AND EXISTS (SELECT FROM term) FOR UPDATE
+        ), ",
+        rows!("$3", "$4", "$5", "$6"),
+        " SELECT EXISTS (SELECT FROM term)"
+    );
+    let rows = Rows::of(std::slice::from_ref(piece));
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&number(epoch), &piece.job, &rows.attempts, &rows.streams, &rows.numbers, &rows.bytes];
+    Ok(led(session, sql, &values).await?.map(drop))
+}
+
 pub(super) async fn finish(
     session: &Session,
     epoch: Epoch,
@@ -197,18 +281,16 @@ pub(super) async fn finish(
         ", changed AS (
             UPDATE jobs SET status = $3, reason = $4, attempt = $5, started_at = $6, finished_at = $7,
                 runner = $8, boot_id = NULL, execution_id = NULL, not_before = NULL, record = $9,
-                size = $10::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
-                                       WHERE inputs.job_id = jobs.job_id), 0),
-                ended_seq = nextval('ends'), stored_at = $12
-            WHERE job_id = $2 AND finished_at IS NULL AND EXISTS (SELECT FROM term) RETURNING job_id
-        ), printed AS (
-            INSERT INTO outputs SELECT job_id, $11 FROM changed
-            ON CONFLICT (job_id) DO UPDATE SET outputs = excluded.outputs
-        )
-        SELECT EXISTS (SELECT FROM term)"
+                ended_seq = nextval('ends'), stored_at = $11, size = $10::bigint + ",
+        size_of_rest!("$12", "$15"),
+        " WHERE job_id = $2 AND finished_at IS NULL AND EXISTS (SELECT FROM term) RETURNING job_id
+        ), ",
+        rows!("$12", "$13", "$14", "$15"),
+        " SELECT EXISTS (SELECT FROM term)"
     );
     let runner = job.runner.as_deref().map(str::as_bytes);
-    let values: [&(dyn ToSql + Sync); 12] = [
+    let rows = Rows::of(&job.printed);
+    let values: [&(dyn ToSql + Sync); 15] = [
         &number(epoch),
         &job.id,
         &job.status,
@@ -219,8 +301,11 @@ pub(super) async fn finish(
         &runner,
         &job.record.as_bytes(),
         &job.size(),
-        &job.outputs.as_bytes(),
         &stored_at.0,
+        &rows.attempts,
+        &rows.streams,
+        &rows.numbers,
+        &rows.bytes,
     ];
     Ok(led(session, sql, &values).await?.map(drop))
 }
@@ -237,17 +322,16 @@ pub(super) async fn retry(
         ", changed AS (
             UPDATE jobs SET status = $3, attempt = $4, started_at = NULL, runner = NULL,
                 boot_id = NULL, execution_id = NULL, not_before = $5, record = $6,
-                size = $7::bigint + coalesce((SELECT octet_length(stdin) FROM inputs
-                                      WHERE inputs.job_id = jobs.job_id), 0)
-            WHERE job_id = $2 AND attempt < $4 AND finished_at IS NULL
+                size = $7::bigint + ",
+        size_of_rest!("$8", "$11"),
+        " WHERE job_id = $2 AND attempt < $4 AND finished_at IS NULL
                 AND EXISTS (SELECT FROM term) RETURNING job_id, size
-        ), printed AS (
-            INSERT INTO outputs SELECT job_id, $8 FROM changed
-            ON CONFLICT (job_id) DO UPDATE SET outputs = excluded.outputs
-        )
-        SELECT EXISTS (SELECT FROM term), (SELECT size FROM changed)"
+        ), ",
+        rows!("$8", "$9", "$10", "$11"),
+        " SELECT EXISTS (SELECT FROM term), (SELECT size FROM changed)"
     );
-    let values: [&(dyn ToSql + Sync); 8] = [
+    let rows = Rows::of(&job.printed);
+    let values: [&(dyn ToSql + Sync); 11] = [
         &number(epoch),
         &job.id,
         &job.status,
@@ -255,7 +339,10 @@ pub(super) async fn retry(
         &not_before.0,
         &job.record.as_bytes(),
         &job.size(),
-        &job.outputs.as_bytes(),
+        &rows.attempts,
+        &rows.streams,
+        &rows.numbers,
+        &rows.bytes,
     ];
     match led(session, sql, &values).await? {
         Ok(row) => Ok(Ok(row.try_get::<_, Option<i64>>(1)?.map(i64::unsigned_abs))),
@@ -290,6 +377,7 @@ pub(super) async fn expire(
             LIMIT $5
         ), no_inputs AS (DELETE FROM inputs USING old WHERE inputs.job_id = old.job_id),
         no_outputs AS (DELETE FROM outputs USING old WHERE outputs.job_id = old.job_id),
+        not_printed AS (DELETE FROM printed USING old WHERE printed.job_id = old.job_id),
         no_labels AS (DELETE FROM labels USING old WHERE labels.job_id = old.job_id),
         no_keys AS (DELETE FROM keys USING old WHERE keys.job_id = old.job_id),
         gone AS (DELETE FROM jobs USING old WHERE jobs.job_id = old.job_id RETURNING jobs.job_id)

@@ -37,7 +37,8 @@ pub(super) use self::backup::backup;
 use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
-    Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
+    Order, Orders, Page, Piece, Query, Store, StoreClock, StoreError, Stream, Submitted,
+    Unreadable,
     news::News,
     record::{Changed, Found, New, apart},
 };
@@ -85,10 +86,11 @@ impl Sqlite {
     }
 
     /// The one job that was asked for.
-    fn only(&self, found: Option<Found>) -> Result<Option<Job>, StoreError> {
+    fn only(&self, job: Option<Result<Job, Unreadable>>) -> Result<Option<Job>, StoreError> {
         let store = || self.path.display().to_string();
-        let job = found.map(Found::into_job).transpose();
-        job.map_err(|bad| StoreError::Record { store: store(), job: bad.job, why: bad.why })
+        let failed =
+            |bad: Unreadable| StoreError::Record { store: store(), job: bad.job, why: bad.why };
+        job.transpose().map_err(failed)
     }
 
     /// Has done what only a leader may.
@@ -266,7 +268,8 @@ impl Store for Sqlite {
     fn claim(&self, epoch: Epoch, job: Uuid, claim: Claim) -> Answer<'_, Option<Job>> {
         Box::pin(async move {
             let work = move |db: &Connection| write::claim(db, job, &claim);
-            self.only(self.leading(epoch, "recording a claim", work).await?)
+            let found = self.leading(epoch, "recording a claim", work).await?;
+            self.only(found.map(Found::into_job))
         })
     }
 
@@ -278,6 +281,11 @@ impl Store for Sqlite {
     fn started(&self, epoch: Epoch, job: Uuid, attempt: u32, at: Timestamp) -> Answer<'_, ()> {
         let work = move |db: &Connection| write::started(db, job, attempt, at);
         Box::pin(self.leading(epoch, "recording a start", work))
+    }
+
+    fn put_output(&self, epoch: Epoch, piece: Piece) -> Answer<'_, ()> {
+        let work = move |db: &Connection| write::put_output(db, &piece);
+        Box::pin(self.leading(epoch, "recording output", work))
     }
 
     fn finish(&self, epoch: Epoch, job: Job, stored_at: Timestamp) -> Answer<'_, ()> {
@@ -305,8 +313,21 @@ impl Store for Sqlite {
         })
     }
 
+    fn output(
+        &self,
+        job: Uuid,
+        attempt: u32,
+        stream: Stream,
+        row: u32,
+    ) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(self.readers.call(move |db| read::output(db, job, attempt, stream, row)))
+    }
+
     fn get(&self, job: Uuid) -> Answer<'_, Option<Job>> {
-        Box::pin(async move { self.only(self.readers.call(move |db| read::get(db, job)).await?) })
+        Box::pin(async move {
+            let found = self.readers.call(move |db| read::get(db, job)).await?;
+            self.only(found.map(Found::into_whole))
+        })
     }
 
     fn find_key(&self, tenant: String, key: String) -> Answer<'_, Option<(Uuid, Digest)>> {
@@ -317,7 +338,7 @@ impl Store for Sqlite {
         Box::pin(async move {
             let (rows, more) = self.readers.call(move |db| read::list(db, &query)).await?;
             let last = rows.last().map(|row| row.id);
-            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_job));
+            let (jobs, unreadable) = apart(rows.into_iter().map(Found::into_listed));
             Ok(Page { jobs, unreadable, last, more })
         })
     }

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Digest, Figures, Orders, Query, StoreError,
+        Digest, Figures, Orders, Piece, Query, StoreError, Stream,
+        output::INLINE,
         record::{Found, Row},
     },
     open_reader,
@@ -104,18 +105,68 @@ fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
         record: row.get(8)?,
         stdin: row.get(9)?,
         outputs: row.get(10)?,
+        printed: Vec::new(),
         size: row.get(12)?,
     })
 }
 
 pub(super) fn get(db: &Connection, job: Uuid) -> rusqlite::Result<Option<Found>> {
-    db.prepare_cached(concat!(
-        "SELECT ",
-        columns!("inputs.stdin", "outputs.outputs"),
-        " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
-          WHERE jobs.job_id = ?"
-    ))?
-    .query_row([job.as_bytes()], found)
+    // Both see one state of the database.
+    let both = db.unchecked_transaction()?;
+    let mut found = both
+        .prepare_cached(concat!(
+            "SELECT ",
+            columns!("inputs.stdin", "outputs.outputs"),
+            " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
+              WHERE jobs.job_id = ?"
+        ))?
+        .query_row([job.as_bytes()], found)
+        .optional()?;
+    if let Some(Found { row: Ok(row), .. }) = &mut found {
+        row.printed = printed(&both, job)?;
+    }
+    Ok(found)
+}
+
+/// All that a job's attempts printed, if it is little.
+fn printed(db: &Connection, job: Uuid) -> rusqlite::Result<Vec<Piece>> {
+    let little: bool = db
+        .prepare_cached(
+            "SELECT coalesce(sum(octet_length(bytes)), 0) <= ? FROM printed WHERE job_id = ?",
+        )?
+        .query_row(params![INLINE, job.as_bytes()], |row| row.get(0))?;
+    if !little {
+        return Ok(Vec::new());
+    }
+    let mut pieces = db.prepare_cached(
+        "SELECT attempt, stream, row, bytes FROM printed WHERE job_id = ?
+         ORDER BY attempt, stream, row",
+    )?;
+    let piece = |row: &rusqlite::Row<'_>| {
+        let first: i16 = row.get(1)?;
+        Ok(Piece {
+            job,
+            attempt: row.get(0)?,
+            stream: if first == Stream::Stdout.number() { Stream::Stdout } else { Stream::Stderr },
+            row: row.get(2)?,
+            bytes: row.get::<_, Vec<u8>>(3)?.into(),
+        })
+    };
+    pieces.query_map([job.as_bytes()], piece)?.collect()
+}
+
+/// One row of what an attempt printed.
+pub(super) fn output(
+    db: &Connection,
+    job: Uuid,
+    attempt: u32,
+    stream: Stream,
+    row: u32,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    db.prepare_cached(
+        "SELECT bytes FROM printed WHERE job_id = ? AND attempt = ? AND stream = ? AND row = ?",
+    )?
+    .query_row(params![job.as_bytes(), attempt, stream.number(), row], |row| row.get(0))
     .optional()
 }
 

@@ -53,7 +53,7 @@ fn beyond(db: &Connection, keep: Keep) -> rusqlite::Result<Option<i64>> {
 
 /// Removes jobs, their inputs and outputs, labels and keys.
 pub(super) fn remove(db: &Connection, jobs: &[Uuid]) -> rusqlite::Result<()> {
-    for table in ["inputs", "outputs", "labels", "keys", "jobs"] {
+    for table in ["inputs", "outputs", "printed", "labels", "keys", "jobs"] {
         let mut statement = db.prepare_cached(&format!("DELETE FROM {table} WHERE job_id = ?"))?;
         for job in jobs {
             statement.execute([job.as_bytes()])?;

@@ -28,7 +28,7 @@ pub(super) const APPLICATION_ID: i64 = 0x4365_6c6c;
 
 /// Each brings the schema from its index to the next version, `user_version`. What was released is
 /// never changed, only followed by another.
-const MIGRATIONS: [&str; 3] = [FIRST, SECOND, THIRD];
+const MIGRATIONS: [&str; 4] = [FIRST, SECOND, THIRD, FOURTH];
 
 /// The version that has terms, and an id of its own.
 const TERMS: i64 = 2;
@@ -144,6 +144,19 @@ const THIRD: &str = "
 
     -- What waits, and how much that is, by an index alone.
     CREATE INDEX jobs_waiting ON jobs (size) WHERE finished_at IS NULL AND execution_id IS NULL;
+";
+
+/// What jobs print, as rows of bytes: see `store::output`. The table `outputs` keeps what had ended before.
+const FOURTH: &str = "
+    CREATE TABLE printed (
+        job_id BLOB NOT NULL,
+        attempt INTEGER NOT NULL,
+        -- 1 for standard output, 2 for standard error.
+        stream INTEGER NOT NULL,
+        row INTEGER NOT NULL,
+        bytes BLOB NOT NULL,
+        PRIMARY KEY (job_id, attempt, stream, row)
+    ) STRICT;
 ";
 
 /// Sets up the connection that writes and brings the schema up to date.

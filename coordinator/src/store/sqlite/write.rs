@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Claim, Epoch, Key, Order, Submitted,
+        Claim, Epoch, Key, Order, Piece, Submitted,
         record::{Changed, Found, New},
     },
     inbox::{self, Kind},
@@ -112,9 +112,8 @@ pub(super) fn claim(db: &Connection, job: Uuid, claim: &Claim) -> rusqlite::Resu
     }
     db.prepare_cached(concat!(
         "SELECT ",
-        columns!("inputs.stdin", "outputs.outputs"),
-        " FROM jobs LEFT JOIN inputs USING (job_id) LEFT JOIN outputs USING (job_id)
-          WHERE jobs.job_id = ?"
+        columns!("inputs.stdin", "NULL"),
+        " FROM jobs LEFT JOIN inputs USING (job_id) WHERE jobs.job_id = ?"
     ))?
     .query_row([id], found)
     .optional()
@@ -160,32 +159,41 @@ pub(super) fn request_cancel(
     Ok(leads)
 }
 
+/// What a job takes beside its record.
+macro_rules! size_of_rest {
+    () => {
+        "coalesce((SELECT octet_length(stdin) FROM inputs WHERE inputs.job_id = jobs.job_id), 0)
+         + coalesce((SELECT octet_length(outputs) FROM outputs
+                     WHERE outputs.job_id = jobs.job_id), 0)
+         + coalesce((SELECT sum(octet_length(bytes)) FROM printed
+                     WHERE printed.job_id = jobs.job_id), 0)"
+    };
+}
+
 pub(super) fn finish(db: &Connection, job: &Changed, stored_at: Timestamp) -> rusqlite::Result<()> {
-    let changed = db
-        .prepare_cached(
-            "UPDATE jobs SET status = ?, reason = ?, attempt = ?, started_at = ?, finished_at = ?,
+    job.printed.iter().try_for_each(|piece| put_output(db, piece))?;
+    db.prepare_cached(concat!(
+        "UPDATE jobs SET status = ?, reason = ?, attempt = ?, started_at = ?, finished_at = ?,
                  runner = ?, boot_id = NULL, execution_id = NULL, not_before = NULL, record = ?,
-                 size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
-                                      WHERE inputs.job_id = jobs.job_id), 0),
+                 size = ? + ",
+        size_of_rest!(),
+        ",
                  stored_at = ?, ended_seq = (SELECT coalesce(max(ended_seq), 0) + 1 FROM jobs
                                              WHERE ended_seq IS NOT NULL)
              WHERE job_id = ? AND finished_at IS NULL",
-        )?
-        .execute(params![
-            job.status,
-            job.reason,
-            job.attempt,
-            job.started_at.map(|t| t.0),
-            job.finished_at.map(|t| t.0),
-            job.runner,
-            job.record,
-            job.size(),
-            stored_at.0,
-            job.id.as_bytes(),
-        ])?;
-    if changed > 0 {
-        outputs(db, job)?;
-    }
+    ))?
+    .execute(params![
+        job.status,
+        job.reason,
+        job.attempt,
+        job.started_at.map(|t| t.0),
+        job.finished_at.map(|t| t.0),
+        job.runner,
+        job.record,
+        job.size(),
+        stored_at.0,
+        job.id.as_bytes(),
+    ])?;
     Ok(())
 }
 
@@ -195,14 +203,15 @@ pub(super) fn retry(
     job: &Changed,
     not_before: Timestamp,
 ) -> rusqlite::Result<Option<u64>> {
+    job.printed.iter().try_for_each(|piece| put_output(db, piece))?;
     let size = db
-        .prepare_cached(
+        .prepare_cached(concat!(
             "UPDATE jobs SET status = ?, attempt = ?, started_at = NULL, runner = NULL,
                  boot_id = NULL, execution_id = NULL, not_before = ?, record = ?,
-                 size = ? + coalesce((SELECT octet_length(stdin) FROM inputs
-                                      WHERE inputs.job_id = jobs.job_id), 0)
-             WHERE job_id = ? AND attempt < ? AND finished_at IS NULL RETURNING size",
-        )?
+                 size = ? + ",
+            size_of_rest!(),
+            " WHERE job_id = ? AND attempt < ? AND finished_at IS NULL RETURNING size",
+        ))?
         .query_row(
             params![
                 job.status,
@@ -216,15 +225,22 @@ pub(super) fn retry(
             |row| row.get::<_, i64>(0),
         )
         .optional()?;
-    if size.is_some() {
-        outputs(db, job)?;
-    }
     Ok(size.map(i64::unsigned_abs))
 }
 
-fn outputs(db: &Connection, job: &Changed) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT OR REPLACE INTO outputs VALUES (?, ?)")?
-        .execute(params![job.id.as_bytes(), job.outputs])?;
+/// Records a part of what an attempt prints, unless the job has ended or is gone.
+pub(super) fn put_output(db: &Connection, piece: &Piece) -> rusqlite::Result<()> {
+    let open = db
+        .prepare_cached("SELECT 1 FROM jobs WHERE job_id = ? AND finished_at IS NULL")?
+        .exists([piece.job.as_bytes()])?;
+    if !open {
+        return Ok(());
+    }
+    let mut put = db.prepare_cached("INSERT OR REPLACE INTO printed VALUES (?, ?, ?, ?, ?)")?;
+    for (row, bytes) in piece.rows() {
+        let (job, stream) = (piece.job.as_bytes(), piece.stream.number());
+        put.execute(params![job, piece.attempt, stream, row, bytes])?;
+    }
     Ok(())
 }
 

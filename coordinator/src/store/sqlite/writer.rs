@@ -12,7 +12,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::StoreError;
@@ -160,14 +160,26 @@ fn answer(
     result: &rusqlite::Result<()>,
     path: &Path,
 ) {
-    let failure = result.as_ref().err().map(|error| StoreError::Sqlite {
-        doing: "writing",
-        path: path.into(),
-        cause: Arc::new(describe(error)),
-    });
+    let failure = result.as_ref().err().map(|error| failure(error, path));
     for call in batch {
         call.answer(failure.clone().map_or(Ok(()), Err));
     }
+}
+
+fn failure(error: &rusqlite::Error, path: &Path) -> StoreError {
+    // What it says of the data, and not of the disk, the memory or a lock.
+    let of_data = [
+        ErrorCode::TooBig,
+        ErrorCode::ConstraintViolation,
+        ErrorCode::TypeMismatch,
+        ErrorCode::ParameterOutOfRange,
+    ];
+    let doing = "writing";
+    if error.sqlite_error_code().is_some_and(|code| of_data.contains(&code)) {
+        let store = path.display().to_string();
+        return StoreError::Refused { doing, store, cause: error.to_string() };
+    }
+    StoreError::Sqlite { doing, path: path.into(), cause: Arc::new(describe(error)) }
 }
 
 /// `rusqlite::Error` can't be cloned; its code and its words can.

@@ -1,8 +1,8 @@
 //! Whatever users send comes back as it was: any text that JSON can hold, and as large as is accepted.
 
-use cloister_api::Stdin;
+use cloister_api::{OutputBytes, Stdin};
 
-use super::*;
+use super::{output::ROW, *};
 
 on_each_store! {
     any_text_comes_back
@@ -85,7 +85,20 @@ async fn large_inputs_and_outputs_come_back(place: Place) {
     let query = Query { labels: vec![(longest.clone(), longest)], limit: 1, ..Query::default() };
     assert_eq!(list(&*store, query).await.0, [sent.job_id]);
     let mut over = ended(sent, 2_000);
-    over.stdout = Some(large);
+    over.stdout = Some(large.clone());
+    over.stdout_base64 = None;
+    let id = over.job_id;
     store.finish(epoch, over.clone(), Timestamp(2_000)).await.unwrap();
-    assert!(store.get(over.job_id).await.unwrap() == Some(over), "it came back as another");
+    // How much was printed is told, and what is read row by row.
+    let found = store.get(over.job_id).await.unwrap().unwrap();
+    over.output_bytes = Some(OutputBytes { stdout: large.len() as u64, stderr: 0 });
+    (over.stdout, over.stderr) = (None, None);
+    assert!(found == over, "it came back as another");
+    let (mut read, mut at) = (Vec::new(), 0);
+    while let Some(row) = store.output(id, 1, Stream::Stdout, at).await.unwrap() {
+        assert!(row.len() <= ROW);
+        read.extend_from_slice(&row);
+        at += 1;
+    }
+    assert!(read == large.as_bytes(), "it came back as another");
 }
