@@ -10,6 +10,7 @@
 
 mod batch;
 mod duration;
+mod encode;
 mod event;
 mod fields;
 mod health;
@@ -27,6 +28,7 @@ mod timestamp;
 
 pub use batch::{BatchRequest, MAX_BATCH};
 pub use duration::Seconds;
+pub use encode::{Base64Encoder, TextEncoder, Utf8Checker};
 pub use event::{Event, Payload};
 pub use health::{Enforcement, RunnerHealth, RunnerState, Slots};
 pub use job::{Job, JobList, Past};
@@ -37,7 +39,7 @@ pub use lease::{
 };
 pub use limits::{Bounds, Limits};
 pub use operate::{PauseOrder, PauseState, RetentionState, RunnerInfo, RunnerList, RunnerOrder};
-pub use outcome::{Outcome, Output, Reason, Status, Usage};
+pub use outcome::{Outcome, Output, OutputBytes, Reason, Status, Usage};
 pub use problem::{FieldProblem, Kind, Problem};
 pub use request::{ExecuteRequest, JobRequest};
 pub use size::ByteSize;

@@ -141,6 +141,15 @@ impl Output {
     }
 }
 
+/// How much was kept of each stream, where the bytes are read apart from the result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputBytes {
+    /// Of standard output.
+    pub stdout: u64,
+    /// Of standard error.
+    pub stderr: u64,
+}
+
 /// Text where the bytes are UTF-8, else the nearest text and the exact bytes as base64.
 pub(crate) fn encode(bytes: Vec<u8>) -> (String, Option<String>) {
     match String::from_utf8(bytes) {
@@ -197,6 +206,10 @@ pub struct Outcome {
     /// Whether more was written than kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stderr_truncated: Option<bool>,
+    /// Only between a runner and a coordinator that asked for large outputs apart: both streams
+    /// are kept by the runner and not in here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<OutputBytes>,
     /// What its cgroup counted; absent where there was no cell, or nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
@@ -223,6 +236,7 @@ impl Outcome {
             stderr: None,
             stderr_base64: None,
             stderr_truncated: None,
+            output_bytes: None,
             usage: None,
             not_enforced: Vec::new(),
         }
@@ -262,7 +276,9 @@ mod tests {
     fn what_is_not_known_is_absent() {
         let lost = Outcome::never_ran(Status::Failed, Some(Reason::RunnerLost), "gone");
         let json = serde_json::to_value(&lost).unwrap();
-        for absent in ["stdout", "stderr", "stdout_truncated", "stderr_truncated", "usage"] {
+        for absent in
+            ["stdout", "stderr", "stdout_truncated", "stderr_truncated", "output_bytes", "usage"]
+        {
             assert_eq!(json.get(absent), None, "{json}");
         }
         assert_eq!(serde_json::from_value::<Outcome>(json).unwrap(), lost);
