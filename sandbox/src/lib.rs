@@ -50,7 +50,7 @@ mod wire;
 
 pub use apparmor::{CELL_PROFILE, USER_NAMESPACE_PROFILE};
 pub use cgroup::{Pressure, Stats};
-pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
+pub use engine::{Collector, Engine, Observer, Resume, Room, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
