@@ -55,4 +55,4 @@ pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
 pub use privilege::{SERVICE_UID, drop_privileges, private_store};
-pub use service::{Confinement, Needs, service_enforcement};
+pub use service::{Confinement, Needs, Spool, service_enforcement};
