@@ -1,20 +1,10 @@
 //! One cell that runs `true`: whether a host lets cells be made is found out by making one.
 
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::channel;
 
 use anyhow::Context;
-use cloister_api::{Bounds, Limits, Outcome, Program, Status, Task};
-use cloister_sandbox::{Engine, Observer, Stdio};
-
-/// Passes on how a job ended.
-pub(crate) struct Teller(pub(crate) Sender<Outcome>);
-
-impl Observer for Teller {
-    fn ended(self: Box<Self>, outcome: Outcome) {
-        // Whoever stopped waiting does not want to know.
-        let _ = self.0.send(outcome);
-    }
-}
+use cloister_api::{Bounds, Limits, Program, Status, Task};
+use cloister_sandbox::{Collector, Engine, Stdio};
 
 /// Makes a cell, runs `true` in it and takes it away.
 pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
@@ -22,7 +12,11 @@ pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
     let mut task = Task::new(Program::Command("true".into()));
     // A small container may have less than a job's defaults.
     task.limits = Limits::within(&engine.host().bounds(&Bounds::default()));
-    engine.run(task, Stdio::Captured, Box::new(Teller(teller)));
+    let collector = Collector::new(move |outcome| {
+        // Whoever stopped waiting does not want to know.
+        let _ = teller.send(outcome);
+    });
+    engine.run(task, Stdio::Captured, Box::new(collector));
     let outcome = told.recv().context("the engine ended without a word")?;
     if outcome.status == Status::Completed {
         return Ok(());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloister_api::{Bounds, ByteSize};
 use cloister_web::{BodyLimits, ServerLimits, ServerTls, Tokens};
 
-use crate::http::RESERVED;
+use crate::{SpoolFolder, http::RESERVED};
 
 /// How a runner works. Every field has a default.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub struct Config {
     pub grace: Duration,
     /// Results of executions with an id that nobody has acknowledged yet.
     pub results: ResultLimits,
+    /// Where outputs of more than 64 KiB are kept. Without it all stay in memory.
+    pub spool: Option<SpoolFolder>,
+    /// What is kept of all outputs together, of running jobs and in results.
+    pub spool_size: ByteSize,
 }
 
 /// What unacknowledged results may cost. When they cost as much, no new execution with an id is
@@ -42,8 +46,9 @@ pub struct Config {
 pub struct ResultLimits {
     /// How many, together with the executions that still run.
     pub count: usize,
-    /// Their outputs together.
-    pub size: ByteSize,
+    /// What may be held for them in memory: short outputs, what waits to be written, and the places of
+    /// events.
+    pub memory: ByteSize,
     /// How long each is kept. Nobody who comes back later can have meant to.
     pub keep: Duration,
     /// While the runner drains, how long the last ones wait to be acknowledged, at least. A
@@ -52,11 +57,11 @@ pub struct ResultLimits {
 }
 
 impl Default for ResultLimits {
-    /// 1,024 results or 256 MiB, for a day; 5 s at the end.
+    /// 1,024 results or 64 MiB of memory, for a day; 5 s at the end.
     fn default() -> Self {
         Self {
             count: 1024,
-            size: ByteSize::mib(256),
+            memory: ByteSize::mib(64),
             keep: Duration::from_secs(24 * 3600),
             linger: Duration::from_secs(5),
         }
@@ -80,6 +85,8 @@ impl Default for Config {
             server: ServerLimits { reserved: RESERVED, ..ServerLimits::default() },
             grace: Duration::from_secs(30),
             results: ResultLimits::default(),
+            spool: None,
+            spool_size: ByteSize::mib(256),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Why a runner did not start, or ended by itself.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 /// What ended [`serve`](crate::serve()).
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +14,17 @@ pub enum Error {
     /// There is no timer for leases.
     #[error("cannot make the timer by which leases run out: {0}")]
     Clock(io::Error),
+    /// The folder for large outputs cannot be used.
+    #[error("cannot use {} as the spool: {source}; name another folder by --spool", path.display())]
+    Spool {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The thread that writes them cannot be started.
+    #[error("cannot start the thread that writes the spool: {0}")]
+    SpoolThread(io::Error),
     /// A metric's name is used twice, or is malformed.
     #[error("cannot register the runner's metrics")]
     Metrics(#[from] prometheus::Error),

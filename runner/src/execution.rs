@@ -4,13 +4,22 @@
 //! state and whose changes wake the readers: the engine never waits for a client, and a client never
 //! misses a change.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
-use cloister_api::{Event, Outcome, Reason, Status, Timestamp};
-use cloister_sandbox::{Observer, Stats, Stream};
+use cloister_api::{Outcome, Reason, Status, Timestamp};
+use cloister_sandbox::{Observer, Resume, Room, Stats, Stream};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{cells::Cell, log::Log, metrics::Metrics, slots::Slot};
+use crate::{
+    cells::Cell,
+    log::{Entry, Log},
+    metrics::Metrics,
+    slots::Slot,
+    spool::{Output, Spool},
+};
 
 #[derive(Debug, Default)]
 struct State {
@@ -19,6 +28,7 @@ struct State {
     log: Option<Log>,
     /// Who asked for its end, if anybody did.
     why: Option<Why>,
+    /// Without outputs: they are beside it.
     outcome: Option<Arc<Outcome>>,
 }
 
@@ -68,13 +78,20 @@ impl Why {
 pub(crate) struct Execution {
     state: watch::Sender<State>,
     cell: OnceLock<Box<dyn Cell>>,
+    stdout: Arc<Output>,
+    stderr: Arc<Output>,
 }
 
 impl Execution {
     /// One that has not started; with a log if it may be streamed.
-    pub(crate) fn new(logged: bool) -> Arc<Self> {
+    pub(crate) fn new(logged: bool, spool: &Spool) -> Arc<Self> {
         let state = State { log: logged.then(Log::default), ..State::default() };
-        Arc::new(Self { state: watch::Sender::new(state), cell: OnceLock::new() })
+        Arc::new(Self {
+            state: watch::Sender::new(state),
+            cell: OnceLock::new(),
+            stdout: spool.output(),
+            stderr: spool.output(),
+        })
     }
 
     /// What it runs in. Called once, before anybody else knows the execution.
@@ -106,7 +123,15 @@ impl Execution {
         self.state.borrow().started
     }
 
-    /// How it ended, if it has.
+    /// What it has written to one of its streams.
+    pub(crate) fn output(&self, stream: Stream) -> &Arc<Output> {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    /// How it ended, if it has. Its outputs are not in there.
     pub(crate) fn outcome(&self) -> Option<Arc<Outcome>> {
         self.state.borrow().outcome.clone()
     }
@@ -125,7 +150,7 @@ impl Execution {
 
     /// The event of this number, when there is one; none after the result. Without a log the result
     /// is the only one.
-    pub(crate) async fn event(&self, seq: u64) -> Option<Event> {
+    pub(crate) async fn event(&self, seq: u64) -> Option<Happened> {
         let mut changes = self.state.subscribe();
         loop {
             changes.mark_unchanged();
@@ -135,7 +160,7 @@ impl Execution {
                 false
             });
             match next {
-                Next::Event(event) => return Some(*event),
+                Next::Event(event) => return Some(event),
                 Next::Never => return None,
                 // The sender lives as long as `self`.
                 Next::Later => drop(changes.changed().await),
@@ -143,15 +168,23 @@ impl Execution {
         }
     }
 
-    /// The bytes of memory that its outputs hold, about.
+    /// The same without what it writes: its start, if there is one, and its end.
+    pub(crate) async fn without_outputs(&self, seq: u64) -> Happened {
+        if seq == 0 {
+            let mut changes = self.state.subscribe();
+            // The sender lives as long as `self`.
+            let known = |state: &State| state.started.is_some() || state.outcome.is_some();
+            let started = changes.wait_for(known).await.ok().and_then(|state| state.started);
+            if let Some(at) = started {
+                return Happened::Started(at);
+            }
+        }
+        Happened::Ended(self.ended().await)
+    }
+
+    /// The bytes of memory that its log holds, about.
     pub(crate) fn size(&self) -> usize {
-        let state = self.state.borrow();
-        let outcome = state.outcome.as_ref().map_or(0, |outcome| {
-            let texts = [&outcome.stdout, &outcome.stderr];
-            let base64 = [&outcome.stdout_base64, &outcome.stderr_base64];
-            texts.into_iter().chain(base64).flatten().map(String::len).sum()
-        });
-        outcome + state.log.as_ref().map_or(0, Log::size)
+        self.state.borrow().log.as_ref().map_or(0, Log::size)
     }
 }
 
@@ -161,26 +194,38 @@ impl std::fmt::Debug for Execution {
     }
 }
 
+/// Something that happened to an execution.
+pub(crate) enum Happened {
+    Started(Timestamp),
+    /// It wrote these bytes of that stream.
+    Output {
+        stream: Stream,
+        range: Range<u64>,
+    },
+    Ended(Arc<Outcome>),
+}
+
 /// What a reader finds at a place in the stream.
 enum Next {
-    Event(Box<Event>),
+    Event(Happened),
     Later,
     Never,
 }
 
 impl State {
     fn event(&mut self, seq: u64) -> Next {
-        if let Some(event) = self.log.as_mut().and_then(|log| log.read(seq)) {
-            return Next::Event(Box::new(event));
+        match self.log.as_mut().and_then(|log| log.read(seq)) {
+            Some(Entry::Started(at)) => return Next::Event(Happened::Started(at)),
+            Some(Entry::Output { stream, range }) => {
+                return Next::Event(Happened::Output { stream, range });
+            }
+            None => {}
         }
         let last = self.log.as_ref().map_or(0, Log::len);
         match &self.outcome {
             None => Next::Later,
             Some(_) if seq > last => Next::Never,
-            Some(outcome) => {
-                let outcome = Box::new(Outcome::clone(outcome));
-                Next::Event(Box::new(Event::Result { seq, outcome }))
-            }
+            Some(outcome) => Next::Event(Happened::Ended(Arc::clone(outcome))),
         }
     }
 }
@@ -205,6 +250,7 @@ impl Witness {
                 self.metrics.lease_expired();
             }
         }
+        self.tell_cuts(&mut outcome);
         self.metrics.ended(&outcome);
         // Whoever reads the result may send the next job at once, and must find room.
         drop(slot);
@@ -214,6 +260,26 @@ impl Witness {
             }
             state.outcome = Some(Arc::new(outcome));
         });
+    }
+}
+
+impl Witness {
+    /// Where the spool had no room for what the job's own limit allows, its result says so. The verdict
+    /// stays.
+    fn tell_cuts(&self, outcome: &mut Outcome) {
+        let truncated = [outcome.stdout_truncated, outcome.stderr_truncated];
+        let outputs = [&self.execution.stdout, &self.execution.stderr];
+        for (output, truncated) in outputs.into_iter().zip(truncated) {
+            let (Some(true), Some(cut)) = (truncated, output.cut()) else { continue };
+            self.metrics.truncated(cut);
+            let message = outcome.message.get_or_insert_default();
+            if !message.contains(cut.message()) {
+                if !message.is_empty() {
+                    message.push_str("; ");
+                }
+                message.push_str(cut.message());
+            }
+        }
     }
 }
 
@@ -227,7 +293,12 @@ impl Observer for Witness {
         });
     }
 
+    fn room(&mut self, stream: Stream, resume: Option<&Resume>) -> Room {
+        self.execution.output(stream).room(resume)
+    }
+
     fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        self.execution.output(stream).append(bytes);
         self.execution.state.send_if_modified(|state| {
             let Some(log) = &mut state.log else {
                 return false;

@@ -4,7 +4,7 @@ use std::fs;
 
 use cloister_api::{CANCELS, LEASES, RunnerHealth, RunnerState, Slots, Timestamp};
 
-use crate::runner::Runner;
+use crate::runner::{Runner, SPOOL};
 
 impl Runner {
     /// How it is, and everything that keeps it from being well.
@@ -20,7 +20,10 @@ impl Runner {
             })
             .collect();
         let degraded = !problems.is_empty();
-        if !self.kept.lock().has_room() {
+        if self.spool.is_full() {
+            problems.push(SPOOL.into());
+        }
+        if !self.has_room() {
             problems.push(format!(
                 "{} executions wait to be acknowledged, and no more with an id are taken",
                 self.kept.count()

@@ -1,35 +1,35 @@
 //! The routes, and how an execution becomes an answer.
 
-use std::{convert::Infallible, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use axum::{
     Json, Router,
     body::Body,
     extract::State,
     http::{
-        HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{ACCEPT, CONTENT_TYPE, IF_MATCH},
+        HeaderMap, StatusCode, Uri,
+        header::{ACCEPT, IF_MATCH},
     },
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bytes::Bytes;
 use cloister_api::{Kind, KnownExecutions, LeaseRequest, MAX_EPOCH, Outcome, Problem, RunnerState};
+use cloister_sandbox::Stream;
 use cloister_web::{Guard, Params, PathId, Rejection, Wait, metrics_text, with_fallbacks};
-use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::{
+    answer::{self, NDJSON},
     epochs::Caller,
     kept::Ended,
-    runner::{Admission, RESULTS, Runner},
+    runner::{RESULTS, Runner, SPOOL},
 };
 
 /// After how many seconds a runner that takes no work may be back as another process.
 const COME_AGAIN: u64 = 5;
-const NDJSON: &str = "application/x-ndjson";
+const JSON: &str = "application/json";
 
 /// What is answered also where connections run short, with all below it: health and metrics, and what a
 /// coordinator needs for jobs that run.
@@ -42,6 +42,7 @@ pub(crate) fn routes(runner: Arc<Runner>, guard: Guard) -> Router {
         .route("/leases", post(leases))
         .route("/executions", get(executions))
         .route("/executions/{id}", get(execution).delete(end))
+        .route("/executions/{id}/output", get(output))
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/metrics", get(metrics));
@@ -60,13 +61,16 @@ async fn execute(
     let request = runner.parse(&body)?;
     // Its share of the memory for bodies is for those that are still coming.
     drop(body);
-    let streamed = wants_stream(&headers);
-    let admission = runner.admit(request, streamed)?;
-    if streamed {
-        return Ok(events(admission));
+    let stream = accepts(&headers, NDJSON);
+    // Nobody can come later for the outputs of an execution without an id.
+    let has_id = request.execution_id.is_some();
+    let admission = runner.admit(request, stream.is_some())?;
+    if let Some(Accepted { apart }) = stream {
+        return Ok(answer::events(admission, apart && has_id));
     }
+    let apart = accepts(&headers, JSON).is_some_and(|json| json.apart);
     let outcome = admission.execution.ended().await;
-    Ok(Json(&*outcome).into_response())
+    Ok(answer::result(&admission.execution, &outcome, apart && has_id))
 }
 
 /// `If-Match` with a boot id: take this only in the life for which it was meant. A coordinator that
@@ -84,29 +88,22 @@ fn check_boot(headers: &HeaderMap, boot_id: Uuid) -> Result<(), Rejection> {
     Err(Rejection::new(Kind::OtherBoot, detail))
 }
 
-/// Whether any of the media types that the client accepts is the stream's.
-fn wants_stream(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|range| range.split(';').next())
-        .any(|range| range.trim().eq_ignore_ascii_case(NDJSON))
+/// How a client accepts a media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Accepted {
+    /// With `output=apart`: it reads large outputs by `/executions/{id}/output`.
+    apart: bool,
 }
 
-/// A line for each event, made when the client has room for it: what it does not take stays in the
-/// execution's log, which is bounded. Dropping the body ends an execution without an id.
-fn events(admission: Admission) -> Response {
-    let lines = stream::unfold((admission, 0), |(admission, seq)| async move {
-        let event = admission.execution.event(seq).await?;
-        // Strings and numbers always serialise.
-        let mut line = serde_json::to_vec(&event).unwrap_or_default();
-        line.push(b'\n');
-        Some((Ok::<_, Infallible>(Bytes::from(line)), (admission, seq + 1)))
-    });
-    let kind = HeaderValue::from_static(NDJSON);
-    ([(CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response()
+/// Whether any of the media types that the client accepts is this one, and how.
+fn accepts(headers: &HeaderMap, kind: &str) -> Option<Accepted> {
+    let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut ranges = values.flat_map(|value| value.split(','));
+    ranges.find_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        parts.next().filter(|name| name.eq_ignore_ascii_case(kind))?;
+        Some(Accepted { apart: parts.any(|part| part.eq_ignore_ascii_case("output=apart")) })
+    })
 }
 
 /// Renews leases together.
@@ -137,16 +134,49 @@ async fn execution(
     State(runner): State<Arc<Runner>>,
     PathId(id): PathId,
     Wait(wait): Wait,
+    headers: HeaderMap,
 ) -> Result<Response, Rejection> {
     let known = runner.kept.lock().get(id).ok_or_else(|| unknown(id))?;
     let outcome = match wait {
         Some(wait) => timeout(wait, known.execution.ended()).await.ok(),
         None => known.execution.outcome(),
     };
+    let apart = accepts(&headers, JSON).is_some_and(|json| json.apart);
     Ok(match outcome {
-        Some(outcome) => Json(&*outcome).into_response(),
+        Some(outcome) => answer::result(&known.execution, &outcome, apart),
         None => Json(known.told()).into_response(),
     })
+}
+
+/// What exists now of one output, from `?offset=` on: `?stream=stdout` or `stderr`.
+async fn output(
+    State(runner): State<Arc<Runner>>,
+    PathId(id): PathId,
+    uri: Uri,
+) -> Result<Response, Rejection> {
+    let params = Params::read(&uri, &["stream", "offset"])?;
+    let Some(Name(stream)) = params.get("stream")? else {
+        let detail = "the query parameter \"stream\" is missing: it is stdout or stderr";
+        return Err(Rejection::new(Kind::Invalid, detail));
+    };
+    let offset = params.get("offset")?.unwrap_or(0);
+    let known = runner.kept.lock().get(id).ok_or_else(|| unknown(id))?;
+    Ok(answer::output(known.execution, stream, offset))
+}
+
+/// The name of a stream.
+struct Name(Stream);
+
+impl FromStr for Name {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "stdout" => Ok(Self(Stream::Stdout)),
+            "stderr" => Ok(Self(Stream::Stderr)),
+            _ => Err("it is stdout or stderr"),
+        }
+    }
 }
 
 /// Cancels what runs; acknowledges, and so forgets, what has ended. The verdict is answered all the
@@ -213,7 +243,10 @@ async fn ready(State(runner): State<Arc<Runner>>, uri: Uri) -> Result<Json<Value
     if let Some((_, detail)) = runner.closed() {
         return Err(refuse(detail, COME_AGAIN).into());
     }
-    if !runner.kept.lock().has_room() {
+    if runner.spool.is_full() {
+        return Err(refuse(SPOOL, 1).into());
+    }
+    if !runner.has_room() {
         return Err(refuse(RESULTS, 1).into());
     }
     Ok(Json(json!({"status": "ready"})))

@@ -162,11 +162,12 @@ impl Locked<'_> {
         Ok(Some(execution))
     }
 
-    /// Whether one more execution can be kept.
-    pub(crate) fn has_room(&self) -> bool {
+    /// Whether one more execution can be kept, where outputs hold so many bytes of memory.
+    pub(crate) fn has_room(&self, outputs: u64) -> bool {
         let entries = &self.table.entries;
-        let size: usize = entries.values().map(|entry| entry.known.execution.size()).sum();
-        entries.len() < self.kept.limits.count && (size as u64) < self.kept.limits.size.0
+        let logs: usize = entries.values().map(|entry| entry.known.execution.size()).sum();
+        let memory = outputs.saturating_add(logs as u64);
+        entries.len() < self.kept.limits.count && memory < self.kept.limits.memory.0
     }
 
     /// Keeps a new execution. Must be called within a runtime.

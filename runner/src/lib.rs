@@ -7,11 +7,12 @@
 //! Reading order: [`serve()`] (the life of a runner), `http` (its routes), `runner` (who is taken,
 //! joined or refused), `execution` (one run, seen by many), `kept` (runs with an id, one `entry`
 //! each), `epochs` (who leads), `clock` (when leases run out), `gone` (what is not run again), `log`
-//! (what a run has said), `slots`, `metrics`, `cgroups` (what running jobs use), `scrape`, `health`.
+//! (what a run has said), `spool` (where its output is), `answer` (how both are told), `slots`, `metrics`, `cgroups` (what running jobs use), `scrape`, `health`.
 //!
 //! What is decided elsewhere: how a cell is made and how its end is called (`cloister-sandbox`),
 //! who may speak and how slowly (`cloister-web`).
 
+mod answer;
 mod cells;
 mod cgroups;
 mod clock;
@@ -30,6 +31,7 @@ mod runner;
 mod scrape;
 mod serve;
 mod slots;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -37,3 +39,4 @@ pub use cells::Lost;
 pub use config::{Config, ResultLimits};
 pub use error::Error;
 pub use serve::serve;
+pub use spool::SpoolFolder;

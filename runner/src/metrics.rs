@@ -8,6 +8,8 @@ use prometheus::{
     Opts, Registry, core::Collector, proto::MetricFamily,
 };
 
+use crate::spool::{self, Cut, Spool};
+
 /// From a quarter of a millisecond, a warm cell, to ten seconds, a host that is out of breath.
 const LATENCY: [f64; 14] =
     [0.000_25, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -35,6 +37,8 @@ pub(crate) enum Refusal {
     Slots,
     /// Too many results wait to be acknowledged.
     Results,
+    /// The spool is full.
+    Spool,
     /// Its coordinator is of a cluster too many.
     Clusters,
     /// It came when its lease was over.
@@ -46,13 +50,21 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] =
-        [Self::Slots, Self::Results, Self::Clusters, Self::Late, Self::Draining, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::Slots,
+        Self::Results,
+        Self::Spool,
+        Self::Clusters,
+        Self::Late,
+        Self::Draining,
+        Self::Failed,
+    ];
 
     const fn as_str(self) -> &'static str {
         match self {
             Self::Slots => "slots",
             Self::Results => "results",
+            Self::Spool => "spool",
             Self::Clusters => "clusters",
             Self::Late => "late",
             Self::Draining => "draining",
@@ -74,6 +86,7 @@ pub(crate) struct Metrics {
     leases_expired: IntCounter,
     slots_used: IntGauge,
     results: IntGauge,
+    spool: spool::Metrics,
     launch: Histogram,
     runtime: Histogram,
     cpu: Counter,
@@ -138,6 +151,7 @@ impl Metrics {
                     "Executions with an id: running, or with a result that was not acknowledged.",
                 )?,
             )?,
+            spool: spool::Metrics::new(at)?,
             launch: histogram(
                 at,
                 "cloister_launch_latency_seconds",
@@ -204,6 +218,10 @@ impl Metrics {
         self.refused.with_label_values(&[refusal.as_str()]).inc();
     }
 
+    pub(crate) fn truncated(&self, cut: Cut) {
+        self.spool.truncated(cut);
+    }
+
     pub(crate) fn stale(&self) {
         self.stale.inc();
     }
@@ -255,9 +273,10 @@ impl Metrics {
     }
 
     /// What is only worth knowing when somebody looks.
-    pub(crate) fn set_gauges(&self, slots_used: usize, results: usize) {
-        self.slots_used.set(i64::try_from(slots_used).unwrap_or(i64::MAX));
-        self.results.set(i64::try_from(results).unwrap_or(i64::MAX));
+    pub(crate) fn set_gauges(&self, slots_used: usize, results: usize, spool: &Spool) {
+        self.slots_used.set(gauge(slots_used));
+        self.results.set(gauge(results));
+        self.spool.set(spool);
     }
 }
 
@@ -265,7 +284,10 @@ fn gauge(count: usize) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
-fn add<C: Collector + Clone + 'static>(registry: &Registry, metric: C) -> Result<C, Error> {
+pub(crate) fn add<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    metric: C,
+) -> Result<C, Error> {
     registry.register(Box::new(metric.clone()))?;
     Ok(metric)
 }
@@ -274,7 +296,7 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, Er
     add(registry, IntCounter::new(name, help)?)
 }
 
-fn counters(
+pub(crate) fn counters(
     registry: &Registry,
     name: &str,
     help: &str,

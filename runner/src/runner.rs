@@ -20,11 +20,15 @@ use crate::{
     kept::{Ended, Kept},
     metrics::{Metrics, Refusal},
     slots::Slots,
+    spool::Spool,
 };
 
 /// Why a runner without room for results takes nothing with an id.
 pub(crate) const RESULTS: &str =
     "too many results wait to be acknowledged; DELETE /executions/{id} does that";
+/// Why a runner whose spool is full takes nothing.
+pub(crate) const SPOOL: &str = "the runner's spool is full: results have to be acknowledged first, or \
+                                it needs a larger --spool-size";
 /// Why a runner does not begin what comes when the lease that it came with is over.
 const LATE: &str = "the request was so long on its way that its lease is over";
 /// After how many seconds a cluster too many may try again: nothing but a day's silence makes room.
@@ -38,6 +42,7 @@ pub(crate) struct Runner {
     pub(crate) bounds: Bounds,
     pub(crate) slots: Arc<Slots>,
     pub(crate) kept: Arc<Kept>,
+    pub(crate) spool: Spool,
     pub(crate) metrics: Arc<Metrics>,
     /// Held while a scrape reads cgroups.
     pub(crate) scraping: Arc<Mutex<()>>,
@@ -76,6 +81,7 @@ impl Runner {
             bounds: cells.host().bounds(&config.bounds),
             slots: Slots::new(slots),
             kept: Kept::new(config.results, clock),
+            spool: Spool::new(config.spool.clone(), config.spool_size.0)?,
             metrics: Arc::new(Metrics::new(slots)?),
             scraping: Arc::default(),
             bodies: BodyReader::new(config.bodies),
@@ -130,7 +136,7 @@ impl Runner {
             None if terms.lease.is_some_and(|grant| grant.until(now) <= now) => {
                 return Err(self.refuse(Refusal::Late, LATE));
             }
-            None if kept.has_room() => {
+            None if kept.has_room(self.spool.in_memory()) => {
                 // Whoever joins may want the stream, however the first one asked.
                 let execution = self.start(request.task, true)?;
                 kept.insert(&terms, &execution);
@@ -199,11 +205,19 @@ impl Runner {
         }
     }
 
+    /// Whether there is room for one more execution with an id.
+    pub(crate) fn has_room(&self) -> bool {
+        self.kept.lock().has_room(self.spool.in_memory())
+    }
+
     fn start(&self, task: Task, logged: bool) -> Result<Arc<Execution>, Problem> {
         if let Some((refusal, detail)) = self.closed() {
             return Err(self.refuse(refusal, detail));
         }
-        let execution = Execution::new(logged);
+        if self.spool.is_full() {
+            return Err(self.refuse(Refusal::Spool, SPOOL));
+        }
+        let execution = Execution::new(logged, &self.spool);
         let Some(slot) = self.slots.take(&execution) else {
             let detail = format!("all {} slots of this runner are taken", self.slots.total());
             return Err(self.refuse(Refusal::Slots, detail));

@@ -25,7 +25,7 @@ impl Runner {
         let read = move || {
             // Kept to the end, also when nobody waits for this any more.
             let _turn = turn;
-            self.metrics.set_gauges(self.slots.used(), self.kept.count());
+            self.metrics.set_gauges(self.slots.used(), self.kept.count(), &self.spool);
             let taken = self.slots.taken(SLOTS).into_iter();
             let slots: Vec<_> =
                 taken.filter_map(|(number, job)| Some((number, job.stats()?))).collect();

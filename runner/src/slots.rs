@@ -99,10 +99,12 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
+    use crate::spool::Spool;
+
     #[tokio::test]
     async fn places_are_bounded_and_come_back() {
         let slots = Slots::new(2);
-        let execution = Execution::new(false);
+        let execution = Execution::new(false, &Spool::new(None, u64::MAX).unwrap());
         let first = slots.take(&execution).unwrap();
         let second = slots.take(&execution).unwrap();
         assert!(slots.take(&execution).is_none());

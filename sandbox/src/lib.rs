@@ -50,9 +50,9 @@ mod wire;
 
 pub use apparmor::{CELL_PROFILE, USER_NAMESPACE_PROFILE};
 pub use cgroup::{Pressure, Stats};
-pub use engine::{Engine, Observer, Stdio, Stream, Ticket};
+pub use engine::{Collector, Engine, Observer, Resume, Room, Stdio, Stream, Ticket};
 pub use error::Error;
 pub use host::Host;
 pub use launcher::{Config, Launcher};
 pub use privilege::{SERVICE_UID, drop_privileges, private_store};
-pub use service::{Confinement, Needs, service_enforcement};
+pub use service::{Confinement, Needs, Spool, service_enforcement};

@@ -11,7 +11,7 @@
 use std::{
     env,
     io::{self, ErrorKind},
-    os::fd::AsFd,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
 };
 
@@ -68,16 +68,27 @@ const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 
 /// What a service reads, writes and reaches once it is confined.
 #[derive(Clone, Debug, Default)]
-pub struct Needs {
+pub struct Needs<'a> {
     /// Files that are read again while it runs. Their folders are readable, with all that is below,
     /// since a new file takes an old one's place by rename.
     pub files: Vec<PathBuf>,
     /// The store's file. Its folder can be written.
     pub store: Option<PathBuf>,
+    /// A folder in which it makes files that have no name, reads and writes them.
+    pub spool: Option<Spool<'a>>,
     /// Whether it resolves names.
     pub names: bool,
     /// The TCP ports that it connects to; any without a list.
     pub ports: Option<Vec<u16>>,
+}
+
+/// A folder for files without a name.
+#[derive(Clone, Copy, Debug)]
+pub struct Spool<'a> {
+    /// The folder, open.
+    pub folder: BorrowedFd<'a>,
+    /// Whether they have a name for a moment, since their file system makes none without.
+    pub names: bool,
 }
 
 /// A confinement that was prepared and is not entered yet.
@@ -92,7 +103,7 @@ impl Confinement {
     ///
     /// # Errors
     /// When one of [`Needs`] cannot be opened, or the kernel refuses a rule.
-    pub fn prepare(needs: &Needs, launcher: Option<&Launcher>) -> Result<Self, Error> {
+    pub fn prepare(needs: &Needs<'_>, launcher: Option<&Launcher>) -> Result<Self, Error> {
         if let Some(store) = &needs.store {
             // SQLite keeps large intermediate results in files, by default in /var/tmp.
             sys::set_variable("SQLITE_TMPDIR", folder(store))
@@ -173,7 +184,7 @@ fn alone() -> Result<(), Error> {
 
 /// Reading what it needs, writing its store alone, executing nothing; no TCP port is bound, and only
 /// those are connected to; no signals to and no abstract sockets of anything outside of the domain.
-fn domain(needs: &Needs, launcher: Option<&Launcher>) -> Result<RulesetCreated, Error> {
+fn domain(needs: &Needs<'_>, launcher: Option<&Launcher>) -> Result<RulesetCreated, Error> {
     const MAKING: &str = "making the service's Landlock rules";
     let failed = |error: RulesetError| refused(MAKING, &error);
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
@@ -223,6 +234,12 @@ fn domain(needs: &Needs, launcher: Option<&Launcher>) -> Result<RulesetCreated, 
             Error::os(format!("opening {}", folder.display()), io::Error::from(ErrorKind::NotFound))
         })?;
         rules = rules.add_rule(PathBeneath::new(open, write)).map_err(failed)?;
+    }
+    if let Some(spool) = needs.spool {
+        let own = AccessFs::ReadFile | AccessFs::WriteFile;
+        let named = AccessFs::MakeReg | AccessFs::RemoveFile;
+        let access = if spool.names { own | named } else { own };
+        rules = rules.add_rule(PathBeneath::new(spool.folder, access)).map_err(failed)?;
     }
     for cgroup in launcher.into_iter().flat_map(|launcher| launcher.folders.iter()) {
         rules = rules.add_rule(PathBeneath::new(cgroup.as_fd(), read)).map_err(failed)?;

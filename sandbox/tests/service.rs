@@ -16,15 +16,24 @@ use std::{
     io::{self, Write},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     os::{
+        fd::AsFd,
         linux::net::SocketAddrExt,
-        unix::{fs::PermissionsExt, net, process::CommandExt},
+        unix::{
+            fs::{FileExt, PermissionsExt},
+            net,
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     ptr, thread,
 };
 
-use cloister_sandbox::{Confinement, Needs, drop_privileges, service_enforcement};
+use cloister_sandbox::{Confinement, Needs, Spool, drop_privileges, service_enforcement};
+use nix::{
+    fcntl::{OFlag, openat},
+    sys::stat::Mode,
+};
 
 /// How a service is started here.
 const CONFINED: &str = "confined";
@@ -57,7 +66,7 @@ impl Drop for Folder {
 
 fn intruder() {
     let folder = Folder(PathBuf::from(format!("/var/tmp/cloister-service-{}", std::process::id())));
-    for below in ["", "store", "secrets", "elsewhere"] {
+    for below in ["", "store", "spool", "secrets", "elsewhere"] {
         fs::create_dir(folder.0.join(below)).unwrap();
         // What the user's rights leave open is for the confinement to close.
         fs::set_permissions(folder.0.join(below), fs::Permissions::from_mode(0o777)).unwrap();
@@ -118,10 +127,12 @@ fn landlock_abi() -> i64 {
 
 /// The service: confines itself as `up` does, then does what it is not to.
 fn victim(confined: bool, folder: &Path, open: u16, closed: u16) {
+    let spool = fs::File::open(folder.join("spool")).expect("it is there");
     if confined {
         let needs = Needs {
             files: vec![folder.join("secrets/token")],
             store: Some(folder.join("store/cloister.db")),
+            spool: Some(Spool { folder: spool.as_fd(), names: false }),
             names: false,
             ports: Some(vec![open]),
         };
@@ -131,15 +142,16 @@ fn victim(confined: bool, folder: &Path, open: u16, closed: u16) {
     }
     // Everything also from a thread, since threads are what serves.
     thread::scope(|scope| {
-        scope.spawn(|| tries(folder, open, closed)).join().expect("no try panics");
+        scope.spawn(|| tries(folder, &spool, open, closed)).join().expect("no try panics");
     });
     // Last, since it ends this process where it works.
     let error = Command::new("/bin/echo").arg("refused executing a program: ok").exec();
     tell::<()>("refused executing a program", Err(error));
 }
 
-fn tries(folder: &Path, open: u16, closed: u16) {
+fn tries(folder: &Path, spool: &fs::File, open: u16, closed: u16) {
     works(folder, open);
+    outputs(folder, spool);
     files(folder);
     connections(closed);
     calls();
@@ -167,6 +179,23 @@ fn works(folder: &Path, open: u16) {
     tell("works reading the load", fs::read("/proc/loadavg"));
     tell("works dropping a stream", fs::OpenOptions::new().write(true).open("/dev/null"));
     tell("works starting a thread", thread::Builder::new().spawn(|| {}).map(|t| t.join().is_ok()));
+}
+
+/// What a runner does with large outputs, and no more.
+fn outputs(folder: &Path, spool: &fs::File) {
+    let user = Mode::S_IRUSR | Mode::S_IWUSR;
+    let nameless = || openat(spool, ".", OFlag::O_RDWR | OFlag::O_TMPFILE | OFlag::O_EXCL, user);
+    let keep = || {
+        let file = fs::File::from(nameless()?);
+        file.write_all_at(b"text", 10)?;
+        file.read_exact_at(&mut [0; 14], 0)
+    };
+    tell("works keeping an output", keep());
+    tell("refused naming a file of the spool", {
+        openat(spool, "named", OFlag::O_RDWR | OFlag::O_CREAT, user).map_err(io::Error::from)
+    });
+    tell("refused listing the spool", fs::read_dir(folder.join("spool")));
+    tell("refused making a folder in the spool", fs::create_dir(folder.join("spool/below")));
 }
 
 fn files(folder: &Path) {

@@ -4,7 +4,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     ops::Deref,
-    os::unix::process::CommandExt,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -190,7 +190,14 @@ impl Service {
                     .arg("--store")
                     .arg(format!("sqlite:{}", data.join("cloister.db").display()));
             }
-            _ => {}
+            _ => {
+                // Any user may make files there; an older program does not know the variable.
+                let spool = own.join("spool");
+                fs::create_dir(&spool).expect("a folder can be made");
+                fs::set_permissions(&spool, fs::Permissions::from_mode(0o777))
+                    .expect("it is this user's");
+                command.env("CLOISTER_SPOOL", spool);
+            }
         }
         let output = fs::File::create(&log).expect("a log can be written");
         let errors = output.try_clone().expect("a log can be written");

@@ -1,14 +1,14 @@
 //! By the library: a launcher, an engine, and a cell for each launch.
 
 use std::{
-    sync::mpsc::{Sender, channel},
+    sync::mpsc::channel,
     thread,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail, ensure};
-use cloister_api::{Bounds, Limits, Outcome, Program, Status, Task};
-use cloister_sandbox::{Config, Engine, Launcher, Observer, Stdio};
+use cloister_api::{Bounds, Limits, Program, Status, Task};
+use cloister_sandbox::{Collector, Config, Engine, Launcher, Stdio};
 use cloister_tests::cleanup::{cells, children};
 use nix::unistd::{Pid, getpid};
 
@@ -32,15 +32,6 @@ pub(super) struct Cells {
     launcher: Pid,
     /// Cells that wait at least when nothing is launched.
     ahead: usize,
-}
-
-struct Teller(Sender<Outcome>);
-
-impl Observer for Teller {
-    fn ended(self: Box<Self>, outcome: Outcome) {
-        // Who has stopped waiting does not want to know.
-        let _ = self.0.send(outcome);
-    }
 }
 
 impl Cells {
@@ -79,7 +70,11 @@ impl Cells {
         let mut task = Task::new(Program::Argv(argv.to_vec()));
         task.limits = Limits::within(&self.engine.host().bounds(&Bounds::default()));
         let (teller, told) = channel();
-        self.engine.run(task, Stdio::Captured, Box::new(Teller(teller)));
+        let collector = Collector::new(move |outcome| {
+            // Who has stopped waiting does not want to know.
+            let _ = teller.send(outcome);
+        });
+        self.engine.run(task, Stdio::Captured, Box::new(collector));
         let outcome = told.recv().context("the engine ended without a word")?;
         if outcome.status != Status::Completed {
             bail!("{} ended with {outcome:?}", argv.join(" "));

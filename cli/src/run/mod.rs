@@ -22,7 +22,7 @@ use std::{
     process::ExitCode,
     sync::{
         Arc,
-        mpsc::{TryRecvError, channel},
+        mpsc::{Sender, TryRecvError, channel},
     },
 };
 
@@ -39,7 +39,7 @@ use nix::{
 };
 
 use self::streams::Streams;
-use crate::{exit, limits::LimitArgs, log, trial::Teller};
+use crate::{exit, limits::LimitArgs, log};
 
 /// Signals that end the job.
 const ENDING: [Signal; 4] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT];
@@ -131,7 +131,7 @@ fn run(args: Args) -> anyhow::Result<Run> {
     let engine = Engine::start(launcher, || {})?;
     let (teller, told) = channel();
     let ended = Arc::new(EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?);
-    let caller = Caller { teller: Teller(teller), ended: Arc::clone(&ended) };
+    let caller = Caller { teller, ended: Arc::clone(&ended) };
     let (mut streams, theirs) = Streams::new()?;
     let ticket = engine.run(task, Stdio::Passed(theirs), Box::new(caller));
     let mut signal = 0;
@@ -180,13 +180,14 @@ fn next(signals: &SignalFd, streams: &Streams) -> anyhow::Result<Option<i32>> {
 
 /// Passes on how the command ended, and wakes who polls for it.
 struct Caller {
-    teller: Teller,
+    teller: Sender<Outcome>,
     ended: Arc<EventFd>,
 }
 
 impl Observer for Caller {
     fn ended(self: Box<Self>, outcome: Outcome) {
-        Box::new(self.teller).ended(outcome);
+        // Whoever stopped waiting does not want to know.
+        let _ = self.teller.send(outcome);
         // It fails only where billions of such words were never read.
         let _ = self.ended.write(1);
     }

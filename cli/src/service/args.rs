@@ -153,6 +153,10 @@ pub(crate) struct Cells {
     /// Let jobs ask for the host's network
     #[arg(long, value_name = "host", env = "CLOISTER_ALLOW_NETWORK", value_parser = ["host"])]
     pub(crate) allow_network: Option<String>,
+    /// How much output the runner holds, of running jobs and until their results are fetched; beyond it
+    /// outputs are cut, and no job is taken
+    #[arg(long, value_name = "SIZE", env = "CLOISTER_SPOOL_SIZE", default_value = "4GiB")]
+    spool_size: ByteSize,
     /// Start where this host can't enforce everything; results say what was not
     #[arg(long, env = "CLOISTER_ALLOW_DEGRADED", value_parser = BoolishValueParser::new())]
     pub(crate) allow_degraded: bool,
@@ -207,6 +211,10 @@ pub(crate) struct Up {
     /// token that only this process knows, so that jobs reach the runner by the coordinator alone]
     #[arg(long, value_name = "FILE", env = "CLOISTER_RUNNER_TOKEN_FILE")]
     pub(crate) runner_token_file: Option<PathBuf>,
+    /// Folder for outputs of more than 64 KiB, until their results are fetched [default: spool, below
+    /// --data]
+    #[arg(long, value_name = "DIR", env = "CLOISTER_SPOOL")]
+    pub(crate) spool: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) cells: Cells,
     #[command(flatten)]
@@ -263,6 +271,9 @@ pub(crate) struct Runner {
     /// Where the coordinator reaches it
     #[arg(long, value_name = "ADDRESS", env = "CLOISTER_LISTEN", default_value = "127.0.0.1:8080", value_parser = address)]
     pub(crate) listen: SocketAddr,
+    /// Folder for outputs of more than 64 KiB, until their results are fetched
+    #[arg(long, value_name = "DIR", env = "CLOISTER_SPOOL", default_value = "./cloister-spool")]
+    pub(crate) spool: PathBuf,
     #[command(flatten)]
     pub(crate) cells: Cells,
     #[command(flatten)]
@@ -301,6 +312,7 @@ impl Cells {
             // A coordinator's job of the largest size arrives here with every default written out.
             bodies: BodyLimits { size: ByteSize(common.max_body.0 + (64 << 10)), ..default.bodies },
             grace: common.grace.0,
+            spool_size: self.spool_size,
             ..default
         }
     }

@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use cloister_coordinator::{Config, is_encrypted};
-use cloister_runner::Lost;
+use cloister_runner::{Lost, SpoolFolder};
 use cloister_sandbox::{Confinement, Engine, Launcher, Needs, drop_privileges, private_store};
 use cloister_web::{ClientTls, Reload, Reloads, Shutdown, Tokens, check_exposure, is_loopback};
 use nix::{
@@ -69,9 +69,16 @@ pub(crate) fn up(args: &Up) -> anyhow::Result<ExitCode> {
     runner.token_advice = (!has_runner_token).then(|| RUNNER_OF_UP.into());
     let database = private_store(&args.data.join("cloister.db"), args.common.service_uid)?;
     coordinator.store = format!("sqlite:{}", database.display());
+    let spool = match &args.spool {
+        Some(folder) => folder.clone(),
+        None => database.with_file_name("spool"),
+    };
+    let spool = SpoolFolder::open(&spool, args.common.service_uid)?;
+    runner.spool = Some(spool.clone());
     let needs = Needs {
         files: files(&args.common, &[args.runner_token_file.as_deref()]),
         store: Some(database),
+        spool: Some(spool.needs()),
         names: false,
         ports: Some(vec![runner_address.port()]),
     };
@@ -115,6 +122,7 @@ pub(crate) fn coordinator(args: &Coordinator) -> anyhow::Result<ExitCode> {
     let needs = Needs {
         files: files(&args.common, &[args.runner_token_file.as_deref(), args.ca_file.as_deref()]),
         store: config.store.strip_prefix("sqlite:").map(PathBuf::from),
+        spool: None,
         names: true,
         ports: None,
     };
@@ -147,8 +155,14 @@ pub(crate) fn runner(args: &Runner) -> anyhow::Result<ExitCode> {
     let mut reloads = Reloads::default();
     reloads.add(config.tokens.clone());
     reload_too(&mut reloads, config.tls.clone());
-    let needs =
-        Needs { files: files(&args.common, &[]), ports: Some(Vec::new()), ..Needs::default() };
+    let spool = SpoolFolder::open(&args.spool, args.common.service_uid)?;
+    config.spool = Some(spool.clone());
+    let needs = Needs {
+        files: files(&args.common, &[]),
+        spool: Some(spool.needs()),
+        ports: Some(Vec::new()),
+        ..Needs::default()
+    };
     confine(&needs, args.common.service_uid, Some(&mut launcher))?;
     reloads.warn_unreadable(Uid::effective().as_raw());
     let (engine, lost) = engine(launcher)?;
@@ -198,7 +212,7 @@ fn files(common: &args::Common, others: &[Option<&Path>]) -> Vec<PathBuf> {
 
 /// Takes from this process all that it does not need: its privileges, then the files, connections and
 /// system calls of any user.
-fn confine(needs: &Needs, user: u32, launcher: Option<&mut Launcher>) -> anyhow::Result<()> {
+fn confine(needs: &Needs<'_>, user: u32, launcher: Option<&mut Launcher>) -> anyhow::Result<()> {
     let confinement = Confinement::prepare(needs, launcher.as_deref())?;
     drop_privileges(user)?;
     let lines = confinement.enter()?;

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{Router, body::Body, http::Request};
 use cloister_api::{ByteSize, Outcome, Output, Reason, Status, Task, Timestamp, Usage};
-use cloister_sandbox::{Host, Observer, Stats, Stream};
+use cloister_sandbox::{Host, Observer, Room, Stats, Stream};
 use cloister_web::{Access, Guard, Shutdown};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -60,7 +60,8 @@ impl Cells for Fake {
 
     fn run(&self, task: Task, observer: Box<dyn Observer>) -> Box<dyn Cell> {
         let cancelled = Arc::new(watch::Sender::new(false));
-        let job = Job { task, observer, cancelled: Arc::clone(&cancelled) };
+        let job =
+            Job { task, observer, cancelled: Arc::clone(&cancelled), written: Default::default() };
         // A test that has ended wants no more jobs.
         drop(self.jobs.send(job));
         Box::new(FakeCell { cancelled, counts: Arc::clone(&self.counts) })
@@ -98,6 +99,8 @@ pub(super) struct Job {
     pub(super) task: Task,
     observer: Box<dyn Observer>,
     cancelled: Arc<watch::Sender<bool>>,
+    /// What it wrote as text.
+    written: [String; 2],
 }
 
 impl Job {
@@ -107,10 +110,39 @@ impl Job {
 
     pub(super) fn write(&mut self, stream: Stream, text: &str) {
         self.observer.output(stream, text.as_bytes());
+        self.written[stream as usize].push_str(text);
     }
 
-    pub(super) fn end(self, outcome: Outcome) {
-        self.observer.ended(outcome);
+    pub(super) fn write_bytes(&mut self, stream: Stream, bytes: &[u8]) {
+        self.observer.output(stream, bytes);
+    }
+
+    /// Writes as much of this as the runner has room for, as the engine does; how much that was.
+    pub(super) fn offer(&mut self, stream: Stream, text: &str) -> usize {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty()
+            && let Room::Now(room) = self.observer.room(stream, None)
+        {
+            let (taken, left) = rest.split_at(rest.len().min(room).min(64 << 10));
+            self.observer.output(stream, taken);
+            rest = left;
+        }
+        text.len() - rest.len()
+    }
+
+    /// Ends so. What it was to write and has not written yet, it writes first.
+    pub(super) fn end(mut self, outcome: Outcome) {
+        for (stream, text) in [(Stream::Stdout, &outcome.stdout), (Stream::Stderr, &outcome.stderr)]
+        {
+            let written = &self.written[stream as usize];
+            let text = text.as_deref().unwrap_or_default();
+            if let Some(rest) = text.strip_prefix(written.as_str()).filter(|rest| !rest.is_empty())
+            {
+                let rest = rest.to_owned();
+                self.write(stream, &rest);
+            }
+        }
+        self.observer.ended(outcome.without_output());
     }
 
     /// Starts, writes `out` and exits with 0.

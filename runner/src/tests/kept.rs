@@ -249,7 +249,7 @@ async fn results_are_never_pushed_out() {
 
 #[tokio::test]
 async fn the_outputs_of_results_are_bounded_together() {
-    let results = ResultLimits { size: ByteSize(1000), ..ResultLimits::default() };
+    let results = ResultLimits { memory: ByteSize(1000), ..ResultLimits::default() };
     let mut bench = Bench::with(&Config { results, ..Config::default() }, host());
     let id = Uuid::new_v4();
     let call = bench.execute(&task_with(id));

@@ -11,5 +11,6 @@ mod health;
 mod kept;
 mod leases;
 mod logs;
+mod outputs;
 mod scrape;
 mod sockets;

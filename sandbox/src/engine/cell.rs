@@ -10,7 +10,7 @@ use cloister_api::{Network, Task, Timestamp};
 use rustix::net::{Shutdown, shutdown};
 
 use super::{
-    Observer, Place, Stream,
+    Observer, Resume, Room, Stream,
     command::Load,
     handles::{Handles, kill_by},
     report::{More, Report},
@@ -39,8 +39,8 @@ pub(crate) struct Heard {
 /// One cell, from the request for it to its end.
 pub(crate) struct Cell {
     pub(crate) task: Task,
-    /// Where others look for it.
-    place: Place,
+    /// Where others look for it, and how they have its streams read on.
+    resume: Resume,
     observer: Option<Box<dyn Observer>>,
     /// Descriptors of the caller, until the launcher has them.
     pub(crate) passed: Option<[OwnedFd; 3]>,
@@ -65,11 +65,11 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    pub(crate) fn new(task: Task, load: Load, place: Place, observer: Box<dyn Observer>) -> Self {
+    pub(crate) fn new(task: Task, load: Load, resume: Resume, observer: Box<dyn Observer>) -> Self {
         let limit = task.limits.output.0;
         Self {
             task,
-            place,
+            resume,
             observer: Some(observer),
             captured: load.passed.is_none(),
             in_spare: false,
@@ -126,7 +126,7 @@ impl Cell {
     /// Runs in that cell, which was made ahead, and not in the one of the number that it had first. What
     /// can't be sent of its command at once, the engine's thread sends.
     pub(crate) fn begin(&mut self, cell: CellId, handles: Handles) {
-        self.place.store(cell, Ordering::Relaxed);
+        self.resume.place.store(cell, Ordering::Relaxed);
         self.in_spare = true;
         self.handles = Some(handles);
         self.send_command();
@@ -142,7 +142,7 @@ impl Cell {
 
     /// Will run in a new cell of that number.
     pub(crate) fn begin_anew(&mut self, cell: CellId) {
-        self.place.store(cell, Ordering::Relaxed);
+        self.resume.place.store(cell, Ordering::Relaxed);
         self.in_spare = false;
         self.handles = None;
         self.report = Report::default();
@@ -258,26 +258,46 @@ impl Cell {
         }
     }
 
-    /// Takes one turn's worth of a stream; whether more is there now.
-    pub(crate) fn capture(&mut self, stream: Stream, sink: &OwnedFd, buffer: &mut Vec<u8>) -> bool {
+    /// Takes one turn's worth of a stream, if its observer has room. `last` says that nothing is waited
+    /// for any more.
+    pub(crate) fn capture(
+        &mut self,
+        stream: Stream,
+        sink: &OwnedFd,
+        buffer: &mut Vec<u8>,
+        last: bool,
+    ) -> Flow {
         let Some(handles) = &mut self.handles else {
-            return false;
+            return Flow::Ended;
         };
         let (pipe, capture) = match stream {
             Stream::Stdout => (&mut handles.stdout, &mut self.stdout),
             Stream::Stderr => (&mut handles.stderr, &mut self.stderr),
         };
-        let Some(from) = pipe else { return false };
-        let observer = &mut self.observer;
-        let flow = capture.advance(from, sink, buffer, |bytes| {
-            if let Some(observer) = observer {
-                observer.output(stream, bytes);
+        let (Some(from), Some(observer)) = (&*pipe, &mut self.observer) else {
+            return Flow::Ended;
+        };
+        let room = if capture.is_full() {
+            Room::Never
+        } else {
+            match observer.room(stream, (!last).then_some(&self.resume)) {
+                Room::Later if last => Room::Never,
+                room => room,
             }
+        };
+        let flow = capture.advance(from, sink, buffer, room, |bytes| {
+            observer.output(stream, bytes);
         });
         if flow == Flow::Ended {
             *pipe = None;
         }
-        flow == Flow::Open
+        flow
+    }
+
+    /// Its streams that wait until its observer has room.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = Stream> + use<> {
+        let waits = [(Stream::Stdout, &self.stdout), (Stream::Stderr, &self.stderr)];
+        waits.map(|(stream, capture)| capture.waits().then_some(stream)).into_iter().flatten()
     }
 
     /// Tells the observer how it ended, and comes back with what is held of the cell. Everything in it
@@ -292,7 +312,7 @@ impl Cell {
         self.hear_shortage();
         for stream in [Stream::Stdout, Stream::Stderr] {
             for _ in 0..LAST_TURNS {
-                if !self.capture(stream, sink, buffer) {
+                if self.capture(stream, sink, buffer, true) != Flow::Open {
                     break;
                 }
             }
@@ -309,8 +329,9 @@ impl Cell {
             usage: meter.map(Meter::usage).unwrap_or_default(),
             ended: monotonic_ns(),
         };
-        let streams = self.captured.then(|| [self.stdout.take(), self.stderr.take()]);
-        let outcome = verdict::outcome(&self.task, records, streams, not_enforced);
+        let truncated = [&self.stdout, &self.stderr].map(Capture::is_truncated);
+        let truncated = self.captured.then_some(truncated);
+        let outcome = verdict::outcome(&self.task, records, truncated, not_enforced);
         if let Some(observer) = self.observer.take() {
             observer.ended(outcome);
         }

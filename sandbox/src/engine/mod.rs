@@ -8,7 +8,7 @@
 //!   `pool`: those that wait, as threads share them.
 //! - `command`: what goes into a cell; `handles`: what the engine holds of it; `cell`: what is known
 //!   of it; `report`: what its PID 1 says.
-//! - `streams`: feeding and capturing, bounded.
+//! - `observer`: who hears of a job and takes its output; `streams`: feeding and capturing, bounded.
 //! - `timers`: one timerfd for all deadlines.
 //! - `watch`: the one epoll.
 //! - `verdict`: from records to a verdict; pure.
@@ -17,6 +17,7 @@ mod cell;
 mod command;
 mod handles;
 mod line;
+mod observer;
 mod pool;
 mod report;
 mod spares;
@@ -42,9 +43,10 @@ use std::{
     thread::JoinHandle,
 };
 
-use cloister_api::{Outcome, Task, Timestamp};
+use cloister_api::Task;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+pub use self::observer::{Collector, Observer, Resume, Room, Stream};
 use self::{line::Line, pool::Pool, spares::Spare};
 use crate::{
     cgroup::{Folders, Stats},
@@ -55,40 +57,14 @@ use crate::{
     wire::CellId,
 };
 
-/// Which of a job's streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
 /// Where a job's standard input, output and error go.
 #[derive(Debug)]
 pub enum Stdio {
-    /// The task's `stdin`, and pipes from which `limits.output` of each is kept.
+    /// The task's `stdin`, and pipes, of which the observer takes `limits.output` each.
     Captured,
     /// These descriptors; nothing is kept. A terminal that no session controls becomes the job's
     /// controlling terminal. The job can do to them whatever the kernel allows.
     Passed([OwnedFd; 3]),
-}
-
-/// Hears of one job. Called on the engine's thread, which serves every cell (or on the caller's, when
-/// that has ended): it must not block.
-pub trait Observer: Send {
-    /// The command was executed.
-    fn started(&mut self, at: Timestamp) {
-        let _ = at;
-    }
-
-    /// It wrote this, of what is kept: at most `limits.output` bytes of each stream in all.
-    fn output(&mut self, stream: Stream, bytes: &[u8]) {
-        let _ = (stream, bytes);
-    }
-
-    /// It has ended, and nothing of it is left running.
-    fn ended(self: Box<Self>, outcome: Outcome);
 }
 
 /// The number of the cell that a job is in: a new one's, unless there is one that was made ahead.
@@ -105,6 +81,8 @@ enum Command {
     /// That one could not be asked for.
     Unasked(CellId, Fault),
     Cancel(Place),
+    /// Its observer has room again.
+    Resume(Place),
     /// A cell holds that kernel memory, which is more than its job's memory limit leaves it.
     Exceeded(CellId, Held),
     Stop,
@@ -215,7 +193,12 @@ impl Engine {
         let place = Arc::new(AtomicU64::new(new));
         match command::Load::new(&task, stdio, &self.0.host) {
             Ok(load) => {
-                let cell = cell::Cell::new(task, load, Arc::clone(&place), observer);
+                let resume = Resume {
+                    place: Arc::clone(&place),
+                    commands: self.0.commands.clone(),
+                    wake: Arc::clone(&self.0.wake),
+                };
+                let cell = cell::Cell::new(task, load, resume, observer);
                 self.begin(new, Box::new(cell));
             }
             Err(error) => observer.ended(verdict::not_laid_out(&error)),

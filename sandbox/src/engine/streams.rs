@@ -1,4 +1,4 @@
-//! Feeding bytes in and taking bytes out, without ever waiting and without ever keeping more than
+//! Feeding bytes in and taking bytes out, without ever waiting and without ever taking more than
 //! was allowed.
 
 use std::{
@@ -6,9 +6,10 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use cloister_api::Output;
 use nix::errno::Errno;
 use rustix::pipe::{SpliceFlags, splice};
+
+use super::Room;
 
 /// The most that is moved for one cell before the next one has its turn; the size of a pipe.
 const TURN: usize = 64 << 10;
@@ -49,60 +50,60 @@ impl Feed {
     }
 }
 
-/// What is kept of one stream.
+/// How much was taken of one stream.
 pub(crate) struct Capture {
-    kept: Vec<u8>,
-    limit: usize,
+    taken: u64,
+    limit: u64,
     truncated: bool,
+    /// Whether it waits until the observer has room.
+    waits: bool,
 }
 
 /// Whether a stream goes on.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
     /// More may come.
     Open,
     /// Nothing to read now.
     Dry,
+    /// Nobody has room for what is there.
+    Waits,
     /// Everybody closed it.
     Ended,
 }
 
 impl Capture {
     pub(crate) fn new(limit: u64) -> Self {
-        Self {
-            kept: Vec::new(),
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            truncated: false,
-        }
+        Self { taken: 0, limit, truncated: false, waits: false }
     }
 
-    /// Takes a turn's worth from the pipe; `fresh` gets what is newly kept. What is beyond the limit
-    /// is moved to `sink` (`/dev/null`) within the kernel, so that a flood costs little here.
+    /// Takes a turn's worth from the pipe, as far as `room` goes; `fresh` gets it. What is beyond the
+    /// limit, or not wanted, is moved to `sink` (`/dev/null`) within the kernel, so that a flood costs
+    /// little here.
     pub(crate) fn advance(
         &mut self,
         from: &OwnedFd,
         sink: &OwnedFd,
         buffer: &mut Vec<u8>,
-        mut fresh: impl FnMut(&[u8]),
+        room: Room,
+        fresh: impl FnOnce(&[u8]),
     ) -> Flow {
-        let room = self.limit - self.kept.len();
+        self.waits = room == Room::Later;
+        let room = match room {
+            Room::Now(room) => room.min(TURN),
+            Room::Later => return Flow::Waits,
+            Room::Never => 0,
+        };
+        let left = usize::try_from(self.limit - self.taken).unwrap_or(usize::MAX);
+        let room = left.min(room);
         if room == 0 {
-            return match splice(from, None, sink, None, TURN, SpliceFlags::NONBLOCK) {
-                Ok(0) => Flow::Ended,
-                Ok(_) => {
-                    self.truncated = true;
-                    Flow::Open
-                }
-                Err(rustix::io::Errno::INTR) => Flow::Open,
-                Err(rustix::io::Errno::AGAIN) => Flow::Dry,
-                Err(_) => Flow::Ended,
-            };
+            return self.drop_rest(from, sink);
         }
         buffer.resize(TURN, 0);
-        match nix::unistd::read(from, &mut buffer[..room.min(TURN)]) {
+        match nix::unistd::read(from, &mut buffer[..room]) {
             Ok(0) => Flow::Ended,
             Ok(length) => {
-                self.kept.extend_from_slice(&buffer[..length]);
+                self.taken += length as u64;
                 fresh(&buffer[..length]);
                 Flow::Open
             }
@@ -112,9 +113,34 @@ impl Capture {
         }
     }
 
-    /// What was kept.
-    pub(crate) fn take(&mut self) -> Output {
-        Output::new(std::mem::take(&mut self.kept), self.truncated)
+    fn drop_rest(&mut self, from: &OwnedFd, sink: &OwnedFd) -> Flow {
+        match splice(from, None, sink, None, TURN, SpliceFlags::NONBLOCK) {
+            Ok(0) => Flow::Ended,
+            Ok(_) => {
+                // Should there be room again, what follows a gap is not wanted.
+                self.limit = self.taken;
+                self.truncated = true;
+                Flow::Open
+            }
+            Err(rustix::io::Errno::INTR) => Flow::Open,
+            Err(rustix::io::Errno::AGAIN) => Flow::Dry,
+            Err(_) => Flow::Ended,
+        }
+    }
+
+    /// Whether nothing more is taken.
+    pub(crate) fn is_full(&self) -> bool {
+        self.taken == self.limit
+    }
+
+    /// Whether the observer was asked for room and had none.
+    pub(crate) fn waits(&self) -> bool {
+        self.waits
+    }
+
+    /// Whether more was written than taken.
+    pub(crate) fn is_truncated(&self) -> bool {
+        self.truncated
     }
 }
 

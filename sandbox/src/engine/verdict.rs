@@ -4,7 +4,7 @@
 //! one, the kernel's own count of memory shortages comes before the way the first process ended,
 //! since that kill is what ended it.
 
-use cloister_api::{Limits, Outcome, Output, Reason, Status, Task, Timestamp, Usage};
+use cloister_api::{Limits, Outcome, Reason, Status, Task, Timestamp, Usage};
 
 use crate::{
     cgroup::Shortage,
@@ -100,11 +100,12 @@ fn end(records: &Records) -> End {
     }
 }
 
-/// The outcome of a cell. `streams` are what was kept of both, where they were ours to keep.
+/// The outcome of a cell. `truncated` tells of both streams whether more was written than taken, where
+/// they were ours to take.
 pub(crate) fn outcome(
     task: &Task,
     records: Records,
-    streams: Option<[Output; 2]>,
+    truncated: Option<[bool; 2]>,
     not_enforced: Vec<String>,
 ) -> Outcome {
     let end = end(&records);
@@ -113,20 +114,20 @@ pub(crate) fn outcome(
     let tried = ran || matches!(end, End::NotExecuted(_));
     let (status, reason, message, exit_code, signal) = tell(end, task, ran);
     let stopped = records.exit.map_or(records.ended, |exit| exit.at);
-    let outcome = Outcome {
+    let [stdout_truncated, stderr_truncated] =
+        truncated.filter(|_| tried).map_or([None; 2], |streams| streams.map(Some));
+    Outcome {
         exit_code,
         signal,
         started_at: records.started.map(|(_, wall)| wall),
         runtime_ms: records.started.map(|(at, _)| milliseconds(stopped.saturating_sub(at))),
         usage: tried.then_some(records.usage),
         not_enforced,
+        stdout_truncated,
+        stderr_truncated,
         ..Outcome::never_ran(status, reason, "")
     }
-    .with_message(message);
-    match streams {
-        Some([stdout, stderr]) if tried => outcome.with_output(stdout, stderr),
-        _ => outcome,
-    }
+    .with_message(message)
 }
 
 /// Status, reason, message, exit code and signal.
@@ -264,7 +265,7 @@ mod tests {
     fn judge(records: Records) -> Outcome {
         let mut task = Task::new(Program::Argv(vec!["nosuch".into()]));
         task.limits.memory = ByteSize::mib(64);
-        outcome(&task, records, Some([Output::default(), Output::default()]), Vec::new())
+        outcome(&task, records, Some([false, true]), Vec::new())
     }
 
     const KILLED: Option<Exit> = Some(Exit { code: 137, signal: 9, at: 2_000_000 });
@@ -346,7 +347,8 @@ mod tests {
             outcome.message.unwrap(),
             "\"nosuch\" could not be executed: no such file or directory"
         );
-        assert_eq!((outcome.stdout.as_deref(), outcome.usage), (Some(""), Some(Usage::default())));
+        assert_eq!(outcome.usage, Some(Usage::default()));
+        assert_eq!((outcome.stdout_truncated, outcome.stderr_truncated), (Some(false), Some(true)));
         let outcome = judge(fault(Step::Exec, libc::EACCES));
         assert_eq!((outcome.reason, outcome.exit_code), (Some(Reason::ExitCode), Some(126)));
     }
@@ -357,7 +359,7 @@ mod tests {
         let outcome = judge(Records { started: None, exit: None, fault, ..records() });
         assert_eq!(outcome.reason, Some(Reason::SandboxError));
         assert_eq!((outcome.exit_code, outcome.runtime_ms), (None, None));
-        assert_eq!((outcome.stdout, outcome.usage), (None, None));
+        assert_eq!((outcome.stdout_truncated, outcome.usage), (None, None));
     }
 
     #[test]

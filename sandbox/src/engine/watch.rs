@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use super::handles::Handles;
+use super::{Stream, handles::Handles};
 use crate::wire::CellId;
 
 /// Which descriptor of a cell.
@@ -93,6 +93,20 @@ impl Watch {
         )
     }
 
+    /// Watches a stream again that was ignored.
+    pub(crate) fn add_output(
+        &self,
+        cell: CellId,
+        handles: &Handles,
+        stream: Stream,
+    ) -> nix::Result<()> {
+        let (fd, source) = match stream {
+            Stream::Stdout => (handles.stdout.as_ref(), Source::Stdout),
+            Stream::Stderr => (handles.stderr.as_ref(), Source::Stderr),
+        };
+        self.watch(cell, [(fd, source, EpollFlags::EPOLLIN)])
+    }
+
     fn watch<const N: usize>(
         &self,
         cell: CellId,
@@ -113,7 +127,7 @@ impl Watch {
         let _ = self.0.modify(control, &mut event);
     }
 
-    /// Watches a descriptor no more, which has nothing more to tell.
+    /// Watches a descriptor no more, which has nothing more to tell, or nobody to take it.
     pub(crate) fn ignore(&self, fd: impl AsFd) {
         // It can fail only for a descriptor that is not watched.
         let _ = self.0.delete(fd);

@@ -2,24 +2,20 @@
 
 use std::{
     fs,
-    sync::mpsc::{Receiver, Sender, channel},
+    sync::mpsc::{Receiver, channel},
 };
 
 use cloister_api::{Outcome, Task};
-use cloister_sandbox::{Engine, Observer, Stdio, Ticket};
-
-struct Wait(Sender<Outcome>);
-
-impl Observer for Wait {
-    fn ended(self: Box<Self>, outcome: Outcome) {
-        let _ = self.0.send(outcome);
-    }
-}
+use cloister_sandbox::{Collector, Engine, Stdio, Ticket};
 
 /// Starts a job; its outcome can be waited for.
 pub(crate) fn run(engine: &Engine, task: Task) -> (Ticket, Receiver<Outcome>) {
     let (tell, hear) = channel();
-    (engine.run(task, Stdio::Captured, Box::new(Wait(tell))), hear)
+    let collector = Collector::new(move |outcome| {
+        // A test that has ended does not want to know.
+        let _ = tell.send(outcome);
+    });
+    (engine.run(task, Stdio::Captured, Box::new(collector)), hear)
 }
 
 /// The launcher, where this process has started nothing else.

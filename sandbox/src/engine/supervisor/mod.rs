@@ -34,7 +34,7 @@ use super::{
     pool::Pool,
     report::More,
     spares::Spares,
-    streams,
+    streams::{self, Flow},
     timers::{Alarm, Timers},
     verdict::Cause,
     watch::{Event, Source, Watch},
@@ -198,6 +198,7 @@ impl Supervisor {
                 Command::Cancel(place) => {
                     self.kill(place.load(Ordering::Relaxed), Cause::Cancelled);
                 }
+                Command::Resume(place) => self.resume(place.load(Ordering::Relaxed)),
                 Command::Exceeded(id, held) => {
                     if self.kill_alive(id, Cause::KernelMemory(held)) {
                         self.ended_for_kernel_memory.fetch_add(1, Ordering::Relaxed);
@@ -367,11 +368,43 @@ impl Supervisor {
             Source::Pidfd if cell.can_begin_anew() => self.begin_anew(id),
             Source::Pidfd => self.conclude(id),
             Source::Stdin => cell.feed(),
-            Source::Stdout => drop(cell.capture(Stream::Stdout, &self.sink, &mut self.buffer)),
-            Source::Stderr => drop(cell.capture(Stream::Stderr, &self.sink, &mut self.buffer)),
+            Source::Stdout => self.capture(id, Stream::Stdout),
+            Source::Stderr => self.capture(id, Stream::Stderr),
             Source::Shortage => {
                 cell.hear_shortage();
                 self.look_for_shortage(id);
+            }
+        }
+    }
+
+    /// Takes a turn's worth of a stream. One that its observer has no room for is not watched until it
+    /// has: it would be told again and again.
+    fn capture(&mut self, id: CellId, stream: Stream) {
+        let Some(cell) = self.cells.get_mut(&id) else { return };
+        let flow = cell.capture(stream, &self.sink, &mut self.buffer, false);
+        if let (Flow::Waits, Some(handles)) = (flow, &cell.handles) {
+            let pipe = match stream {
+                Stream::Stdout => &handles.stdout,
+                Stream::Stderr => &handles.stderr,
+            };
+            if let Some(pipe) = pipe {
+                self.watch.ignore(pipe);
+            }
+        }
+    }
+
+    /// Reads on what had to wait.
+    fn resume(&mut self, id: CellId) {
+        let Some(cell) = self.cells.get_mut(&id) else { return };
+        for stream in cell.waiting() {
+            let flow = cell.capture(stream, &self.sink, &mut self.buffer, false);
+            let Some(handles) = &cell.handles else { return };
+            if flow != Flow::Waits
+                && let Err(error) = self.watch.add_output(id, handles, stream)
+            {
+                cell.fail(Fault::new(Step::Adopt, &error.into()));
+                self.end(id);
+                return;
             }
         }
     }
