@@ -100,7 +100,8 @@ impl Jobs {
             0..45 => Kind::Quick,
             45..68 => Kind::Sleep(rng.millis(100, 3000)),
             68..82 => Kind::Again(rng.millis(100, 3000)),
-            82..86 => Kind::Print(500 + rng.below(2000)),
+            // Some of it goes with the result, and some has to be fetched.
+            82..86 => Kind::Print(2000 + rng.below(10_000)),
             86..88 => Kind::Overflow(2000 + rng.below(2000)),
             88..95 => Kind::Code(u8::try_from(1 + rng.below(90)).expect("below 96")),
             _ => Kind::Cancel(rng.millis(0, 1500)),

@@ -17,6 +17,10 @@ use super::{
 
 /// A fault may show its effect so much later than it was over.
 const AFTERWARDS: Duration = Duration::from_secs(1);
+/// What a result says whose output is not all there.
+const MISSING: &str = "a part of its output is missing";
+/// By when its coordinators have fetched the output of an execution that has ended, or given it up.
+const HANDED_OVER: Duration = Duration::from_secs(60);
 /// A wish for an end has come true after so long, where nothing is in its way.
 const CALLED_OFF: Duration = Duration::from_secs(5);
 
@@ -113,6 +117,9 @@ fn witnessed(case: &Case<'_>, job: &Value, code: i64, report: &mut Report) {
 fn output(case: &Case<'_>, job: &Value, report: &mut Report) {
     let index = case.index;
     let (stdout, truncated) = case.context.jobs.stdout(index);
+    if job["message"].as_str().is_some_and(|message| message.contains(MISSING)) {
+        return lost_output(case, job, &stdout, report);
+    }
     let right = job["stdout"] == stdout.as_str()
         && job["stdout_truncated"].as_bool() == Some(truncated)
         && job["stderr"] == case.context.jobs.stderr(index).as_str();
@@ -126,6 +133,23 @@ fn output(case: &Case<'_>, job: &Value, report: &mut Report) {
             job["stderr"]
         )
     });
+}
+
+/// A verdict came without all of its output, which is no more than its runner took along: a part of it, told
+/// as one.
+fn lost_output(case: &Case<'_>, job: &Value, stdout: &str, report: &mut Report) {
+    let index = case.index;
+    let part = job["stdout"].as_str().is_some_and(|part| stdout.starts_with(part));
+    let told = job["stdout_truncated"] == true || job["stderr_truncated"] == true;
+    report.must_of("output that is missing is told", index, part && told, || short(index, job));
+    let runner = job["runner"].as_str().and_then(case.context.runner);
+    let ended = case.context.time(&job["finished_at"]);
+    let hit = runner.zip(ended).is_some_and(|(name, at)| {
+        let (from, to) = (at.saturating_sub(AFTERWARDS), at + HANDED_OVER);
+        let mut within = case.context.episodes.iter().filter(|one| one.within(from, to));
+        within.any(|one| one.concerns(&name))
+    });
+    report.must_of("output is missing only after a fault", index, hit, || short(index, job));
 }
 
 /// An attempt that failed by the platform's doing: some fault must have hit its runner meanwhile, or
