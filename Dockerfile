@@ -16,7 +16,7 @@ RUN if [ -n "$TOOLS" ]; then \
     fi
 # A new volume takes its owner from the folder where it is mounted: the user that services become.
 RUN install -d -o 61840 -g 61840 -m 0750 \
-    /var/lib/cloister/jobs /var/lib/cloister/clients /var/lib/cloister/runners
+    /var/lib/cloister/jobs /var/lib/cloister/clients /var/lib/cloister/runners /var/lib/cloister/spool
 ENTRYPOINT ["/usr/local/bin/cloister"]
 CMD ["--help"]
 

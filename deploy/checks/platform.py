@@ -26,6 +26,7 @@ class Platform(contextlib.ExitStack):
             port = free_port()
             listen = f"127.0.0.1:{port}"
             command = [binary, "runner", "--listen", listen, "--slots", str(SLOTS)]
+            command += ["--spool", self.scratch / "spool"]
             self.runner = self.enter_context(Service(command, port, self.scratch / "runner.log", "/health"))
             port = free_port()
             command = [binary, "coordinator", "--listen", f"127.0.0.1:{port}", "--runner-url", f"http://{listen}"]

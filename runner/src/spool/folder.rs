@@ -136,3 +136,21 @@ fn hand_over(folder: &File, user: u32) -> io::Result<()> {
     fchown(folder, Some(Uid::from_raw(user)), Some(Gid::from_raw(user)))?;
     Ok(fchmod(folder, Mode::S_IRWXU)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use cloister_tests::Scratch;
+
+    use super::*;
+
+    #[test]
+    fn a_file_system_without_nameless_files_will_do() {
+        let scratch = Scratch::new("spool");
+        let folder = File::open(&*scratch).unwrap();
+        let path = scratch.to_path_buf();
+        let inner = Inner { folder, path, nameless: false, next: AtomicU64::new(0) };
+        let files = [inner.file().unwrap(), inner.file().unwrap()];
+        assert!(files.iter().all(|file| file.metadata().unwrap().nlink() == 0));
+        assert_eq!(std::fs::read_dir(&*scratch).unwrap().count(), 0);
+    }
+}

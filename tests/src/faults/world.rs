@@ -161,7 +161,9 @@ impl World {
         for name in &runners {
             let listen = listening(name, 8080);
             urls.push(format!("http://{listen}"));
-            let args = [common(&listen, &runner_token_file), cells.to_vec()].concat();
+            let spool = folder.join(format!("spool-{name}")).display().to_string();
+            let spool = ["--spool".into(), spool];
+            let args = [common(&listen, &runner_token_file), cells.to_vec(), spool.into()].concat();
             processes.push(service(name, Role::Runner, "runner", &listen, args));
         }
         for name in &coordinators {

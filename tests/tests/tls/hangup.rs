@@ -58,7 +58,8 @@ fn a_sighup_during_the_start_waits() {
     let (folder, address) = (Scratch::new("early"), free());
     let log = folder.join("log");
     let runner = Command::new(cloister())
-        .args(["runner", "--listen", &address.to_string()])
+        .args(["runner", "--listen", &address.to_string(), "--spool"])
+        .arg(folder.join("spool"))
         .stdin(Stdio::null())
         .stdout(fs::File::create(&log).unwrap())
         .spawn()
