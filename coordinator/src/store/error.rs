@@ -27,6 +27,15 @@ pub enum StoreError {
         /// The database's file.
         path: PathBuf,
     },
+    /// Its file, or its log, is not the one any more that was opened.
+    #[error(
+        "{path} was replaced or removed while this coordinator uses it, and what is written to the old \
+         file would be lost; put it back, or restart the coordinator to use what is there now"
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// It was written by a newer program.
     #[error(
         "the store {store} has schema {found}, this program knows up to {known}; \

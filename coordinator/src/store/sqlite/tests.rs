@@ -2,6 +2,7 @@
 
 mod copies;
 mod earlier;
+mod lock;
 mod space;
 mod trouble;
 

@@ -1,5 +1,7 @@
 //! A disk that is full, or can only be read.
 
+use std::io;
+
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
