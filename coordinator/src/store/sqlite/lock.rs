@@ -93,6 +93,13 @@ impl Lock {
         }
     }
 
+    /// Whether another process, or this one, has the database open as a coordinator, as far as the lock
+    /// beside it tells. It opens no descriptor of the database.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let beside = File::open(with(path, ".lock"));
+        beside.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// Remembers which file the write-ahead log is. SQLite keeps it while any connection is open.
     pub(super) fn note_log(&self) -> Result<(), StoreError> {
         let log = fs::metadata(with(&self.path, "-wal")).map_err(|e| file(&self.path, e))?;

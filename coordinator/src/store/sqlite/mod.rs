@@ -5,6 +5,7 @@
 //! the last commit (WAL). `synchronous=FULL`: a commit that was answered survives the loss of power.
 
 mod backup;
+mod damage;
 mod inbox;
 mod lease;
 mod lock;
@@ -12,6 +13,7 @@ mod read;
 mod retention;
 mod schema;
 mod space;
+mod wal;
 mod write;
 mod writer;
 
@@ -53,16 +55,24 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    /// Opens or makes the database at `path`, and its folder.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+    /// Opens or makes the database at `path`, and its folder. One whose log is damaged is refused, unless
+    /// that damage was accepted.
+    pub(super) fn open(path: &Path, accepted: Option<&str>) -> Result<Self, StoreError> {
         let lock = Arc::new(Lock::take(path)?);
+        let damaged = damage::refuse(path, accepted)?.is_some();
         let failed = |source: rusqlite::Error| StoreError::Sqlite {
             doing: "opening",
             path: path.into(),
             cause: Arc::new(source),
         };
         let mut connection = Connection::open(path).map_err(failed)?;
+        if damaged {
+            damage::check(&connection, path)?;
+        }
         schema::prepare(&mut connection, path)?;
+        if damaged {
+            damage::go_on(&mut connection, path)?;
+        }
         backup::recognise(&mut connection).map_err(failed)?;
         let lease = Lease::new(&connection).map_err(failed)?;
         lock.note_log()?;

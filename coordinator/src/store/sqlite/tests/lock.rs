@@ -12,7 +12,7 @@ fn beside(folder: &Folder) -> std::path::PathBuf {
 }
 
 fn in_use(folder: &Folder) {
-    let refused = Sqlite::open(&folder.0.join("store.db")).err().expect("it is in use");
+    let refused = Sqlite::open(&folder.0.join("store.db"), None).err().expect("it is in use");
     assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
 }
 
