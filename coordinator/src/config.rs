@@ -10,6 +10,9 @@ use cloister_web::{ClientTls, ServerTls, Tokens};
 pub struct Config {
     /// Where jobs are kept: `sqlite:PATH`.
     pub store: String,
+    /// The damage of the store's log with which it is used all the same, as it was told when it was
+    /// refused for it.
+    pub accept_damage: Option<String>,
     /// The runners, such as `http://runner:8080`. A name that resolves to several addresses is
     /// several runners, and is resolved again every few seconds.
     pub runner_urls: Vec<String>,
@@ -61,6 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             store: "sqlite:cloister-data/cloister.db".into(),
+            accept_damage: None,
             runner_urls: Vec::new(),
             runner_tokens: Tokens::default(),
             authorities: None,

@@ -56,7 +56,9 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Shutdown) ->
     let sources = sources.collect::<Result<Vec<_>, _>>()?;
     warn_of_clear_tokens(address, &access, config.tls.is_some());
     dispatch::warn_of_clear_tokens(&sources, &config.runner_tokens);
-    let store = store::open(&config.store, config.authorities.as_ref()).await?;
+    let store =
+        store::open(&config.store, config.authorities.as_ref(), config.accept_damage.as_deref());
+    let store = store.await?;
     run(&config, store, sources, access, listener, shutdown).await
 }
 

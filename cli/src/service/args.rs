@@ -182,6 +182,10 @@ pub(crate) struct Queue {
     /// How much of ended jobs is kept: of what they were asked, read and printed
     #[arg(long, value_name = "SIZE", env = "CLOISTER_KEEP_SIZE", default_value = "10GiB")]
     pub(crate) keep_size: ByteSize,
+    /// Use a SQLite store although its log is damaged, without what is lost: the id that the refusal
+    /// names, and that is of this one damage
+    #[arg(long, value_name = "ID", env = "CLOISTER_ACCEPT_DAMAGE")]
+    pub(crate) accept_damage: Option<String>,
     /// How long a runner goes on with a job without hearing of a coordinator; what a silent runner
     /// had is told as runner_lost when that, and a few seconds more, are over
     #[arg(long, value_name = "TIME", env = "CLOISTER_LEASE", default_value = "30s", value_parser = lease)]
@@ -293,6 +297,7 @@ impl Queue {
             keep_time: self.keep_time.0,
             keep_number: self.keep_number,
             keep_size: self.keep_size,
+            accept_damage: self.accept_damage.clone(),
             lease: self.lease.0,
             drain_grace: common.grace.0,
             ..cloister_coordinator::Config::default()

@@ -27,6 +27,38 @@ pub enum StoreError {
         /// The database's file.
         path: PathBuf,
     },
+    /// Its file, or its log, is not the one any more that was opened.
+    #[error(
+        "{path} was replaced or removed while this coordinator uses it, and what is written to the old \
+         file would be lost; put it back, or restart the coordinator to use what is there now"
+    )]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Its write-ahead log is damaged.
+    #[error(
+        "opening the store {path} failed: its write-ahead log is damaged: {what}; jobs that were \
+         acknowledged and results that were recorded would be lost; restore a backup, or go on without \
+         them by starting the coordinator once with --accept-damage {id}: the log is then kept beside the \
+         store, and nothing is dispatched until `cloister resume`"
+    )]
+    Damaged {
+        /// The database's file.
+        path: PathBuf,
+        /// Of this log: what accepts the damage.
+        id: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// It is damaged, beyond its log.
+    #[error("the store {path} is damaged: {found}; restore a backup")]
+    Broken {
+        /// The database's file.
+        path: PathBuf,
+        /// What SQLite's own check found.
+        found: String,
+    },
     /// It was written by a newer program.
     #[error(
         "the store {store} has schema {found}, this program knows up to {known}; \

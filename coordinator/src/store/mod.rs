@@ -166,11 +166,15 @@ pub(crate) trait Store: Send + Sync {
 }
 
 /// Opens the store that a URL names, and brings it up to date. `tls` is for one that
-/// [`is_encrypted`].
-pub(crate) async fn open(url: &str, tls: Option<&ClientTls>) -> Result<Arc<dyn Store>, StoreError> {
+/// [`is_encrypted`]; `accepted` is the damage of its log with which it is used, by its id.
+pub(crate) async fn open(
+    url: &str,
+    tls: Option<&ClientTls>,
+    accepted: Option<&str>,
+) -> Result<Arc<dyn Store>, StoreError> {
     match url.split_once(':') {
         Some(("sqlite", path)) if !path.is_empty() => {
-            Ok(Arc::new(sqlite::Sqlite::open(path.as_ref())?))
+            Ok(Arc::new(sqlite::Sqlite::open(path.as_ref(), accepted)?))
         }
         Some(("postgres" | "postgresql", _)) => {
             Ok(Arc::new(postgres::Postgres::open(url, tls).await?))

@@ -57,7 +57,7 @@ impl Place {
     }
 
     pub(crate) async fn open(&self) -> Arc<dyn Store> {
-        open(&self.url, None).await.unwrap()
+        open(&self.url, None, None).await.unwrap()
     }
 
     /// How a job's id is written in SQL.

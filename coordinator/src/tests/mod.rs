@@ -70,7 +70,7 @@ impl Coordinator {
         let urls = config.runner_urls.iter();
         let sources = urls.map(|url| Source::parse(url)).collect::<Result<_, _>>();
         let (sources, store) =
-            (sources.unwrap(), wrap(store::open(&config.store, None).await.unwrap()));
+            (sources.unwrap(), wrap(store::open(&config.store, None, None).await.unwrap()));
         let (of, until) = (config.clone(), shutdown.clone());
         let task =
             tokio::spawn(

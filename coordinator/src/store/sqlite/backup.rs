@@ -14,7 +14,7 @@ use cloister_api::Timestamp;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use uuid::Uuid;
 
-use super::{super::StoreError, schema, space, write::PAUSE};
+use super::{super::StoreError, damage, schema, space, write::PAUSE};
 
 /// Why no copy could be made.
 enum Failure {
@@ -62,6 +62,7 @@ fn copy(path: &Path, file: &Path) -> Result<Timestamp, Failure> {
     if file.symlink_metadata().is_ok() {
         return Err(io::Error::from(io::ErrorKind::AlreadyExists).into());
     }
+    damage::refuse_to_read(path)?;
     let unnamed = Unnamed::beside(file)?;
     let at = Timestamp::now();
     {
@@ -135,11 +136,17 @@ pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<()> {
         Timestamp(at)
     );
     tracing::warn!("{why}");
+    begin_paused(&step, &why)?;
+    step.commit()
+}
+
+/// Makes a database a cluster of its own, which does nothing until its operator says so.
+pub(super) fn begin_paused(step: &Connection, why: &str) -> rusqlite::Result<()> {
     let cluster = Uuid::new_v4();
     step.execute(
         "UPDATE leadership SET cluster = ?, leader = NULL, name = NULL, copied_at = NULL",
         [cluster.as_bytes()],
     )?;
-    step.execute("INSERT OR REPLACE INTO orders VALUES (?, '', ?)", [PAUSE, &why])?;
-    step.commit()
+    step.execute("INSERT OR REPLACE INTO orders VALUES (?, '', ?)", [PAUSE, why])?;
+    Ok(())
 }

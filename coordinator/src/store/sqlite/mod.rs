@@ -5,27 +5,22 @@
 //! the last commit (WAL). `synchronous=FULL`: a commit that was answered survives the loss of power.
 
 mod backup;
+mod damage;
 mod inbox;
 mod lease;
+mod lock;
 mod read;
 mod retention;
 mod schema;
 mod space;
+mod wal;
 mod write;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    fs::{self, File, OpenOptions, TryLockError},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    thread::sleep,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use cloister_api::{Job, Timestamp};
 use futures_util::future::BoxFuture;
@@ -34,7 +29,13 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 pub(super) use self::backup::backup;
-use self::{inbox::Kind, lease::Lease, read::Readers, writer::Writer};
+use self::{
+    inbox::Kind,
+    lease::Lease,
+    lock::{Lock, file},
+    read::Readers,
+    writer::Writer,
+};
 use super::{
     Answer, Backlog, Candidate, Claim, Digest, Epoch, Figures, Keep, Key, Leadership, Message,
     Order, Orders, Page, Piece, Query, Store, StoreClock, StoreError, Stream, Submitted,
@@ -42,10 +43,6 @@ use super::{
     news::News,
     record::{Changed, Found, New, apart},
 };
-
-/// How long the one before may still have the file locked: one that was killed while it waited for the
-/// disk, or that was just starting a program, which has the lock until it is executed.
-const LETTING_GO: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Sqlite {
@@ -56,32 +53,38 @@ pub(super) struct Sqlite {
     news: News,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
-    /// Held as long as the store is open. Dropped last.
-    _lock: File,
 }
 
 impl Sqlite {
-    /// Opens or makes the database at `path`, and its folder.
-    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let lock = lock(path)?;
+    /// Opens or makes the database at `path`, and its folder. One whose log is damaged is refused, unless
+    /// that damage was accepted.
+    pub(super) fn open(path: &Path, accepted: Option<&str>) -> Result<Self, StoreError> {
+        let lock = Arc::new(Lock::take(path)?);
+        let damaged = damage::refuse(path, accepted)?.is_some();
         let failed = |source: rusqlite::Error| StoreError::Sqlite {
             doing: "opening",
             path: path.into(),
             cause: Arc::new(source),
         };
         let mut connection = Connection::open(path).map_err(failed)?;
+        if damaged {
+            damage::check(&connection, path)?;
+        }
         schema::prepare(&mut connection, path)?;
+        if damaged {
+            damage::go_on(&mut connection, path)?;
+        }
         backup::recognise(&mut connection).map_err(failed)?;
         let lease = Lease::new(&connection).map_err(failed)?;
+        lock.note_log()?;
         let shared: Arc<Path> = path.into();
         Ok(Self {
-            readers: Readers::new(shared.clone()),
-            writer: Writer::start(connection, shared.clone()).map_err(|e| file(path, e))?,
+            readers: Readers::new(shared.clone(), lock.clone()),
+            writer: Writer::start(connection, shared.clone(), lock).map_err(|e| file(path, e))?,
             path: shared,
             lease,
             news: News::default(),
             handed: Mutex::new((Epoch(0), Vec::new())),
-            _lock: lock,
         })
     }
 
@@ -164,34 +167,6 @@ impl Sqlite {
         let messages = messages.collect();
         handed.1 = found.seen;
         Ok(messages)
-    }
-}
-
-fn file(path: &Path, source: io::Error) -> StoreError {
-    StoreError::File { path: path.into(), cause: Arc::new(source) }
-}
-
-/// Makes the file, readable by nobody else (it holds what users send), and locks a file beside it:
-/// two coordinators on one embedded store would each run its jobs.
-fn lock(path: &Path) -> Result<File, StoreError> {
-    let failed = |error| file(path, error);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(failed)?;
-    }
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(failed)?;
-    let mut beside = PathBuf::from(path).into_os_string();
-    beside.push(".lock");
-    let lock = options.open(beside).map_err(failed)?;
-    let until = Instant::now() + LETTING_GO;
-    loop {
-        match lock.try_lock() {
-            Ok(()) => return Ok(lock),
-            Err(TryLockError::WouldBlock) if Instant::now() < until => sleep(LETTING_GO / 50),
-            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse { path: path.into() }),
-            Err(TryLockError::Error(error)) => return Err(failed(error)),
-        }
     }
 }
 
@@ -371,8 +346,7 @@ impl Store for Sqlite {
 
     fn figures(&self) -> Answer<'_, Figures> {
         Box::pin(async move {
-            let mut log = self.path.as_os_str().to_owned();
-            log.push("-wal");
+            let log = lock::with(&self.path, "-wal");
             self.readers
                 .call(move |db| {
                     // It is there while the database is open, but for moments at either end.

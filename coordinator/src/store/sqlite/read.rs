@@ -15,6 +15,7 @@ use super::{
         output::INLINE,
         record::{Found, Row},
     },
+    lock::Lock,
     open_reader,
     write::DRAIN,
 };
@@ -28,12 +29,19 @@ const PAGE_BYTES: usize = 8 << 20;
 pub(super) struct Readers {
     path: Arc<Path>,
     turns: Semaphore,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    idle: Arc<Mutex<Vec<Reader>>>,
+    lock: Arc<Lock>,
+}
+
+/// A connection to read by. A query may outlast the store, whose lock must outlast the connection.
+struct Reader {
+    connection: Connection,
+    _lock: Arc<Lock>,
 }
 
 impl Readers {
-    pub(super) fn new(path: Arc<Path>) -> Self {
-        Self { path, turns: Semaphore::new(READERS), idle: Arc::default() }
+    pub(super) fn new(path: Arc<Path>, lock: Arc<Lock>) -> Self {
+        Self { path, turns: Semaphore::new(READERS), idle: Arc::default(), lock }
     }
 
     /// Has `work` done on a thread where blocking is fine.
@@ -44,14 +52,15 @@ impl Readers {
     {
         let closed = || StoreError::Closed { store: self.path.display().to_string() };
         let _turn = self.turns.acquire().await.map_err(|_| closed())?;
-        let (path, idle) = (self.path.clone(), self.idle.clone());
+        let (path, idle, lock) = (self.path.clone(), self.idle.clone(), self.lock.clone());
         let result = spawn_blocking(move || {
             let take = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let connection = take().map_or_else(|| open_reader(&path), Ok)?;
-            let result = work(&connection)?;
+            let open = || open_reader(&path).map(|connection| Reader { connection, _lock: lock });
+            let reader = take().map_or_else(open, Ok)?;
+            let result = work(&reader.connection)?;
             // One that failed is not used again.
             let mut idle = idle.lock().unwrap_or_else(PoisonError::into_inner);
-            idle.push(connection);
+            idle.push(reader);
             Ok(result)
         });
         let failed = |source: rusqlite::Error| StoreError::Sqlite {

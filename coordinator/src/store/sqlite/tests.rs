@@ -2,6 +2,8 @@
 
 mod copies;
 mod earlier;
+mod lock;
+mod log;
 mod space;
 mod trouble;
 
@@ -19,7 +21,7 @@ fn job() -> Job {
 }
 
 fn open(folder: &Folder) -> Sqlite {
-    Sqlite::open(&folder.0.join("store.db")).unwrap()
+    Sqlite::open(&folder.0.join("store.db"), None).unwrap()
 }
 
 async fn lead(store: &Sqlite, name: &str, ttl: Duration) -> Result<Leadership, StoreError> {

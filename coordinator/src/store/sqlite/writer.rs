@@ -15,7 +15,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::{mpsc, oneshot};
 
-use super::super::StoreError;
+use super::{super::StoreError, lock::Lock};
 
 /// Writes that may wait for the thread; beyond it callers wait for room.
 const QUEUE: usize = 1024;
@@ -70,12 +70,17 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, path: Arc<Path>) -> io::Result<Self> {
+    /// `lock` is given up after the connection.
+    pub(super) fn start(
+        connection: Connection,
+        path: Arc<Path>,
+        lock: Arc<Lock>,
+    ) -> io::Result<Self> {
         let (queue, calls) = mpsc::channel(QUEUE);
         let of = path.clone();
         let thread = thread::Builder::new()
             .name("store".into())
-            .spawn(move || work(connection, calls, &of))?;
+            .spawn(move || work(connection, calls, &of, &lock))?;
         Ok(Self { path, queue: Some(queue), thread: Some(thread) })
     }
 
@@ -121,7 +126,7 @@ impl Drop for Writer {
     }
 }
 
-fn work(mut db: Connection, mut calls: mpsc::Receiver<Box<dyn Write>>, path: &Path) {
+fn work(mut db: Connection, mut calls: mpsc::Receiver<Box<dyn Write>>, path: &Path, lock: &Lock) {
     while let Some(first) = calls.blocking_recv() {
         let mut weight = first.weight();
         let mut batch = vec![first];
@@ -136,10 +141,10 @@ fn work(mut db: Connection, mut calls: mpsc::Receiver<Box<dyn Write>>, path: &Pa
             for call in batch {
                 let mut alone = [call];
                 let result = commit(&mut db, &mut alone);
-                answer(alone, &result, path);
+                answer(alone, &stored(result, path, lock));
             }
         } else {
-            answer(batch, &result, path);
+            answer(batch, &stored(result, path, lock));
         }
     }
     // Leaves one file instead of three. The log is read at the next start if this fails.
@@ -155,18 +160,14 @@ fn commit(db: &mut Connection, batch: &mut [Box<dyn Write>]) -> rusqlite::Result
     transaction.commit()
 }
 
-fn answer(
-    batch: impl IntoIterator<Item = Box<dyn Write>>,
-    result: &rusqlite::Result<()>,
-    path: &Path,
-) {
-    let failure = result.as_ref().err().map(|error| failure(error, path));
-    for call in batch {
-        call.answer(failure.clone().map_or(Ok(()), Err));
-    }
+/// Whether what was committed is in the files that the next start will read. Asked after the commit:
+/// before it, they could be replaced in between.
+fn stored(result: rusqlite::Result<()>, path: &Path, lock: &Lock) -> Result<(), StoreError> {
+    result.map_err(|error| failure(error, path))?;
+    lock.check()
 }
 
-fn failure(error: &rusqlite::Error, path: &Path) -> StoreError {
+fn failure(error: rusqlite::Error, path: &Path) -> StoreError {
     // What it says of the data, and not of the disk, the memory or a lock.
     let of_data = [
         ErrorCode::TooBig,
@@ -179,15 +180,11 @@ fn failure(error: &rusqlite::Error, path: &Path) -> StoreError {
         let store = path.display().to_string();
         return StoreError::Refused { doing, store, cause: error.to_string() };
     }
-    StoreError::Sqlite { doing, path: path.into(), cause: Arc::new(describe(error)) }
+    StoreError::Sqlite { doing, path: path.into(), cause: Arc::new(error) }
 }
 
-/// `rusqlite::Error` can't be cloned; its code and its words can.
-fn describe(error: &rusqlite::Error) -> rusqlite::Error {
-    match error {
-        rusqlite::Error::SqliteFailure(code, _) => {
-            rusqlite::Error::SqliteFailure(*code, Some(error.to_string()))
-        }
-        other => rusqlite::Error::ToSqlConversionFailure(other.to_string().into()),
+fn answer(batch: impl IntoIterator<Item = Box<dyn Write>>, result: &Result<(), StoreError>) {
+    for call in batch {
+        call.answer(result.clone());
     }
 }

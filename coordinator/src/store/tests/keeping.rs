@@ -212,8 +212,8 @@ async fn the_clock_is_remembered_and_fenced(place: Place) {
 #[tokio::test]
 async fn an_embedded_store_has_one_owner_and_a_known_schema() {
     let folder = Folder::new();
-    let store = open(&folder.url(), None).await.unwrap();
-    let taken = open(&folder.url(), None).await.err().unwrap();
+    let store = open(&folder.url(), None, None).await.unwrap();
+    let taken = open(&folder.url(), None, None).await.err().unwrap();
     assert!(matches!(taken, StoreError::InUse { .. }), "{taken}");
     drop(store);
 
@@ -222,17 +222,17 @@ async fn an_embedded_store_has_one_owner_and_a_known_schema() {
         rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
     };
     set("PRAGMA user_version = 99");
-    let newer = open(&folder.url(), None).await.err().unwrap();
+    let newer = open(&folder.url(), None, None).await.err().unwrap();
     assert!(matches!(newer, StoreError::Newer { found: 99, .. }), "{newer}");
     set("PRAGMA application_id = 1");
-    let foreign = open(&folder.url(), None).await.err().unwrap();
+    let foreign = open(&folder.url(), None, None).await.err().unwrap();
     assert!(matches!(foreign, StoreError::Foreign { .. }), "{foreign}");
 
     for url in ["sqlite:", "mysql://x", "/path"] {
-        let unknown = open(url, None).await.err().unwrap();
+        let unknown = open(url, None, None).await.err().unwrap();
         assert!(matches!(unknown, StoreError::Url { .. }), "{unknown}");
     }
     std::fs::write(folder.0.join("text"), "this is not a database, but long enough").unwrap();
-    let text = open(&format!("sqlite:{}", folder.0.join("text").display()), None).await;
+    let text = open(&format!("sqlite:{}", folder.0.join("text").display()), None, None).await;
     assert!(matches!(text.err().unwrap(), StoreError::Sqlite { .. }));
 }

@@ -63,7 +63,7 @@ async fn a_copy_has_all_that_was_answered_and_starts_paused_once() {
 
     assert_eq!(names(&copies.0), ["copy.db"], "all of it is in one file");
     assert_eq!(fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
-    let opened = Sqlite::open(&to).unwrap();
+    let opened = Sqlite::open(&to, None).unwrap();
     for id in &before {
         assert!(opened.get(*id).await.unwrap().is_some(), "{id} was answered before");
     }
@@ -77,11 +77,11 @@ async fn a_copy_has_all_that_was_answered_and_starts_paused_once() {
     assert_ne!(led.cluster, original.cluster);
     // A restart does not make it go on, and resuming is for good.
     drop(opened);
-    let opened = Sqlite::open(&to).unwrap();
+    let opened = Sqlite::open(&to, None).unwrap();
     assert_eq!(opened.orders().await.unwrap().paused, Some(paused));
     opened.order(Order::Pause(None)).await.unwrap();
     drop(opened);
-    let opened = Sqlite::open(&to).unwrap();
+    let opened = Sqlite::open(&to, None).unwrap();
     assert_eq!(opened.orders().await.unwrap(), Orders::default());
     assert_eq!(lead(&opened, "me", LONG).await.unwrap().cluster, led.cluster);
 

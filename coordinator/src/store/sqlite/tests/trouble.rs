@@ -1,5 +1,7 @@
 //! A disk that is full, or can only be read.
 
+use std::io;
+
 use nix::{
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
@@ -47,7 +49,7 @@ fn on_a_small_disk(work: impl AsyncFnOnce(&Path) + Send + 'static) {
 #[test]
 fn a_term_goes_on_while_the_disk_is_full() {
     on_a_small_disk(async |disk| {
-        let store = Sqlite::open(&disk.join("store.db")).unwrap();
+        let store = Sqlite::open(&disk.join("store.db"), None).unwrap();
         let me = Candidate { id: Uuid::new_v4(), name: "me".into() };
         let first = store.lead(me.clone(), LONG).await.unwrap();
         let known = job();
@@ -77,7 +79,7 @@ fn a_term_goes_on_while_the_disk_is_full() {
         assert!(next.epoch > first.epoch);
         let waiting = store.unfinished(None, 10_000).await.unwrap().jobs.len();
         drop(store);
-        let store = Sqlite::open(&disk.join("store.db")).unwrap();
+        let store = Sqlite::open(&disk.join("store.db"), None).unwrap();
         assert_eq!(store.unfinished(None, 10_000).await.unwrap().jobs.len(), waiting);
         store.submit(job(), None, None).await.unwrap();
     });
@@ -86,10 +88,10 @@ fn a_term_goes_on_while_the_disk_is_full() {
 #[test]
 fn a_disk_that_can_only_be_read_is_told_at_once() {
     on_a_small_disk(async |disk| {
-        drop(Sqlite::open(&disk.join("store.db")).unwrap());
+        drop(Sqlite::open(&disk.join("store.db"), None).unwrap());
         let again = MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
         mount(None::<&str>, disk, None::<&str>, again, None::<&str>).unwrap();
-        let refused = Sqlite::open(&disk.join("store.db")).err().unwrap().to_string();
+        let refused = Sqlite::open(&disk.join("store.db"), None).err().unwrap().to_string();
         assert!(refused.contains("Read-only file system"), "{refused}");
         assert!(refused.contains("can be written"), "{refused}");
     });
@@ -111,9 +113,9 @@ fn as_nobody<T>(work: impl FnOnce() -> T) -> T {
 fn what_can_not_be_written_is_told_at_once() {
     let folder = Folder::new();
     let path = folder.0.join("store.db");
-    drop(Sqlite::open(&path).unwrap());
+    drop(Sqlite::open(&path, None).unwrap());
     let refused = |path: &Path| {
-        let error = as_nobody(|| Sqlite::open(path).err()).expect("it can't be opened");
+        let error = as_nobody(|| Sqlite::open(path, None).err()).expect("it can't be opened");
         let text = error.to_string();
         assert!(matches!(error, StoreError::File { .. }), "{text}");
         assert!(text.contains(&path.display().to_string()), "{text}");
