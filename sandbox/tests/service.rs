@@ -76,6 +76,9 @@ fn intruder() {
     let _abstract = net::UnixListener::bind_addr(&address).unwrap();
     let ports = listeners.each_ref().map(|one| one.local_addr().unwrap().port().to_string());
     let start = |kind: &str| {
+        // What the service that is not confined made there would be in the way of the other.
+        let _ = fs::remove_file(folder.0.join("spool/named"));
+        let _ = fs::remove_dir(folder.0.join("spool/below"));
         for file in ["secrets/token", "secrets/spare", "elsewhere/private"] {
             fs::write(folder.0.join(file), "text\n").unwrap();
             fs::set_permissions(folder.0.join(file), fs::Permissions::from_mode(0o666)).unwrap();
