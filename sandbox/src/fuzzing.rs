@@ -10,7 +10,7 @@ use crate::{
     Host, cgroup,
     engine::{Handles, MAX_REPORT, Report},
     launcher::{Asked, Rules},
-    wire::{self, MAX_START, MAX_STATUS, Reply, Request, Start, Status},
+    wire::{self, MAX_START, MAX_STATUS, Reply, Request, Sizes, Start, Status},
 };
 
 /// A packet from the service to the launcher, behind four bytes that say how things stand there: how
@@ -55,6 +55,7 @@ pub fn reply(data: &[u8]) {
             let wanted = 2
                 + if attached.pipes { 3 } else { 0 }
                 + usize::from(attached.kill)
+                + usize::from(attached.brake)
                 + usize::from(attached.oom)
                 + attached.records.len();
             let came = usize::from(descriptors % 32);
@@ -62,7 +63,7 @@ pub fn reply(data: &[u8]) {
             let fds: Vec<OwnedFd> = (0..came)
                 .map(|_| File::open("/dev/null").expect("there is /dev/null").into())
                 .collect();
-            let sorted = Handles::sort(attached, fds, 1 << 20);
+            let sorted = Handles::sort(attached, fds, &Sizes::default());
             assert_eq!(sorted.is_ok(), came >= wanted, "{came} of {wanted}");
         }
         _ => {}

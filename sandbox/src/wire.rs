@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The most descriptors that one packet carries.
-const MAX_FDS: usize = 16;
+const MAX_FDS: usize = 17;
 /// The largest packet on the launcher's socket but for its first: numbers only. It is received on the
 /// stack: what the launcher writes to its heap, the next cell pays for with a copied page.
 const MAX_PACKET: usize = 256;
@@ -52,7 +52,7 @@ pub(crate) enum Request {
 }
 
 /// The limits that are set from outside the cell.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Sizes {
     /// CPU time, microseconds, in each period of 100 milliseconds.
     pub(crate) cpu_quota_us: u64,
@@ -87,6 +87,8 @@ pub(crate) struct Attached {
     pub(crate) pipes: bool,
     /// `cgroup.kill`, opened for writing.
     pub(crate) kill: bool,
+    /// The CPU bandwidth, opened for writing.
+    pub(crate) brake: bool,
     /// An eventfd that counts memory shortages (cgroup v1).
     pub(crate) oom: bool,
     /// Files of the cgroup in which the kernel counts.

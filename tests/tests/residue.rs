@@ -12,7 +12,8 @@ use serde_json::json;
 
 const MIB: u64 = 1 << 20;
 
-/// Takes 2.1 million locks, 400 MiB, and then waits.
+/// Takes 2.1 million locks, 400 MiB, and then waits. One process after the other, so that it needs no more CPUs
+/// than it has.
 const LOCKS: &str = r#"
 import fcntl, os, time
 def take():
@@ -21,9 +22,28 @@ def take():
         for fd in fds:
             fcntl.lockf(fd, fcntl.LOCK_EX, 1, (262 - lock) * 2)
 for _ in range(8):
+    done, tell = os.pipe()
     if os.fork() == 0:
         take()
+        os.write(tell, b"x")
         time.sleep(600)
+    os.read(done, 1)
+time.sleep(600)
+"#;
+
+/// Leaves data in connections that are not accepted, up to 480 MiB, after a time in which the watcher sees nothing.
+const CONNECTIONS: &str = r#"
+import os, socket, time
+data = bytes(60_000)
+os.fork()
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen(4000)
+time.sleep(0.15)
+for _ in range(4000):
+    with socket.socket() as client:
+        client.connect(listener.getsockname())
+        client.send(data, socket.MSG_DONTWAIT)
 time.sleep(600)
 "#;
 
@@ -60,7 +80,8 @@ fn lock_slab() -> Option<u64> {
 #[test]
 fn who_holds_too_much_kernel_memory_is_ended_and_a_neighbour_is_not() {
     let runner = Service::runner(&["--slots", "4"]);
-    let limits = json!({ "memory": "64MiB", "disk": "64MiB", "cpus": 1, "pids": 32 });
+    let cpus = thread::available_parallelism().unwrap().get();
+    let limits = json!({ "memory": "64MiB", "disk": "64MiB", "cpus": cpus, "pids": 32 });
     let before = lock_slab();
     let ended = AtomicBool::new(false);
     let (attack, neighbour, most) = thread::scope(|scope| {
@@ -84,11 +105,28 @@ fn who_holds_too_much_kernel_memory_is_ended_and_a_neighbour_is_not() {
     assert!(attack["message"].as_str().unwrap().contains("file locks"), "{attack}");
     // What its cgroup counts was far from its limit.
     assert!(attack["usage"]["memory_peak_bytes"].as_u64().unwrap() < 48 * MIB, "{attack}");
+    // It was held back while its locks were looked at, which takes longer than that.
+    assert!(attack["usage"]["throttled_ms"].as_f64().unwrap() > 20.0, "{attack}");
     assert_eq!((verdict(&neighbour), &neighbour["stdout"]), (COMPLETED, &json!("True\n")));
     assert!(grown.is_none_or(|grown| grown < 64 + 32), "the host's locks grew by {grown:?} MiB");
     let metrics = runner.client().get("/metrics").samples();
     assert_eq!(metrics.get("cloister_cells_ended_for_kernel_memory_total"), Some(&1.0));
     assert!(metrics["cloister_uncharged_kernel_memory_bytes"] > 0.0);
+}
+
+#[test]
+fn who_makes_kernel_memory_grow_fast_is_ended_near_its_limit() {
+    let runner = Service::runner(&["--slots", "4"]);
+    let limits = json!({ "memory": "64MiB", "pids": 32 });
+    for _ in 0..3 {
+        let attack = execute(&runner, &python(CONNECTIONS, &limits, 60.0));
+        assert_eq!(verdict(&attack), killed("out_of_memory"), "{attack}");
+        let held = attack["message"].as_str().and_then(|message| {
+            message.strip_prefix("it held ")?.split_once(" MiB")?.0.parse::<u64>().ok()
+        });
+        println!("it held {held:?} MiB");
+        assert!(held.is_some_and(|held| held < 64 + 32), "{attack}");
+    }
 }
 
 #[test]

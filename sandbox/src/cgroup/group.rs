@@ -9,7 +9,7 @@ use std::{
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{
-    CPU_PERIOD_US, Record, Role, Version, files,
+    CPU_PERIOD_US, Record, Role, Version, brake, files,
     instance::{Cgroups, Instance},
 };
 use crate::{
@@ -107,6 +107,14 @@ impl Opened {
         files::open_for_writing(self.for_clone()?, "cgroup.kill").ok()
     }
 
+    /// What [`Brake`](super::Brake) writes to, where the host limits CPU bandwidth.
+    pub(crate) fn brake(&self) -> Option<OwnedFd> {
+        let (version, folder) = self.serving(Role::Cpu)?;
+        files::open_for_writing(folder, brake::quota_file(version))
+            .ok()
+            .filter(|_| Layer::Cgroups.stands())
+    }
+
     /// On v1 an eventfd that counts when the job's memory limit is hit; v2 needs none, since the
     /// kernel itself kills the whole group there.
     pub(crate) fn shortage_event(&self) -> io::Result<Option<OwnedFd>> {
@@ -154,11 +162,11 @@ fn limit(role: Role, version: Version, folder: BorrowedFd<'_>, sizes: &Sizes) ->
         // PID 1 of the cell is one of ours and comes on top.
         (Role::Pids, _) => set("pids.max", &(sizes.pids + 1)),
         (Role::Cpu, Version::V2) => {
-            set("cpu.max", &format_args!("{} {CPU_PERIOD_US}", sizes.cpu_quota_us))
+            set(brake::quota_file(version), &format_args!("{} {CPU_PERIOD_US}", sizes.cpu_quota_us))
         }
         (Role::Cpu, Version::V1) => {
             set("cpu.cfs_period_us", &CPU_PERIOD_US)?;
-            set("cpu.cfs_quota_us", &sizes.cpu_quota_us)
+            set(brake::quota_file(version), &sizes.cpu_quota_us)
         }
         (Role::Memory, Version::V2) => {
             set("memory.max", &sizes.memory)?;

@@ -15,11 +15,13 @@
 //! - [`base`]: where in a hierarchy one may build; [`remedy`]: what helps where one may not.
 //! - [`instance`]: this launcher's own folder, locked while it lives; a dead one's is removed.
 //! - [`group`]: one job's folders: making, limiting, joining, removing.
+//! - [`brake`]: holding one job back for a moment.
 //! - [`record`]: the files in which the kernel counts.
 //! - [`meter`]: reading what a job used and why it was killed, without privileges.
 //! - [`stats`]: reading what running jobs use, without privileges.
 
 mod base;
+mod brake;
 mod files;
 mod group;
 mod hierarchy;
@@ -32,6 +34,7 @@ mod stats;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use brake::Brake;
 pub(crate) use group::{Group, Opened, enter};
 #[cfg(fuzzing)]
 pub(crate) use hierarchy::folders;

@@ -111,7 +111,11 @@ impl Cell {
 
     /// What the watcher of kernel memory has to know of its job.
     pub(super) fn watched(&self) -> Job {
-        Job { memory: self.task.limits.memory.0, own_network: !self.host_network() }
+        Job {
+            memory: self.task.limits.memory.0,
+            own_network: !self.host_network(),
+            brake: self.handles.as_ref().and_then(|handles| handles.brake.clone()),
+        }
     }
 
     fn host_network(&self) -> bool {
@@ -203,7 +207,17 @@ impl Cell {
 
     /// Kills everything in it; `false` where only the launcher can.
     pub(crate) fn kill(&self) -> bool {
-        kill_by(self.handles.as_ref().and_then(|handles| handles.kill.as_ref()))
+        let killed = kill_by(self.handles.as_ref().and_then(|handles| handles.kill.as_ref()));
+        // Its processes need the CPU to end.
+        self.release_brake();
+        killed
+    }
+
+    /// Lets it go on where the watcher of kernel memory holds it back.
+    pub(crate) fn release_brake(&self) {
+        if let Some(brake) = self.handles.as_ref().and_then(|handles| handles.brake.as_ref()) {
+            brake.release();
+        }
     }
 
     /// Sends what is left of the command; `true` when it is all sent.

@@ -3,9 +3,13 @@
 use std::{
     io::{self, ErrorKind},
     os::fd::OwnedFd,
+    sync::Arc,
 };
 
-use crate::{cgroup::Meter, wire::Attached};
+use crate::{
+    cgroup::{Brake, Meter},
+    wire::{Attached, Sizes},
+};
 
 /// What the engine holds of a cell.
 pub(crate) struct Handles {
@@ -15,6 +19,7 @@ pub(crate) struct Handles {
     pub(crate) stdout: Option<OwnedFd>,
     pub(crate) stderr: Option<OwnedFd>,
     pub(crate) kill: Option<OwnedFd>,
+    pub(crate) brake: Option<Arc<Brake>>,
     pub(crate) oom: Option<OwnedFd>,
     pub(crate) meter: Meter,
 }
@@ -25,8 +30,8 @@ pub(crate) fn kill_by(switch: Option<&OwnedFd>) -> bool {
 }
 
 impl Handles {
-    /// Sorts what came with a `Ready`, of a job with this memory limit.
-    pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>, memory: u64) -> io::Result<Self> {
+    /// Sorts what came with a `Ready`, of a cell with these limits.
+    pub(crate) fn sort(attached: Attached, fds: Vec<OwnedFd>, sizes: &Sizes) -> io::Result<Self> {
         let mut fds = fds.into_iter();
         let mut next = || fds.next().ok_or_else(|| io::Error::from(ErrorKind::InvalidData));
         let (control, pidfd) = (next()?, next()?);
@@ -35,13 +40,15 @@ impl Handles {
             (stdin, stdout, stderr) = (Some(next()?), Some(next()?), Some(next()?));
         }
         let kill = attached.kill.then(&mut next).transpose()?;
+        let brake = attached.brake.then(&mut next).transpose()?;
+        let brake = brake.map(|file| Arc::new(Brake::new(file, sizes.cpu_quota_us)));
         let oom = attached.oom.then(&mut next).transpose()?;
         let records = attached.records.into_iter().map(|record| Ok((record, next()?)));
-        let meter = Meter::new(records.collect::<io::Result<_>>()?, memory);
+        let meter = Meter::new(records.collect::<io::Result<_>>()?, sizes.memory);
         let ours = [Some(&control), stdin.as_ref(), stdout.as_ref(), stderr.as_ref()];
         for fd in ours.into_iter().flatten() {
             rustix::io::ioctl_fionbio(fd, true)?;
         }
-        Ok(Self { control, pidfd, stdin, stdout, stderr, kill, oom, meter })
+        Ok(Self { control, pidfd, stdin, stdout, stderr, kill, brake, oom, meter })
     }
 }

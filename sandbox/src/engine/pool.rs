@@ -55,10 +55,11 @@ mod tests {
 
     /// A cell, and what its end can be told by: its pidfd is a socket here.
     fn cell() -> (Handles, OwnedFd) {
-        let attached = Attached { pipes: false, kill: false, oom: false, records: Vec::new() };
+        let attached =
+            Attached { pipes: false, kill: false, brake: false, oom: false, records: Vec::new() };
         let (control, _) = socket_pair(SockType::Stream).unwrap();
         let (pidfd, end) = socket_pair(SockType::Stream).unwrap();
-        (Handles::sort(attached, vec![control, pidfd], SIZES.memory).unwrap(), end)
+        (Handles::sort(attached, vec![control, pidfd], &SIZES).unwrap(), end)
     }
 
     #[test]

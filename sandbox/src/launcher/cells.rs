@@ -165,16 +165,17 @@ fn announce(
     handles: &Handles,
     oom: Option<&OwnedFd>,
 ) -> io::Result<()> {
-    let kill = opened.kill_switch();
+    let (kill, brake) = (opened.kill_switch(), opened.brake());
     let (records, files): (Vec<_>, Vec<_>) = opened.records().into_iter().unzip();
     let attached = Attached {
         pipes: handles.pipes.is_some(),
         kill: kill.is_some(),
+        brake: brake.is_some(),
         oom: oom.is_some(),
         records,
     };
     let mut fds: Vec<BorrowedFd<'_>> = vec![handles.control.as_fd(), handles.pidfd.as_fd()];
     fds.extend(handles.pipes.iter().flatten().map(AsFd::as_fd));
-    fds.extend(kill.iter().chain(oom).chain(&files).map(AsFd::as_fd));
+    fds.extend(kill.iter().chain(&brake).chain(oom).chain(&files).map(AsFd::as_fd));
     send(socket, &Reply::Ready { cell, attached }, &fds)
 }

@@ -14,9 +14,11 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::{
     attribute::{Evidence, FLOOR, Held},
+    hold::Hold,
     locks::{self, LOCK_SIZE, Owner, Sample},
     meminfo::{self, Level},
-    sockets,
+    sockets::{self, Count},
+    vmstat,
     watcher::Job,
 };
 use crate::{
@@ -41,6 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Gauge {
     meminfo: File,
     zoneinfo: File,
+    vmstat: Option<File>,
     page_size: u64,
 }
 
@@ -50,6 +53,8 @@ impl Gauge {
         Ok(Self {
             meminfo: open("/proc/meminfo")?,
             zoneinfo: open("/proc/zoneinfo")?,
+            // Without it the level itself is read more often.
+            vmstat: open("/proc/vmstat").ok(),
             page_size: page_size.unwrap_or(4096),
         })
     }
@@ -59,6 +64,12 @@ impl Gauge {
         let (meminfo, zoneinfo) = (text(&self.meminfo)?, text(&self.zoneinfo)?);
         meminfo::level(&meminfo, &zoneinfo, self.page_size)
             .ok_or_else(|| io::Error::other("/proc/meminfo or /proc/zoneinfo lacks its numbers"))
+    }
+
+    /// What rises with the residue, bytes, where the kernel counts that: a difference of two is meant.
+    pub(super) fn trend(&self) -> Option<i64> {
+        let pages = vmstat::pages(&text(self.vmstat.as_ref()?).ok()?, self.page_size)?;
+        Some(pages.wrapping_mul(i64::try_from(self.page_size).ok()?))
     }
 
     /// The same without what cells are charged with: what nobody is charged with, on the whole host.
@@ -126,70 +137,104 @@ fn hides_processes(line: &str) -> bool {
     line.contains(" - proc ") && option.is_some_and(|option| !["0", "off"].contains(&option))
 }
 
-/// What is known of each of these cells, given by how much slab grew.
+/// What is known of each of these cells, given by how much slab grew; and those of them that are held back.
+///
+/// Those with sockets are held back while their sockets are looked at, and those that are suspected of locks
+/// while locks are: these may grow by hundreds of megabytes meanwhile.
 pub(super) fn evidence(
     folders: &Folders,
     jobs: &HashMap<CellId, Job>,
     slab_growth: u64,
-) -> Vec<Evidence> {
-    let (mut evidence, marks): (Vec<_>, Vec<_>) =
-        jobs.iter().map(|(cell, job)| of_cell(folders, *cell, *job)).unzip();
+    suspected_of_locks: &[CellId],
+) -> (Vec<Evidence>, Hold) {
+    let mut hold = Hold::default();
+    let seen: Vec<_> = jobs
+        .iter()
+        .map(|(cell, job)| {
+            let seen = Seen::of(folders.processes(*cell), job);
+            if seen.count.is_any() {
+                hold.add(*cell, job);
+            }
+            (*cell, job, seen)
+        })
+        .collect();
+    let of_cell = |(cell, job, seen): &(CellId, &Job, Seen)| {
+        // Of a cell that has gone nothing is charged, and it holds nothing.
+        let charged = folders.charged(*cell).unwrap_or(0);
+        let sockets = seen.sockets(folders, *cell);
+        Evidence { cell: *cell, limit: job.memory, charged, held: Held { locks: 0, sockets } }
+    };
+    let mut evidence: Vec<_> = seen.iter().map(of_cell).collect();
     // Locks are slab, and to look at them takes longer: not where sockets have proven enough.
     if slab_growth < FLOOR || evidence.iter().any(Evidence::exceeds) {
-        return evidence;
+        return (evidence, hold);
+    }
+    hold.keep(|cell| suspected_of_locks.contains(&cell));
+    for cell in suspected_of_locks {
+        if let Some(job) = jobs.get(cell) {
+            hold.add(*cell, job);
+        }
     }
     let all = slab_growth / LOCK_SIZE;
     let sample = sample_locks(all).unwrap_or_default();
-    for (each, marks) in evidence.iter_mut().zip(marks) {
-        let own = sample.shares.iter().filter(|(owner, _)| marks.are_on(owner));
-        let seen = own.map(|(_, share)| share).sum();
-        each.held.locks = sample.count_of(seen, FLOOR / LOCK_SIZE, all);
+    for (each, (.., seen)) in evidence.iter_mut().zip(seen) {
+        let devices = seen
+            .beginning("mountinfo", MAX_OF_CELL)
+            .map_or_else(Vec::new, |text| locks::private_devices(&text));
+        let is_on =
+            |owner: &Owner| devices.contains(&owner.device) || seen.processes.contains(&owner.pid);
+        let own = sample.shares.iter().filter(|(owner, _)| is_on(owner));
+        let share = own.map(|(_, share)| share).sum();
+        each.held.locks = sample.count_of(share, FLOOR / LOCK_SIZE, all);
     }
-    evidence
+    (evidence, hold)
 }
 
-/// The devices and processes that identify a cell's locks.
-struct Marks {
-    /// The devices of its private file systems.
-    devices: Vec<(u32, u32)>,
+/// What is seen of a cell at first.
+struct Seen {
     processes: Vec<i32>,
+    /// The sockets of a network of its own.
+    count: Count,
 }
 
-impl Marks {
-    fn are_on(&self, owner: &Owner) -> bool {
-        self.devices.contains(&owner.device) || self.processes.contains(&owner.pid)
+impl Seen {
+    fn of(processes: Vec<i32>, job: &Job) -> Self {
+        let mut seen = Self { processes, count: Count::default() };
+        if job.own_network {
+            seen.count = Count::parse(&seen.lists(&sockets::COUNTS, MAX_OF_CELL).concat());
+        }
+        seen
     }
-}
 
-/// Evidence from the cell's sockets, and the marks that identify its locks.
-fn of_cell(folders: &Folders, cell: CellId, job: Job) -> (Evidence, Marks) {
-    let pids = folders.processes(cell);
-    // Any of them tells of the whole cell; it may have ended just now.
-    let of_one = |file: &str, most| {
-        pids.iter().take(4).find_map(|pid| beginning(&format!("/proc/{pid}/{file}"), most))
-    };
-    let up_to = |most, kinds: &[&str]| -> Vec<String> {
-        kinds.iter().filter_map(|kind| of_one(&format!("net/{kind}"), most)).collect()
-    };
-    let network = |kinds: &[&str]| up_to(MAX_OF_CELL, kinds);
-    let sockets = if job.own_network {
-        let sum = |texts: Vec<String>, of: fn(&str) -> u64| texts.iter().map(|text| of(text)).sum();
-        let datagrams: u64 = sum(network(&sockets::DATAGRAM), sockets::datagram);
-        let netlink: u64 = sum(network(&[sockets::NETLINK]), sockets::netlink);
-        let tcp: u64 = sum(network(&sockets::COUNTS), sockets::tcp_sockets);
-        let queued = datagrams
-            + netlink
-            + sockets::tcp_queues(&up_to(MAX_OF_CONNECTIONS, &sockets::TCP), tcp);
+    /// The beginning of a file that any of the processes has. Each may have ended just now.
+    fn beginning(&self, file: &str, most: u64) -> Option<String> {
+        let of = |pid: &i32| beginning(&format!("/proc/{pid}/{file}"), most);
+        self.processes.iter().take(4).find_map(of)
+    }
+
+    fn lists(&self, kinds: &[&str], most: u64) -> Vec<String> {
+        kinds.iter().filter_map(|kind| self.beginning(&format!("net/{kind}"), most)).collect()
+    }
+
+    /// What its sockets hold and its limit does not count, bytes.
+    fn sockets(&self, folders: &Folders, cell: CellId) -> u64 {
+        let Count { tcp, datagram } = self.count;
+        if !self.count.is_any() {
+            // Netlink alone is bounded to less than is ever proof (`cell/broker.rs`).
+            return 0;
+        }
+        let sum = |kinds: &[&str], of: fn(&str) -> u64| -> u64 {
+            self.lists(kinds, MAX_OF_CELL).iter().map(|text| of(text)).sum()
+        };
+        let mut queued = sum(&[sockets::NETLINK], sockets::netlink);
+        if datagram > 0 {
+            queued += sum(&sockets::DATAGRAM, sockets::datagram);
+        }
+        if tcp > 0 {
+            queued += sockets::tcp_queues(&self.lists(&sockets::TCP, MAX_OF_CONNECTIONS), tcp);
+        }
         folders.uncounted_of_sockets(cell, queued, tcp * sockets::TCP_SOCKET)
-    } else {
-        0
-    };
-    // Of a cell that has gone nothing is charged, and it holds nothing.
-    let charged = folders.charged(cell).unwrap_or(0);
-    let held = Held { locks: 0, sockets };
-    let devices = of_one("mountinfo", MAX_OF_CELL)
-        .map_or_else(Vec::new, |text| locks::private_devices(&text));
-    (Evidence { cell, limit: job.memory, charged, held }, Marks { devices, processes: pids })
+    }
 }
 
 /// The beginning of a file.

@@ -10,16 +10,18 @@
 //! The watcher ends a cell only on proof. It logs growth that it cannot attribute, and reports it as a
 //! metric.
 //!
-//! - [`meminfo`]: how much memory nobody accounts for; [`locks`]: whose file locks there are;
-//!   [`sockets`]: what is held for a cell's sockets; [`attribute`]: who is to be ended. All
-//!   of these are pure.
-//! - [`host`]: reading `/proc`; [`watcher`]: the thread.
+//! - [`meminfo`]: how much memory nobody accounts for; [`vmstat`]: whether that may have grown; [`locks`]: whose
+//!   file locks there are; [`sockets`]: what is held for a cell's sockets; [`attribute`]: who is to be ended.
+//!   All of these are pure.
+//! - [`host`]: reading `/proc`; [`hold`]: holding cells back meanwhile; [`watcher`]: the thread.
 
 mod attribute;
+mod hold;
 mod host;
 mod locks;
 mod meminfo;
 mod sockets;
+mod vmstat;
 mod watcher;
 
 pub(crate) use attribute::Held;

@@ -24,15 +24,36 @@ pub(super) fn datagram(text: &str) -> u64 {
     lines(text).filter_map(queues).sum()
 }
 
-/// How many sockets of [`TCP`] there are in a network, by its [`COUNTS`].
-pub(super) fn tcp_sockets(counts: &str) -> u64 {
-    let of = |line: &str| {
-        let (kind, numbers) = line.split_once(": ")?;
-        let mut words = numbers.split_ascii_whitespace();
-        (["TCP", "TCP6"].contains(&kind) && words.next() == Some("inuse")).then_some(())?;
-        words.next()?.parse::<u64>().ok()
-    };
-    counts.lines().filter_map(of).sum()
+/// How many sockets a network has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Of [`TCP`].
+    pub(super) tcp: u64,
+    /// Of [`DATAGRAM`].
+    pub(super) datagram: u64,
+}
+
+impl Count {
+    /// By the texts of a network's [`COUNTS`].
+    pub(super) fn parse(counts: &str) -> Self {
+        let mut count = Self::default();
+        for line in counts.lines() {
+            let Some((kind, numbers)) = line.split_once(": inuse ") else { continue };
+            let number = numbers.split(' ').next().and_then(|number| number.parse::<u64>().ok());
+            let number = number.unwrap_or(0);
+            match kind.strip_suffix('6').unwrap_or(kind) {
+                "TCP" => count.tcp += number,
+                "UDP" | "UDPLITE" | "RAW" => count.datagram += number,
+                _ => {}
+            }
+        }
+        count
+    }
+
+    /// Whether there is any.
+    pub(super) fn is_any(self) -> bool {
+        self.tcp > 0 || self.datagram > 0
+    }
 }
 
 /// Bytes that wait to be sent or read in the sockets of [`TCP`], of which there are `sockets`. `texts` may be
@@ -84,9 +105,10 @@ mod tests {
     fn sockets_are_counted() {
         let counts =
             "sockets: used 9\nTCP: inuse 4 orphan 0 tw 7 alloc 99 mem 3\nUDP: inuse 5 mem 0\n";
-        assert_eq!(tcp_sockets(counts), 4);
-        assert_eq!(tcp_sockets("TCP6: inuse 12\nUDP6: inuse 1\n"), 12);
-        assert_eq!(tcp_sockets("TCP: orphan 3\n"), 0);
+        assert_eq!(Count::parse(counts), Count { tcp: 4, datagram: 5 });
+        let both = "TCP6: inuse 12\nUDP6: inuse 1\nRAW6: inuse 2\nFRAG6: inuse 7 memory 0\n";
+        assert_eq!(Count::parse(both), Count { tcp: 12, datagram: 3 });
+        assert!(!Count::parse("TCP: orphan 3\nUDP: inuse 0 mem 4\n").is_any());
     }
 
     #[test]

@@ -9,19 +9,28 @@ use std::{
 
 use super::{
     attribute::{self, Evidence, Held},
+    hold::Hold,
     host::{self, Gauge},
     meminfo::Level,
 };
-use crate::{cgroup::Folders, layers::Layer, wire::CellId};
+use crate::{
+    cgroup::{Brake, Folders},
+    layers::Layer,
+    wire::CellId,
+};
 
 /// How often the level is read. One reading takes some 50 µs.
 const PERIOD: Duration = Duration::from_millis(50);
-/// How often while it grows.
-const FAST: Duration = Duration::from_millis(10);
-/// Growth within one period from which on it is read more often.
-const GROWING: u64 = 2 << 20;
-/// No more than this share of the time is spent reading, where that is slow.
-const MAX_SHARE: u32 = 100;
+/// How often it is asked in between whether it may have grown, which takes some 10 µs: a job can make the
+/// kernel allocate 6 MiB in a millisecond.
+const SHORT: Duration = Duration::from_millis(4);
+/// The same while it grows, and while a job holds so much that it may soon be more than it may.
+const FAST: Duration = Duration::from_millis(1);
+/// Growth from which on the level is read at once, and more often.
+const GROWING: i64 = 2 << 20;
+/// No more than these shares of the time are spent asking, where that is slow.
+const MAX_SHARE: u32 = 50;
+const MAX_SHARE_FAST: u32 = 10;
 /// How often growth is logged that nobody is known to have caused.
 const LOGGED: Duration = Duration::from_secs(60);
 
@@ -33,12 +42,14 @@ pub(crate) struct Jobs {
 }
 
 /// What the watcher has to know of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Job {
     /// Its memory limit, bytes.
     pub(crate) memory: u64,
     /// Whether its network is its own, and with that the sockets there.
     pub(crate) own_network: bool,
+    /// What holds its cell back, where the host limits CPU bandwidth.
+    pub(crate) brake: Option<Arc<Brake>>,
 }
 
 #[derive(Default)]
@@ -64,6 +75,10 @@ impl Jobs {
         self.lock().running.remove(&cell);
     }
 
+    fn runs(&self, cell: CellId) -> bool {
+        self.lock().running.contains_key(&cell)
+    }
+
     fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_one();
@@ -84,8 +99,13 @@ impl Jobs {
         !state.stopped
     }
 
-    /// Sleeps that long, and comes back with the jobs that run then; none when there are none.
-    fn after(&self, pause: Duration) -> Option<HashMap<CellId, Job>> {
+    /// The jobs that run.
+    fn running(&self) -> HashMap<CellId, Job> {
+        self.lock().running.clone()
+    }
+
+    /// Sleeps that long; whether a job runs then.
+    fn after(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         let mut state = self.lock();
         loop {
@@ -96,7 +116,7 @@ impl Jobs {
             (state, _) =
                 self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
         }
-        (!state.stopped && !state.running.is_empty()).then(|| state.running.clone())
+        !state.stopped && !state.running.is_empty()
     }
 }
 
@@ -142,55 +162,142 @@ impl Drop for Watcher {
 
 /// Watches until no job runs any more.
 fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellId, Held)) {
-    let mut calm = None;
-    let mut before = 0;
-    let charged = folders.charged_to_kernel();
-    // Further growth that is allowed before the next look, from here; none before the first look.
-    let mut looked: Option<(u64, u64)> = None;
-    let mut logged: Option<Instant> = None;
-    let mut pause = PERIOD;
-    while let Some(running) = jobs.after(pause) {
+    let mut look = Look::new(folders);
+    let mut suspects = Suspects::default();
+    let mut pause = Duration::ZERO;
+    let mut last: Option<Reading> = None;
+    while jobs.after(pause) {
         let began = Instant::now();
+        suspects.told.keep(|cell| jobs.runs(cell));
+        let trend = gauge.trend();
+        pause = suspects.pause(began.elapsed());
+        if let (Some(trend), Some(Reading { at, least: Some(least), .. })) = (trend, &mut last)
+            && at.elapsed() < PERIOD
+            && trend.saturating_sub(*least) < GROWING
+        {
+            *least = trend.min(*least);
+            continue;
+        }
         let level = match gauge.level() {
             Ok(level) => level,
             Err(error) => {
-                if logged.is_none_or(|at| at.elapsed() >= LOGGED) {
-                    logged = Some(Instant::now());
+                pause = PERIOD;
+                if look.may_log() {
                     tracing::warn!(%error, "kernel memory that no cgroup counts cannot be read");
                 }
                 continue;
             }
         };
-        let cost = began.elapsed();
-        let least = calm.unwrap_or(level);
-        let least =
-            Level { residue: least.residue.min(level.residue), slab: least.slab.min(level.slab) };
-        if calm.replace(least).is_none() {
-            before = level.residue;
+        let reading = Reading { level, at: began, least: trend };
+        let before = last.replace(reading).map_or(level, |before| before.level);
+        suspects.growing = level.residue.saturating_sub(before.residue) >= GROWING.unsigned_abs();
+        if trend.is_none() {
+            pause = suspects.pause(began.elapsed());
+        } else if suspects.growing {
+            pause = FAST;
         }
-        let calm = least;
-        let growing = level.residue.saturating_sub(before) >= GROWING;
-        pause = if growing { FAST } else { PERIOD }.max(cost * MAX_SHARE);
-        before = level.residue;
-
-        let first =
-            attribute::first_step(running.values().map(|job| job.memory).min().unwrap_or(u64::MAX));
-        let (from, step) = match looked {
-            // What was there then has gone since.
-            Some((at, _)) if level.residue < at => {
-                looked = None;
-                (calm.residue, first)
+        let running = jobs.running();
+        let due = look.is_due(level, &running);
+        if look.from.is_none() {
+            suspects.near = false;
+            suspects.of_locks.clear();
+        }
+        if due {
+            let began = Instant::now();
+            look.at_all(folders, level, &running, &mut suspects, exceeded);
+            if !suspects.of_locks.is_empty() {
+                // Looking at locks holds up whoever takes one meanwhile.
+                pause = pause.max(began.elapsed());
             }
-            Some(looked) => looked,
-            None => (calm.residue, first),
-        };
-        if level.residue.saturating_sub(from) < step {
-            continue;
         }
+    }
+}
+
+/// The last time that the level was read.
+struct Reading {
+    level: Level,
+    at: Instant,
+    /// The least trend since.
+    least: Option<i64>,
+}
+
+/// Cells that a look at all cells left in doubt.
+#[derive(Default)]
+struct Suspects {
+    /// Whether the level grew between the last two readings.
+    growing: bool,
+    /// Whether a cell holds so much that it may soon be more than it may.
+    near: bool,
+    /// Those that have many locks.
+    of_locks: Vec<CellId>,
+    /// Those that are to be ended. They are held back until then, and the engine lets them go to end them.
+    told: Hold,
+}
+
+impl Suspects {
+    /// How long to wait after a question that took so long.
+    fn pause(&self, cost: Duration) -> Duration {
+        if self.growing || self.near {
+            FAST.max(cost * MAX_SHARE_FAST)
+        } else {
+            SHORT.max(cost * MAX_SHARE)
+        }
+    }
+}
+
+/// When all cells are looked at, and what is known from the last time.
+struct Look {
+    /// The least level since a job began to run.
+    calm: Option<Level>,
+    /// What cells were charged with as kernel memory then, bytes.
+    charged: u64,
+    /// The residue at the last look, and by how much it must grow for the next one.
+    from: Option<(u64, u64)>,
+    /// When something was logged last.
+    logged: Option<Instant>,
+}
+
+impl Look {
+    fn new(folders: &Folders) -> Self {
+        Self { calm: None, charged: folders.charged_to_kernel(), from: None, logged: None }
+    }
+
+    fn may_log(&mut self) -> bool {
+        let may = self.logged.is_none_or(|at| at.elapsed() >= LOGGED);
+        if may {
+            self.logged = Some(Instant::now());
+        }
+        may
+    }
+
+    /// Whether the level has grown by as much as matters.
+    fn is_due(&mut self, level: Level, running: &HashMap<CellId, Job>) -> bool {
+        let least = self.calm.unwrap_or(level);
+        let calm =
+            Level { residue: least.residue.min(level.residue), slab: least.slab.min(level.slab) };
+        self.calm = Some(calm);
+        // Where it has fallen since the last look, what was there then has gone.
+        self.from = self.from.filter(|(at, _)| level.residue >= *at);
+        let (from, step) = self.from.unwrap_or((calm.residue, first_step(running)));
+        level.residue.saturating_sub(from) >= step
+    }
+
+    /// Looks who holds it, and tells of those that hold more than they may.
+    fn at_all(
+        &mut self,
+        folders: &Folders,
+        level: Level,
+        running: &HashMap<CellId, Job>,
+        suspects: &mut Suspects,
+        exceeded: &impl Fn(CellId, Held),
+    ) {
+        let began = Instant::now();
+        let calm = self.calm.unwrap_or(level);
         // Charged slab cannot be uncharged locks.
-        let charged = folders.charged_to_kernel().saturating_sub(charged);
+        let charged = folders.charged_to_kernel().saturating_sub(self.charged);
         let slab_growth = level.slab.saturating_sub(calm.slab).saturating_sub(charged);
-        let evidence = host::evidence(folders, &running, slab_growth);
+        let (evidence, mut hold) =
+            host::evidence(folders, running, slab_growth, &suspects.of_locks);
         tracing::debug!(
             level = level.residue,
             calm = calm.residue,
@@ -199,24 +306,31 @@ fn watch(gauge: &Gauge, folders: &Folders, jobs: &Jobs, exceeded: &impl Fn(CellI
             "looked who holds kernel memory that no cgroup counts"
         );
         let guilty: Vec<&Evidence> = evidence.iter().filter(|each| each.exceeds()).collect();
+        hold.keep(|cell| guilty.iter().any(|each| each.cell == cell));
+        suspects.told = hold;
+        suspects.near = evidence.iter().any(|each| each.held.bytes() >= attribute::FLOOR);
+        suspects.of_locks =
+            evidence.iter().filter(|each| each.held.locks > 0).map(|each| each.cell).collect();
         for each in &guilty {
             exceeded(each.cell, each.held);
         }
-        looked = Some((level.residue, attribute::next_step(&evidence)));
+        self.from = Some((level.residue, attribute::next_step(&evidence)));
         let known = evidence.iter().map(|each| each.held.bytes() + each.charged).sum::<u64>();
         let growth = level.residue.saturating_sub(calm.residue);
         let unknown = growth.saturating_sub(known);
-        if unknown >= first && logged.is_none_or(|at| at.elapsed() >= LOGGED) {
-            logged = Some(Instant::now());
+        if unknown >= first_step(running) && self.may_log() {
             tracing::warn!(
                 bytes = unknown,
                 jobs = running.len(),
                 "kernel memory grew that no cgroup counts, and no job is known to hold it"
             );
         }
-        // Looking takes longer than reading, and holds up whoever takes a lock meanwhile.
-        pause = pause.max(began.elapsed());
     }
+}
+
+/// The growth after which it is looked first.
+fn first_step(running: &HashMap<CellId, Job>) -> u64 {
+    attribute::first_step(running.values().map(|job| job.memory).min().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -225,18 +339,18 @@ mod tests {
 
     #[test]
     fn it_sleeps_until_a_job_runs_and_while_none_does() {
-        let job = Job { memory: 64, own_network: true };
+        let job = Job { memory: 64, own_network: true, brake: None };
         let jobs = Arc::new(Jobs::default());
         let other = Arc::clone(&jobs);
         let waiting = thread::spawn(move || other.wait());
         jobs.began(1, job);
         assert!(waiting.join().unwrap());
-        assert_eq!(jobs.after(Duration::ZERO), Some(HashMap::from([(1, job)])));
+        assert!(jobs.after(Duration::ZERO) && jobs.runs(1));
         jobs.ended(1);
-        assert_eq!(jobs.after(Duration::ZERO), None);
+        assert!(!jobs.after(Duration::ZERO) && !jobs.runs(1));
         jobs.stop();
         assert!(!jobs.wait());
-        assert_eq!(jobs.after(Duration::from_secs(3600)), None, "and at once");
+        assert!(!jobs.after(Duration::from_secs(3600)), "and at once");
     }
 
     #[test]
@@ -244,7 +358,7 @@ mod tests {
         let jobs = Arc::new(Jobs::default());
         let gauge = Some(Arc::new(Gauge::open().unwrap()));
         let watcher = Watcher::start(gauge, &jobs, Arc::default(), |_, _| {}).unwrap();
-        jobs.began(1, Job { memory: 64, own_network: false });
+        jobs.began(1, Job { memory: 64, own_network: false, brake: None });
         drop(watcher);
     }
 }

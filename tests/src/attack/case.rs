@@ -17,9 +17,6 @@ use crate::Scratch;
 
 /// What the kernel may need for a cell and its processes beside what they are charged.
 const LEEWAY: ByteSize = ByteSize::mib(32);
-/// The same where the watcher alone stops the attack: what the kernel makes until the watcher has looked and
-/// the cell has ended. The fastest attack takes some 35 MiB in 100 ms, and the machine may be busy.
-const LEEWAY_OF_WATCHER: ByteSize = ByteSize::mib(160);
 
 /// One attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,8 +70,6 @@ impl Case {
         let limits = limits(&options)?;
         let measured = keys.take("measures").map(kernel_memory).transpose()?.is_some();
         let layers: Set = keys.take("layers").context("it names no layers")?.parse()?;
-        let watched = layers.contains("watcher".parse()?);
-        let leeway = if watched { LEEWAY_OF_WATCHER } else { LEEWAY };
         let case = Self {
             name: name.into(),
             about: about.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -87,7 +82,7 @@ impl Case {
                 .map(|needs| needs.split(',').map(|need| need.trim().parse()).collect())
                 .transpose()?
                 .unwrap_or_default(),
-            kernel_memory: measured.then_some(limits.memory.0 + leeway.0),
+            kernel_memory: measured.then_some(limits.memory.0 + LEEWAY.0),
             options,
         };
         keys.finish()?;

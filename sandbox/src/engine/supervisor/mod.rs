@@ -202,6 +202,9 @@ impl Supervisor {
                 Command::Exceeded(id, held) => {
                     if self.kill_alive(id, Cause::KernelMemory(held)) {
                         self.ended_for_kernel_memory.fetch_add(1, Ordering::Relaxed);
+                    } else if let Some(cell) = self.cells.get(&id) {
+                        // It was ending for another reason when the watcher held it back.
+                        cell.release_brake();
                     }
                 }
                 Command::Stop => return Next::Stop,
@@ -261,11 +264,10 @@ impl Supervisor {
             match packet.message {
                 Reply::Ready { cell, attached } => {
                     let spare = self.pool.with(|spares| spares.arrived(cell));
-                    let memory = match spare {
-                        Some(sizes) => sizes.memory,
-                        None => self.cells.get(&cell).map_or(0, |job| job.task.limits.memory.0),
-                    };
-                    let sorted = Handles::sort(attached, packet.fds, memory);
+                    // Of neither kind is one that was given up: what came of it is closed again.
+                    let sizes = spare.or_else(|| self.cells.get(&cell).map(Cell::sizes));
+                    let sizes = sizes.unwrap_or_default();
+                    let sorted = Handles::sort(attached, packet.fds, &sizes);
                     match (sorted, spare) {
                         (Ok(handles), None) if packet.whole => self.adopt(cell, handles),
                         (Ok(handles), Some(sizes)) if packet.whole => {
