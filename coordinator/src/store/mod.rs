@@ -25,6 +25,7 @@ mod news;
 mod postgres;
 mod record;
 mod sqlite;
+mod tally;
 pub(crate) mod timed;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod inbox;
 mod lease;
 mod listen;
 mod read;
+mod retention;
 mod schema;
 mod url;
 mod write;
@@ -36,6 +37,7 @@ use super::{
     Order, Orders, Page, Query, Store, StoreClock, StoreError, Submitted,
     news::News,
     record::{Changed, Found, New, apart},
+    tally::Tally,
 };
 
 /// What writing is called in errors, where it is nothing special.
@@ -52,6 +54,7 @@ pub(super) fn is_encrypted(url: &str) -> bool {
 pub(super) struct Postgres {
     link: Link,
     news: Arc<News>,
+    tally: Tally,
     listener: Listener,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
@@ -76,6 +79,7 @@ impl Postgres {
             link: Link::new(address.store.clone(), manager)?,
             listener: Listener::start(manager(), Arc::clone(&news)),
             news,
+            tally: Tally::default(),
             handed: Mutex::new((Epoch(0), Vec::new())),
         })
     }
@@ -307,9 +311,21 @@ impl Store for Postgres {
     }
 
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.leading(epoch, "removing old jobs", move |session| {
-            Box::pin(write::expire(session, epoch, keep, now))
-        }))
+        Box::pin(async move {
+            let (look, mut there) = self.tally.look(epoch).await;
+            let newer = |after| {
+                self.link.call(READING, move |session| Box::pin(retention::ends(session, after)))
+            };
+            while there.add(newer(there.last).await?) {}
+            let removed = self
+                .leading(epoch, "removing old jobs", move |session| {
+                    Box::pin(retention::expire(session, epoch, keep, now, there))
+                })
+                .await?;
+            there.remove(removed.counted, removed.size);
+            look.done(there);
+            Ok(removed.number)
+        })
     }
 
     fn figures(&self) -> Answer<'_, Figures> {
