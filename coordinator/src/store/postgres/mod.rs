@@ -9,6 +9,7 @@ mod connect;
 mod inbox;
 mod lease;
 mod listen;
+mod pooler;
 mod read;
 mod retention;
 mod schema;
@@ -28,7 +29,9 @@ use uuid::Uuid;
 
 use self::{
     connect::{Failure, Link, Manager, Session},
+    lease::Terms,
     listen::Listener,
+    schema::Prepared,
     url::Address,
     write::Led,
 };
@@ -55,6 +58,7 @@ pub(super) struct Postgres {
     link: Link,
     news: Arc<News>,
     tally: Tally,
+    terms: Arc<Terms>,
     listener: Listener,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
@@ -72,7 +76,7 @@ impl Postgres {
             );
         }
         let plain = Manager::of(&address, tls)?;
-        let settings = schema::prepare(&plain, &address.store).await?;
+        let Prepared { settings, terms } = schema::prepare(&plain, &address.store).await?;
         let manager = || settings.iter().fold(plain.clone(), |manager, set| manager.with(set));
         let news = Arc::new(News::default());
         Ok(Self {
@@ -80,6 +84,7 @@ impl Postgres {
             listener: Listener::start(manager(), Arc::clone(&news)),
             news,
             tally: Tally::default(),
+            terms: Arc::new(terms),
             handed: Mutex::new((Epoch(0), Vec::new())),
         })
     }
@@ -140,8 +145,9 @@ impl Postgres {
 
 impl Store for Postgres {
     fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership> {
+        let terms = Arc::clone(&self.terms);
         Box::pin(self.link.call_first("asking for the lead of", move |session| {
-            Box::pin(async move { lease::lead(session, &me, ttl).await })
+            Box::pin(async move { lease::lead(session, &terms, &me, ttl).await })
         }))
     }
 
