@@ -16,11 +16,12 @@ use tokio::{
 use uuid::Uuid;
 
 use super::{
-    link::{CallError, Deleted, Renewed},
+    link::{CallError, Renewed},
     reminder::Reminder,
+    sweep::sweep_on,
 };
 use crate::{
-    engine::{Engine, Term},
+    engine::Engine,
     scheduler::{Event, RunnerName, Skew},
 };
 
@@ -30,8 +31,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const WHILE_QUIET: Duration = Duration::from_secs(5);
 /// A runner that is down is asked more often, so that its jobs wait no longer than they must.
 const WHILE_DOWN: Duration = Duration::from_millis(500);
-/// How often a runner is asked for executions that are nobody's.
-const SWEEP: Duration = Duration::from_secs(30);
 /// After a runner said that it is full: its slots change often then.
 const WHILE_FULL: Duration = Duration::from_millis(50);
 
@@ -133,11 +132,16 @@ pub(crate) fn watch(engine: &Arc<Engine>, runner: &RunnerName) -> Post {
         cancels: false,
         clock: None,
     });
-    let ask = Arc::new(Notify::new());
+    let (ask, swept) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let post = Post { contact, ask, lost_touch: Arc::default() };
     posts.insert(runner.clone(), post.clone());
-    let task = ask_on(Arc::clone(engine), runner.clone(), sender, post.clone());
-    engine.spawn(task);
+    // Beside each other: a runner that is slow to tell what it has keeps no lease from being renewed.
+    let asking =
+        ask_on(Arc::clone(engine), runner.clone(), sender, post.clone(), Arc::clone(&swept));
+    let sweeping = sweep_on(Arc::clone(engine), runner.clone(), swept);
+    engine.spawn(async move {
+        tokio::select! { () = asking => {}, () = sweeping => {} }
+    });
     post
 }
 
@@ -147,8 +151,9 @@ async fn ask_on(
     runner: RunnerName,
     contact: channel::Sender<Contact>,
     post: Post,
+    answered: Arc<Notify>,
 ) {
-    let (mut was_up, mut swept, mut off) = (None, None, None);
+    let (mut was_up, mut off) = (None, None);
     let mut stirs = engine.stirs();
     while interested(&engine, &runner) {
         stirs.mark_unchanged();
@@ -176,7 +181,7 @@ async fn ask_on(
         }
         off = refused;
         if was_up == Some(true) && contact.borrow().leases {
-            sweep(&engine, &runner, &mut swept).await;
+            answered.notify_one();
         }
         let quiet = was_up == Some(true) && engine.is_quiet();
         let pause = match was_up {
@@ -270,25 +275,6 @@ async fn renew(engine: &Arc<Engine>, runner: &RunnerName, as_of: Option<u64>) {
         }
         // Its health tells, or the next time.
         Err(error) => tracing::debug!(%runner, %error, "leases were not renewed"),
-    }
-}
-
-/// Lets a runner forget, or end, executions that are nobody's any more, at the beginning of a term and
-/// now and then in it: what nobody acknowledges takes up its room. It forgets none of another
-/// cluster's.
-async fn sweep(engine: &Arc<Engine>, runner: &RunnerName, swept: &mut Option<(Term, Instant)>) {
-    let Some(term) = engine.mandate() else { return };
-    let due = swept.is_none_or(|(then, at)| then != term || at.elapsed() >= SWEEP);
-    if !due || engine.read(|scheduler| !scheduler.leads()) {
-        return;
-    }
-    let Ok(known) = engine.runners.known(runner, term.cluster).await else { return };
-    *swept = Some((term, Instant::now()));
-    for execution in engine.orphans(term, &known.executions) {
-        let deleted = engine.runners.delete(runner, execution, Some(term), true).await;
-        if matches!(deleted, Ok(Deleted::Yes)) {
-            tracing::info!(%runner, execution_id = %execution, "a runner forgets what is nobody's any more");
-        }
     }
 }
 

@@ -10,6 +10,7 @@ mod outcome;
 mod release;
 mod reminder;
 mod stream;
+mod sweep;
 
 pub(crate) use self::{
     client::RunnerClient,

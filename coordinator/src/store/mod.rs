@@ -26,6 +26,7 @@ pub(crate) mod output;
 mod postgres;
 mod record;
 mod sqlite;
+mod tally;
 pub(crate) mod timed;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod fencing;
 mod inbox;
 mod keeping;
 mod lease;
+mod scale;
 mod texts;
 
 use std::path::PathBuf;

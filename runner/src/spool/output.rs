@@ -133,7 +133,7 @@ impl Output {
         state.queued += queued;
         let work =
             (!mem::replace(&mut state.is_queued, true)).then(|| Work::Write(Arc::downgrade(self)));
-        drop(state);
+        // Locked within the other lock, so that the thread has not written it before it is counted.
         self.spool.enqueue(queued, work);
     }
 

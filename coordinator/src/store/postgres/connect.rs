@@ -51,6 +51,9 @@ macro_rules! of {
     };
 }
 
+/// Where our tables are.
+pub(super) const SCHEMA: &str = "cloister";
+
 /// What a session is set to, beyond what the database's owner chose. A statement ends before its caller
 /// gives up on it. Nobody holds a lock for longer who does nothing with it.
 const OPTIONS: &str = "-c search_path=cloister -c statement_timeout=4s \

@@ -9,9 +9,11 @@
 
 use std::time::Duration;
 
+use tokio_postgres::Transaction;
+
 use super::{
     super::{Candidate, Epoch, Leadership},
-    connect::{Failure, Session},
+    connect::{Failure, Session, words},
 };
 
 /// The row of the term `$1` as `term`, locked; to be used by `EXISTS (SELECT FROM term)`.
@@ -22,37 +24,88 @@ macro_rules! term {
 }
 pub(super) use term;
 
-/// Renews the lease of `$1`, and tells whose it is.
-const RENEW: &str = "
-    WITH seen AS (
-        INSERT INTO candidates VALUES ($1, $2, clock_timestamp())
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_at = excluded.seen_at
-    ), renewed AS (
-        UPDATE leadership SET expires_at = clock_timestamp() + make_interval(secs => $3), lasts = $3,
-            name = $2
-        WHERE leader = $1 AND expires_at > clock_timestamp() RETURNING epoch
-    )
-    SELECT cluster, coalesce((SELECT epoch FROM renewed), epoch), leader, name,
-        EXISTS (SELECT FROM renewed),
-        leader IS NOT NULL AND leader <> $1 AND expires_at > clock_timestamp()
-            AND expires_at <= clock_timestamp() + make_interval(secs => lasts + 1),
-        (SELECT count(*) FROM candidates
-         WHERE id <> $1 AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < 10)
-    FROM leadership";
+/// The timeline of the server in the upper half of a term's number. Each promotion of a standby begins a
+/// new timeline. So a standby that had not heard of the last terms gives none of their numbers again, and
+/// its terms are higher than all before.
+const TIMELINE: &str =
+    "('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::bigint";
 
-/// Begins a term, if nobody has one.
-pub(super) const TAKE: &str = "
-    WITH taken AS (
-        UPDATE leadership SET epoch = epoch + 1, leader = $1, name = $2,
-            expires_at = clock_timestamp() + make_interval(secs => $3), lasts = $3
-        WHERE leader IS NULL OR expires_at <= clock_timestamp()
-            OR expires_at > clock_timestamp() + make_interval(secs => lasts + 1)
-        RETURNING cluster, epoch
-    ), forgotten AS (
-        DELETE FROM candidates WHERE seen_at < clock_timestamp() - interval '1 minute'
-            AND EXISTS (SELECT FROM taken)
-    )
-    SELECT cluster, epoch FROM taken";
+/// How terms are numbered.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    renew: String,
+    take: String,
+}
+
+impl Terms {
+    /// As this server can: one that tells no timeline has them all in the first one.
+    pub(super) async fn of(step: &mut Transaction<'_>) -> Result<Self, tokio_postgres::Error> {
+        // A failure ends no more than this.
+        let part = step.savepoint("timeline").await?;
+        let sql = format!("SELECT {TIMELINE}");
+        match part.query_one(&sql, &[]).await {
+            Ok(row) => {
+                let _: i64 = row.try_get(0)?;
+                part.commit().await?;
+                Ok(Self::numbered(TIMELINE))
+            }
+            Err(error) if error.as_db_error().is_some() => {
+                part.rollback().await?;
+                tracing::warn!(
+                    why = words(&error),
+                    "the database does not tell its timeline: after a fail-over that loses commits, two \
+                     coordinators may lead in one term"
+                );
+                Ok(Self::numbered("0::bigint"))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn numbered(timeline: &str) -> Self {
+        // Renews the lease of `$1`, and tells whose it is.
+        let renew = format!(
+            "WITH seen AS (
+                INSERT INTO candidates VALUES ($1, $2, clock_timestamp())
+                ON CONFLICT (id) DO UPDATE SET name = excluded.name, seen_at = excluded.seen_at
+            ), renewed AS (
+                UPDATE leadership SET expires_at = clock_timestamp() + make_interval(secs => $3),
+                    lasts = $3, name = $2
+                WHERE leader = $1 AND expires_at > clock_timestamp() AND epoch >> 32 >= {timeline}
+                RETURNING epoch
+            )
+            SELECT cluster, coalesce((SELECT epoch FROM renewed), epoch), leader, name,
+                EXISTS (SELECT FROM renewed),
+                leader IS NOT NULL AND leader <> $1 AND expires_at > clock_timestamp()
+                    AND expires_at <= clock_timestamp() + make_interval(secs => lasts + 1)
+                    AND epoch >> 32 >= {timeline},
+                (SELECT count(*) FROM candidates
+                 WHERE id <> $1 AND abs(extract(epoch FROM clock_timestamp() - seen_at)) < 10)
+            FROM leadership"
+        );
+        // Begins a term, if nobody has one.
+        let take = format!(
+            "WITH taken AS (
+                UPDATE leadership SET epoch = greatest(epoch + 1, {timeline} << 32), leader = $1,
+                    name = $2, expires_at = clock_timestamp() + make_interval(secs => $3), lasts = $3
+                WHERE leader IS NULL OR expires_at <= clock_timestamp()
+                    OR expires_at > clock_timestamp() + make_interval(secs => lasts + 1)
+                    OR epoch >> 32 < {timeline}
+                RETURNING cluster, epoch
+            ), forgotten AS (
+                DELETE FROM candidates WHERE seen_at < clock_timestamp() - interval '1 minute'
+                    AND EXISTS (SELECT FROM taken)
+            )
+            SELECT cluster, epoch FROM taken"
+        );
+        Self { renew, take }
+    }
+
+    #[cfg(test)]
+    pub(super) fn take(&self) -> &str {
+        &self.take
+    }
+}
 
 /// A term as the database has it.
 pub(super) fn number(epoch: Epoch) -> i64 {
@@ -66,10 +119,12 @@ fn epoch(number: i64) -> Epoch {
 /// See [`Store::lead`](super::super::Store::lead).
 pub(super) async fn lead(
     session: &Session,
+    terms: &Terms,
     me: &Candidate,
     ttl: Duration,
 ) -> Result<Leadership, Failure> {
-    let (renew, take) = (session.prepared(RENEW).await?, session.prepared(TAKE).await?);
+    let (renew, take) =
+        (session.prepared(&terms.renew).await?, session.prepared(&terms.take).await?);
     let (name, seconds) = (me.name.as_bytes(), ttl.as_secs_f64());
     // It ends with the call's time: each further round means that another took it and gave it back.
     loop {

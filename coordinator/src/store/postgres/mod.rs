@@ -9,7 +9,9 @@ mod connect;
 mod inbox;
 mod lease;
 mod listen;
+mod pooler;
 mod read;
+mod retention;
 mod schema;
 mod url;
 mod write;
@@ -27,7 +29,9 @@ use uuid::Uuid;
 
 use self::{
     connect::{Failure, Link, Manager, Session},
+    lease::Terms,
     listen::Listener,
+    schema::Prepared,
     url::Address,
     write::Led,
 };
@@ -37,6 +41,7 @@ use super::{
     Unreadable,
     news::News,
     record::{Changed, Found, New, apart},
+    tally::Tally,
 };
 
 /// What writing is called in errors, where it is nothing special.
@@ -53,6 +58,8 @@ pub(super) fn is_encrypted(url: &str) -> bool {
 pub(super) struct Postgres {
     link: Link,
     news: Arc<News>,
+    tally: Tally,
+    terms: Arc<Terms>,
     listener: Listener,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
@@ -70,13 +77,15 @@ impl Postgres {
             );
         }
         let plain = Manager::of(&address, tls)?;
-        let settings = schema::prepare(&plain, &address.store).await?;
+        let Prepared { settings, terms } = schema::prepare(&plain, &address.store).await?;
         let manager = || settings.iter().fold(plain.clone(), |manager, set| manager.with(set));
         let news = Arc::new(News::default());
         Ok(Self {
             link: Link::new(address.store.clone(), manager)?,
             listener: Listener::start(manager(), Arc::clone(&news)),
             news,
+            tally: Tally::default(),
+            terms: Arc::new(terms),
             handed: Mutex::new((Epoch(0), Vec::new())),
         })
     }
@@ -138,8 +147,9 @@ impl Postgres {
 
 impl Store for Postgres {
     fn lead(&self, me: Candidate, ttl: Duration) -> Answer<'_, Leadership> {
+        let terms = Arc::clone(&self.terms);
         Box::pin(self.link.call_first("asking for the lead of", move |session| {
-            Box::pin(async move { lease::lead(session, &me, ttl).await })
+            Box::pin(async move { lease::lead(session, &terms, &me, ttl).await })
         }))
     }
 
@@ -327,9 +337,21 @@ impl Store for Postgres {
     }
 
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
-        Box::pin(self.leading(epoch, "removing old jobs", move |session| {
-            Box::pin(write::expire(session, epoch, keep, now))
-        }))
+        Box::pin(async move {
+            let (look, mut there) = self.tally.look(epoch).await;
+            let newer = |after| {
+                self.link.call(READING, move |session| Box::pin(retention::ends(session, after)))
+            };
+            while there.add(newer(there.last).await?) {}
+            let removed = self
+                .leading(epoch, "removing old jobs", move |session| {
+                    Box::pin(retention::expire(session, epoch, keep, now, there))
+                })
+                .await?;
+            there.remove(removed.counted, removed.size);
+            look.done(there);
+            Ok(removed.number)
+        })
     }
 
     fn figures(&self) -> Answer<'_, Figures> {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use deadpool::managed::Manager as _;
 use tokio::time::timeout;
 use tokio_postgres::{Transaction, error::SqlState};
 use uuid::Uuid;
 
 use super::{
     super::StoreError,
-    connect::{Failure, Manager, Session, within},
+    connect::{Failure, Manager, Session},
+    lease::Terms,
+    pooler,
 };
 
 /// "Cloister", as the key of the lock that whoever changes the schema holds.
@@ -160,20 +161,23 @@ const THIRD: &str = "
 const COPIED: &str = "this database was copied from another one, restored or upgraded: jobs that had \
     not ended when it was copied may have ended since; `cloister resume` lets them be run";
 
-/// Brings the schema up to date. Answers what a session must be set to beyond the usual.
-pub(super) async fn prepare(
-    manager: &Manager,
-    store: &str,
-) -> Result<Vec<&'static str>, StoreError> {
-    let opened = within(async { Ok(manager.create().await?) }).await;
-    let mut session = opened.map_err(|failure| failure.error("connecting to", store))?;
+/// What is known of a database that is up to date.
+pub(super) struct Prepared {
+    /// What a session must be set to beyond the usual.
+    pub(super) settings: Vec<&'static str>,
+    pub(super) terms: Terms,
+}
+
+/// Brings the schema up to date.
+pub(super) async fn prepare(manager: &Manager, store: &str) -> Result<Prepared, StoreError> {
+    let mut session = pooler::connect(manager, store).await?;
     let all = timeout(MIGRATING, bring_up(&mut session, store)).await;
     all.map_err(|_| Failure::Slow.error("setting up", store))?
 }
 
-async fn bring_up(session: &mut Session, store: &str) -> Result<Vec<&'static str>, StoreError> {
+async fn bring_up(session: &mut Session, store: &str) -> Result<Prepared, StoreError> {
     let failed = |error| Failure::Database(error).error("setting up", store);
-    let step = session.client_mut().transaction().await.map_err(failed)?;
+    let mut step = session.client_mut().transaction().await.map_err(failed)?;
     let unfit = |why: String| StoreError::Unfit { store: store.into(), why };
     let settings = async {
         let row = step
@@ -199,9 +203,11 @@ async fn bring_up(session: &mut Session, store: &str) -> Result<Vec<&'static str
     }
     migrate(&step, store).await?;
     recognise(&step).await.map_err(failed)?;
+    let terms = Terms::of(&mut step).await.map_err(failed)?;
     step.commit().await.map_err(failed)?;
     // An answer promises that what was written is on the disk.
-    Ok(if commit == "off" { vec!["-c synchronous_commit=on"] } else { Vec::new() })
+    let settings = if commit == "off" { vec!["-c synchronous_commit=on"] } else { Vec::new() };
+    Ok(Prepared { settings, terms })
 }
 
 async fn migrate(step: &Transaction<'_>, store: &str) -> Result<(), StoreError> {

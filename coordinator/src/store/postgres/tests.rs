@@ -4,6 +4,7 @@
 mod copies;
 mod earlier;
 mod encrypted;
+mod pooler;
 mod server;
 
 use std::time::Instant;
@@ -83,7 +84,7 @@ async fn a_write_waits_for_a_takeover_and_is_refused() {
     store.submit(job.clone(), None, Some(old)).await.unwrap();
     let (taker, watch) = (session(&url).await, session(&url).await);
     taker.batch_execute("BEGIN").await.ok().unwrap();
-    let take = taker.prepare(lease::TAKE).await.unwrap();
+    let take = taker.prepare(store.terms.take()).await.unwrap();
     let (id, name, seconds) = (Uuid::new_v4(), b"other".as_slice(), 600.0_f64);
     let row = taker.query_one(&take, &[&id, &name, &seconds]).await.unwrap();
     assert_eq!(row.get::<_, i64>(1), lease::number(old) + 1);

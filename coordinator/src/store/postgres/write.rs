@@ -6,26 +6,24 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Claim, Epoch, Keep, Key, Order, Piece, StoreClock, Submitted,
+        Claim, Epoch, Key, Order, Piece, StoreClock, Submitted,
         record::{Changed, Found, New},
     },
     connect::{Failure, Session},
     lease::{self, number, term},
-    read::{self, columns, count, millis},
+    read::{self, columns, millis},
 };
 
 /// A runner that gets nothing new, in the table of orders.
 pub(super) const DRAIN: &str = "drain";
 /// Nobody gets anything, in the table of orders.
 pub(super) const PAUSE: &str = "pause";
-/// Jobs removed by one statement: few, so that nobody who writes has to wait for long.
-const BATCH: i64 = 200;
 
 /// What only a leader may: where its term is over nothing is done, and this answers the latest one.
 pub(super) type Led<T> = Result<T, Epoch>;
 
 /// Does what a statement says whose first column tells whether the term `$1` is the latest one.
-async fn led(
+pub(super) async fn led(
     session: &Session,
     sql: &str,
     values: &[&(dyn ToSql + Sync)],
@@ -346,50 +344,6 @@ pub(super) async fn retry(
     ];
     match led(session, sql, &values).await? {
         Ok(row) => Ok(Ok(row.try_get::<_, Option<i64>>(1)?.map(i64::unsigned_abs))),
-        Err(newest) => Ok(Err(newest)),
-    }
-}
-
-/// Removes ended jobs beyond what is kept, a batch of them, with all that belongs to them: those that were
-/// stored too long ago, and those that ended first.
-pub(super) async fn expire(
-    session: &Session,
-    epoch: Epoch,
-    keep: Keep,
-    now: Timestamp,
-) -> Result<Led<usize>, Failure> {
-    let sql = concat!(
-        term!(),
-        ", newest_first AS (
-            SELECT ended_seq, row_number() OVER newest AS number, sum(size) OVER newest AS size
-            FROM jobs WHERE ended_seq IS NOT NULL
-            WINDOW newest AS (ORDER BY ended_seq DESC ROWS UNBOUNDED PRECEDING)
-        ), beyond AS (
-            SELECT ended_seq FROM newest_first WHERE number > $3::bigint OR size > $4::bigint
-            ORDER BY ended_seq DESC LIMIT 1
-        ), old AS (
-            (SELECT job_id FROM jobs WHERE stored_at < $2 AND EXISTS (SELECT FROM term)
-             ORDER BY stored_at LIMIT $5)
-            UNION
-            (SELECT job_id FROM jobs WHERE ended_seq <= (SELECT ended_seq FROM beyond)
-                 AND EXISTS (SELECT FROM term)
-             ORDER BY ended_seq LIMIT $5)
-            LIMIT $5
-        ), no_inputs AS (DELETE FROM inputs USING old WHERE inputs.job_id = old.job_id),
-        no_outputs AS (DELETE FROM outputs USING old WHERE outputs.job_id = old.job_id),
-        not_printed AS (DELETE FROM printed USING old WHERE printed.job_id = old.job_id),
-        no_labels AS (DELETE FROM labels USING old WHERE labels.job_id = old.job_id),
-        no_keys AS (DELETE FROM keys USING old WHERE keys.job_id = old.job_id),
-        gone AS (DELETE FROM jobs USING old WHERE jobs.job_id = old.job_id RETURNING jobs.job_id)
-        SELECT EXISTS (SELECT FROM term), (SELECT count(*) FROM gone)"
-    );
-    let time = i64::try_from(keep.time.as_millis()).unwrap_or(i64::MAX);
-    let since = now.0.saturating_sub(time);
-    let size = i64::try_from(keep.size).unwrap_or(i64::MAX);
-    let values: [&(dyn ToSql + Sync); 5] =
-        [&number(epoch), &since, &count(keep.number), &size, &BATCH];
-    match led(session, sql, &values).await? {
-        Ok(row) => Ok(Ok(usize::try_from(row.try_get::<_, i64>(1)?).unwrap_or_default())),
         Err(newest) => Ok(Err(newest)),
     }
 }

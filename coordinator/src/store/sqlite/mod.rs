@@ -42,6 +42,7 @@ use super::{
     Unreadable,
     news::News,
     record::{Changed, Found, New, apart},
+    tally::Tally,
 };
 
 /// See the module.
@@ -51,6 +52,7 @@ pub(super) struct Sqlite {
     writer: Writer,
     lease: Lease,
     news: News,
+    tally: Tally,
     /// Rows of the inbox that the leader of this term was answered, and are still there.
     handed: Mutex<(Epoch, Vec<i64>)>,
 }
@@ -84,6 +86,7 @@ impl Sqlite {
             path: shared,
             lease,
             news: News::default(),
+            tally: Tally::default(),
             handed: Mutex::new((Epoch(0), Vec::new())),
         })
     }
@@ -334,13 +337,19 @@ impl Store for Sqlite {
     fn expire(&self, epoch: Epoch, keep: Keep, now: Timestamp) -> Answer<'_, usize> {
         const DOING: &str = "removing old jobs";
         Box::pin(async move {
-            let over = self.looking(epoch, DOING, move |db| retention::over(db, keep, now)).await?;
+            let (look, mut there) = self.tally.look(epoch).await;
+            while there.add(self.readers.call(move |db| retention::ends(db, there.last)).await?) {}
+            let over = move |db: &Connection| retention::over(db, keep, now, there);
+            let over = self.looking(epoch, DOING, over).await?;
             if over.is_empty() {
+                look.done(there);
                 self.shrink(epoch).await?;
                 return Ok(0);
             }
-            let work = move |db: &Connection| retention::remove(db, &over).map(|()| over.len());
-            self.leading(epoch, DOING, work).await
+            let removed = over.len();
+            let work = move |db: &Connection| retention::remove(db, &over, there);
+            look.done(self.leading(epoch, DOING, work).await?);
+            Ok(removed)
         })
     }
 

@@ -21,14 +21,14 @@ use super::{
 };
 
 /// Reads at once. Each takes a thread for as long as it lasts.
-const READERS: usize = 4;
+pub(super) const READERS: usize = 4;
 /// A page ends early when its records take as much, so that a hundred large jobs make no huge answer.
 const PAGE_BYTES: usize = 8 << 20;
 
 /// Connections to read by, opened as they are needed.
 pub(super) struct Readers {
     path: Arc<Path>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     idle: Arc<Mutex<Vec<Reader>>>,
     lock: Arc<Lock>,
 }
@@ -41,7 +41,7 @@ struct Reader {
 
 impl Readers {
     pub(super) fn new(path: Arc<Path>, lock: Arc<Lock>) -> Self {
-        Self { path, turns: Semaphore::new(READERS), idle: Arc::default(), lock }
+        Self { path, turns: Arc::new(Semaphore::new(READERS)), idle: Arc::default(), lock }
     }
 
     /// Has `work` done on a thread where blocking is fine.
@@ -51,9 +51,11 @@ impl Readers {
         F: FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     {
         let closed = || StoreError::Closed { store: self.path.display().to_string() };
-        let _turn = self.turns.acquire().await.map_err(|_| closed())?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| closed())?;
         let (path, idle, lock) = (self.path.clone(), self.idle.clone(), self.lock.clone());
         let result = spawn_blocking(move || {
+            // The thread's, and not the caller's: who gives up does not end the query.
+            let _turn = turn;
             let take = || idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let open = || open_reader(&path).map(|connection| Reader { connection, _lock: lock });
             let reader = take().map_or_else(open, Ok)?;

@@ -4,62 +4,114 @@ use cloister_api::Timestamp;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::super::{Keep, StoreClock};
+use super::{
+    super::{
+        Keep, StoreClock,
+        tally::{CHUNK, Ends},
+    },
+    read::count,
+};
 
 /// Jobs removed in one transaction: small, so that nobody who writes has to wait for long.
 const BATCH: i64 = 200;
+/// What they may take together, in bytes, without the last one.
+const BATCH_SIZE: u64 = 64 << 20;
+
+/// An ended job.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Old {
+    job: Uuid,
+    /// Its place in the order of ends.
+    seq: i64,
+    size: u64,
+}
+
+impl Old {
+    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        let job = Uuid::from_bytes(row.get(0)?);
+        Ok(Self { job, seq: row.get(1)?, size: row.get::<_, i64>(2)?.unsigned_abs() })
+    }
+}
+
+/// Some of those that ended after a place in the order of ends, or all.
+pub(super) fn ends(db: &Connection, after: i64) -> rusqlite::Result<Ends> {
+    // By the index alone.
+    db.prepare_cached(
+        "SELECT count(*), coalesce(sum(size), 0), coalesce(max(ended_seq), 0)
+         FROM (SELECT ended_seq, size FROM jobs WHERE ended_seq > ? ORDER BY ended_seq LIMIT ?)",
+    )?
+    .query_row(params![after, count(CHUNK)], |row| {
+        let number = |at| row.get::<_, i64>(at).map(i64::unsigned_abs);
+        Ok(Ends { number: number(0)?, size: number(1)?, last: row.get(2)? })
+    })
+}
 
 /// Ended jobs beyond what is kept, a batch of them: those that were stored too long ago, else those that
-/// ended first.
-pub(super) fn over(db: &Connection, keep: Keep, now: Timestamp) -> rusqlite::Result<Vec<Uuid>> {
+/// ended first. `there` is how many there are.
+pub(super) fn over(
+    db: &Connection,
+    keep: Keep,
+    now: Timestamp,
+    there: Ends,
+) -> rusqlite::Result<Vec<Old>> {
     let time = i64::try_from(keep.time.as_millis()).unwrap_or(i64::MAX);
-    let ids = |row: &rusqlite::Row<'_>| Ok(Uuid::from_bytes(row.get(0)?));
-    let old: Vec<Uuid> = db
+    let old: Vec<Old> = db
         .prepare_cached(
-            "SELECT job_id FROM jobs WHERE stored_at IS NOT NULL AND stored_at < ?
-             ORDER BY stored_at LIMIT ?",
+            "SELECT job_id, ended_seq, size FROM jobs
+             WHERE stored_at IS NOT NULL AND stored_at < ? ORDER BY stored_at LIMIT ?",
         )?
-        .query_map(params![now.0.saturating_sub(time), BATCH], ids)?
+        .query_map(params![now.0.saturating_sub(time), BATCH], Old::read)?
         .collect::<Result<_, _>>()?;
-    if !old.is_empty() {
-        return Ok(old);
+    let exceeds = |there: Ends| there.number > keep.number as u64 || there.size > keep.size;
+    if !old.is_empty() || !exceeds(there) {
+        return Ok(first_of(old));
     }
-    let Some(last) = beyond(db, keep)? else { return Ok(Vec::new()) };
-    db.prepare_cached(
-        "SELECT job_id FROM jobs WHERE ended_seq IS NOT NULL AND ended_seq <= ?
+    let mut left = there;
+    let mut first = db.prepare_cached(
+        "SELECT job_id, ended_seq, size FROM jobs WHERE ended_seq IS NOT NULL
          ORDER BY ended_seq LIMIT ?",
-    )?
-    .query_map(params![last, BATCH], ids)?
-    .collect()
-}
-
-/// The last ended job that is too many, or too much, with all that ended later: its place in their order.
-fn beyond(db: &Connection, keep: Keep) -> rusqlite::Result<Option<i64>> {
-    // By the index alone, which holds all of it.
-    let mut newest_first = db.prepare_cached(
-        "SELECT ended_seq, size FROM jobs WHERE ended_seq IS NOT NULL ORDER BY ended_seq DESC",
     )?;
-    let mut rows = newest_first.query([])?;
-    let (mut number, mut size) = (0, 0_u64);
-    while let Some(row) = rows.next()? {
-        number += 1;
-        size = size.saturating_add(row.get::<_, i64>(1)?.unsigned_abs());
-        if number > keep.number || size > keep.size {
-            return row.get(0).map(Some);
+    let mut over = Vec::new();
+    for old in first.query_map([BATCH], Old::read)? {
+        if !exceeds(left) {
+            break;
         }
+        let old = old?;
+        left.remove(1, old.size);
+        over.push(old);
     }
-    Ok(None)
+    Ok(first_of(over))
 }
 
-/// Removes jobs, their inputs and outputs, labels and keys.
-pub(super) fn remove(db: &Connection, jobs: &[Uuid]) -> rusqlite::Result<()> {
+/// The first of them, which are little together, and one at least.
+fn first_of(mut old: Vec<Old>) -> Vec<Old> {
+    let mut before = 0_u64;
+    let fit = old.iter().take_while(|old| {
+        let fits = before < BATCH_SIZE;
+        before = before.saturating_add(old.size);
+        fits
+    });
+    let fit = fit.count();
+    old.truncate(fit);
+    old
+}
+
+/// Removes jobs, their inputs and outputs, labels and keys. Answers what is left of what was there.
+pub(super) fn remove(db: &Connection, jobs: &[Old], there: Ends) -> rusqlite::Result<Ends> {
     for table in ["inputs", "outputs", "printed", "labels", "keys", "jobs"] {
         let mut statement = db.prepare_cached(&format!("DELETE FROM {table} WHERE job_id = ?"))?;
-        for job in jobs {
-            statement.execute([job.as_bytes()])?;
+        for old in jobs {
+            statement.execute([old.job.as_bytes()])?;
         }
     }
-    Ok(())
+    let mut left = there;
+    for old in jobs.iter().filter(|old| old.seq <= there.last) {
+        left.remove(1, old.size);
+    }
+    // Where the last one went, its place is given again.
+    let last = "SELECT coalesce(max(ended_seq), 0) FROM jobs WHERE ended_seq IS NOT NULL";
+    left.last = left.last.min(db.prepare_cached(last)?.query_row([], |row| row.get(0))?);
+    Ok(left)
 }
 
 /// When they were last looked through.

@@ -113,3 +113,33 @@ async fn a_stale_write_spoils_nobody_elses() {
     );
     assert_eq!(runs.load(Ordering::Relaxed), 1);
 }
+
+/// A caller that gives up does not end its query.
+#[tokio::test]
+async fn reads_that_were_given_up_take_their_places_until_they_end() {
+    let folder = Folder::new();
+    let store = open(&folder);
+    let mut held = Vec::new();
+    for _ in 0..read::READERS {
+        let (entered, is_held) = tokio::sync::oneshot::channel();
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let slow = store.readers.call(move |_| {
+            entered.send(()).unwrap();
+            wait.recv().unwrap();
+            Ok(())
+        });
+        let given_up = async {
+            tokio::select! { _ = slow => false, _ = is_held => true }
+        };
+        assert!(given_up.await);
+        held.push(go);
+    }
+    let mut next = Box::pin(store.readers.call(|_| Ok(())));
+    let early = tokio::time::timeout(Duration::from_millis(50), &mut next).await;
+    assert!(early.is_err(), "{} queries run at once", read::READERS + 1);
+    held.pop().unwrap().send(()).unwrap();
+    next.await.unwrap();
+    for go in held {
+        go.send(()).unwrap();
+    }
+}

@@ -138,3 +138,50 @@ async fn what_was_given_up_does_not_happen_after_somebody_looked() {
     let later = store.unfinished(None, 100).await.unwrap().jobs.len();
     assert_eq!(there, later, "jobs came after somebody had looked");
 }
+
+/// A fail-over to a standby that had not heard of the last terms, as asynchronous replication allows.
+#[tokio::test]
+async fn no_term_is_given_twice_after_a_fail_over_that_loses_commits() {
+    let mut server = Server::start();
+    let url = server.database();
+    let [first, second, third] = ["first", "second", "third"].map(candidate);
+    let old = {
+        let store = Postgres::open(&url, None).await.unwrap();
+        store.lead(first.clone(), LONG).await.unwrap()
+    };
+    server.stop();
+    let (data, standby) = (server.folder().join("data"), server.folder().join("standby"));
+    let copied = std::process::Command::new("cp").arg("-a").args([&data, &standby]).status();
+    assert!(copied.unwrap().success());
+    server.start_again();
+    let lost = {
+        let store = Postgres::open(&url, None).await.unwrap();
+        store.resign(old.epoch).await.unwrap();
+        store.lead(second.clone(), LONG).await.unwrap()
+    };
+    assert_eq!(lost.epoch.0, old.epoch.0 + 1);
+    server.stop();
+
+    std::fs::remove_dir_all(&data).unwrap();
+    std::fs::rename(&standby, &data).unwrap();
+    // Which ends its recovery on a timeline of its own, as a promotion does.
+    std::fs::write(data.join("recovery.signal"), "").unwrap();
+    let settings = data.join("postgresql.auto.conf");
+    std::fs::write(settings, "restore_command = 'false'\n").unwrap();
+    server.start_again();
+    let writable = async {
+        while server.admin("postgres", "SELECT pg_is_in_recovery()") != "f" {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), writable).await.unwrap();
+    let store = Postgres::open(&url, None).await.unwrap();
+    // The one whose lease the standby knows goes on in no old term; nor does it hold up another one.
+    let led = store.lead(third.clone(), LONG).await.unwrap();
+    assert_eq!((led.cluster, &led.leader), (old.cluster, &third));
+    assert!(led.epoch > lost.epoch, "{:?} after {:?}", led.epoch, lost.epoch);
+    let told = store.lead(first, LONG).await.unwrap();
+    assert_eq!((told.epoch, told.leader), (led.epoch, third.clone()));
+    assert_eq!(store.lead(third, LONG).await.unwrap().epoch, led.epoch, "it renews");
+    server.stop();
+}
