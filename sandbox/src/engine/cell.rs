@@ -25,9 +25,9 @@ use crate::{
     wire::{CellId, Request, Sizes, Status},
 };
 
-/// How often what is left in a pipe is taken out at the end: twice what the largest one holds
+/// How much of what is left in a pipe is taken out at the end: twice what the largest one holds
 /// (`fs.pipe-max-size`, 1 MiB), and not for as long as somebody elsewhere might go on writing.
-const LAST_TURNS: usize = 32;
+const LAST_BYTES: usize = 2 << 20;
 
 /// What came of listening to a cell.
 pub(crate) struct Heard {
@@ -325,10 +325,11 @@ impl Cell {
         self.listen();
         self.hear_shortage();
         for stream in [Stream::Stdout, Stream::Stderr] {
-            for _ in 0..LAST_TURNS {
-                if self.capture(stream, sink, buffer, true) != Flow::Open {
-                    break;
-                }
+            let mut taken = 0;
+            while taken < LAST_BYTES
+                && let Flow::Open(length) = self.capture(stream, sink, buffer, true)
+            {
+                taken += length;
             }
         }
         let meter = self.handles.as_ref().map(|handles| &handles.meter);

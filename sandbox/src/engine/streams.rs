@@ -62,8 +62,8 @@ pub(crate) struct Capture {
 /// Whether a stream goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// More may come.
-    Open,
+    /// So many bytes came, and more may.
+    Open(usize),
     /// Nothing to read now.
     Dry,
     /// Nobody has room for what is there.
@@ -105,9 +105,9 @@ impl Capture {
             Ok(length) => {
                 self.taken += length as u64;
                 fresh(&buffer[..length]);
-                Flow::Open
+                Flow::Open(length)
             }
-            Err(Errno::EINTR) => Flow::Open,
+            Err(Errno::EINTR) => Flow::Open(0),
             Err(Errno::EAGAIN) => Flow::Dry,
             Err(_) => Flow::Ended,
         }
@@ -116,13 +116,13 @@ impl Capture {
     fn drop_rest(&mut self, from: &OwnedFd, sink: &OwnedFd) -> Flow {
         match splice(from, None, sink, None, TURN, SpliceFlags::NONBLOCK) {
             Ok(0) => Flow::Ended,
-            Ok(_) => {
+            Ok(length) => {
                 // Should there be room again, what follows a gap is not wanted.
                 self.limit = self.taken;
                 self.truncated = true;
-                Flow::Open
+                Flow::Open(length)
             }
-            Err(rustix::io::Errno::INTR) => Flow::Open,
+            Err(rustix::io::Errno::INTR) => Flow::Open(0),
             Err(rustix::io::Errno::AGAIN) => Flow::Dry,
             Err(_) => Flow::Ended,
         }

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod alarms;
+mod output;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -34,7 +35,7 @@ use super::{
     pool::Pool,
     report::More,
     spares::Spares,
-    streams::{self, Flow},
+    streams,
     timers::{Alarm, Timers},
     verdict::Cause,
     watch::{Event, Source, Watch},
@@ -375,38 +376,6 @@ impl Supervisor {
             Source::Shortage => {
                 cell.hear_shortage();
                 self.look_for_shortage(id);
-            }
-        }
-    }
-
-    /// Takes a turn's worth of a stream. One that its observer has no room for is not watched until it
-    /// has: it would be told again and again.
-    fn capture(&mut self, id: CellId, stream: Stream) {
-        let Some(cell) = self.cells.get_mut(&id) else { return };
-        let flow = cell.capture(stream, &self.sink, &mut self.buffer, false);
-        if let (Flow::Waits, Some(handles)) = (flow, &cell.handles) {
-            let pipe = match stream {
-                Stream::Stdout => &handles.stdout,
-                Stream::Stderr => &handles.stderr,
-            };
-            if let Some(pipe) = pipe {
-                self.watch.ignore(pipe);
-            }
-        }
-    }
-
-    /// Reads on what had to wait.
-    fn resume(&mut self, id: CellId) {
-        let Some(cell) = self.cells.get_mut(&id) else { return };
-        for stream in cell.waiting() {
-            let flow = cell.capture(stream, &self.sink, &mut self.buffer, false);
-            let Some(handles) = &cell.handles else { return };
-            if flow != Flow::Waits
-                && let Err(error) = self.watch.add_output(id, handles, stream)
-            {
-                cell.fail(Fault::new(Step::Adopt, &error.into()));
-                self.end(id);
-                return;
             }
         }
     }
