@@ -28,8 +28,8 @@ use crate::{Config, engine::Term, store::Stream};
 const CONNECT: Duration = Duration::from_secs(2);
 /// For what a runner answers from memory.
 const ANSWER: Duration = Duration::from_secs(3);
-/// Until a runner has taken a job: it reads the body first, which may be large. And for how long nothing
-/// may come of an answer that has begun.
+/// Until a runner has taken a job: it reads the body first, which may be large. The same until an answer has
+/// come, or, of one that may be large, between two parts of it.
 const TAKE: Duration = Duration::from_secs(30);
 /// Below the time after which the other side closes an idle connection.
 const IDLE: Duration = Duration::from_secs(10);
@@ -103,11 +103,20 @@ impl RunnerClient {
         request: Request<Full<Bytes>>,
         max: usize,
     ) -> Result<(StatusCode, Bytes), CallError> {
+        let answer = timeout(ANSWER + TAKE, self.long_answer(request, max)).await;
+        answer.unwrap_or(Err(CallError::Late(TAKE)))
+    }
+
+    /// The same of an answer that may be large: as long as more of it comes, the runner answers.
+    async fn long_answer(
+        &self,
+        request: Request<Full<Bytes>>,
+        max: usize,
+    ) -> Result<(StatusCode, Bytes), CallError> {
         let response = self.send(request, ANSWER).await?;
         let status = response.status();
         let mut body = Limited::new(response.into_body(), max);
         let mut bytes = BytesMut::new();
-        // However large it is: as long as it comes, the runner answers.
         loop {
             match timeout(TAKE, body.frame()).await {
                 Err(_) => return Err(CallError::Late(TAKE)),
@@ -210,7 +219,7 @@ impl RunnerLink for RunnerClient {
             let url = format!("{runner}/executions/{execution}");
             let mut request = self.request(Method::GET, &url);
             request.headers_mut().insert(ACCEPT, HeaderValue::from_static(RESULT));
-            let (status, body) = self.answer(request, max_body).await?;
+            let (status, body) = self.long_answer(request, max_body).await?;
             match status {
                 StatusCode::NOT_FOUND => Ok(Known::Nothing),
                 status if status.is_success() => {

@@ -54,7 +54,7 @@ mod tests {
     use super::{
         super::{
             health::watch,
-            link::{CallError, Known, Renewed, Reply, RunnerLink, Taken},
+            link::{CallError, Chunks, Known, Renewed, Reply, RunnerLink, Taken},
         },
         *,
     };
@@ -62,7 +62,7 @@ mod tests {
         Config,
         engine::Parts,
         scheduler::{Event, tests::health},
-        store::tests::Place,
+        store::{Stream, tests::Place},
         world::Real,
     };
 
@@ -94,6 +94,16 @@ mod tests {
         }
 
         fn look<'a>(&'a self, _: &'a str, _: Uuid, _: usize) -> Reply<'a, Known> {
+            never()
+        }
+
+        fn output<'a>(
+            &'a self,
+            _: &'a str,
+            _: Uuid,
+            _: Stream,
+            _: u64,
+        ) -> Reply<'a, Option<Box<dyn Chunks>>> {
             never()
         }
 

@@ -89,6 +89,21 @@ async fn a_quota_that_is_used_up_ends_outputs() {
     assert_eq!(spool.output().room(None), Room::Now(10));
 }
 
+/// While it is written what more comes, so that the thread may be done with it before it was counted.
+#[tokio::test]
+async fn what_waits_is_counted_before_it_is_written() {
+    let scratch = Scratch::new("spool");
+    let spool = spool(&scratch);
+    let output = spool.output();
+    output.append(&pattern(IN_MEMORY));
+    for _ in 0..200_000 {
+        output.append(b"x");
+    }
+    until(|| spool.in_memory() == 0);
+    assert_eq!(spool.0.queue().bytes, 0);
+    assert_eq!(output.len(), IN_MEMORY as u64 + 200_000);
+}
+
 /// A folder whose files can't be written: their file system has no room.
 fn full_folder(scratch: &Scratch) -> Option<SpoolFolder> {
     let path = scratch.join("tiny");
