@@ -72,6 +72,19 @@ async fn short_outputs_need_no_file_and_long_ones_no_memory() {
     assert_eq!((spool.held(), spool.in_memory()), (0, 0));
 }
 
+#[test]
+fn what_is_appended_while_the_thread_writes_is_counted_once() {
+    let scratch = Scratch::new("spool");
+    let spool = spool(&scratch);
+    let output = spool.output();
+    output.append(&pattern(IN_MEMORY + 1));
+    for _ in 0..20_000 {
+        output.append(b"x");
+    }
+    until(|| spool.in_memory() == 0 && spool.0.queue().bytes == 0);
+    assert_eq!(output.len(), (IN_MEMORY + 1 + 20_000) as u64);
+}
+
 #[tokio::test]
 async fn a_quota_that_is_used_up_ends_outputs() {
     let scratch = Scratch::new("spool");
