@@ -151,6 +151,8 @@ async fn what_a_full_disk_does_not_take_stays_readable() {
     next.append(&pattern(100_000));
     until(|| spool.in_memory() == 0);
     assert_eq!(all(&next).await, pattern(100_000), "the disk has room again");
+    // The folder can be removed only where nothing is mounted.
+    nix::mount::umount2(&scratch.join("tiny"), nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
 /// Takes the place of the thread, so that a test decides when it writes.
