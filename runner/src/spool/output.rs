@@ -133,8 +133,9 @@ impl Output {
         state.queued += queued;
         let work =
             (!mem::replace(&mut state.is_queued, true)).then(|| Work::Write(Arc::downgrade(self)));
-        // Locked within the other lock, so that the thread has not written it before it is counted.
+        // Locked within the other lock: else these bytes could be written before the queue counts them.
         self.spool.enqueue(queued, work);
+        drop(state);
     }
 
     /// Writes what has gathered. For the spool's thread.
