@@ -2,7 +2,7 @@
 //!
 //! For each cell the thread holds a pidfd (its end), a control socket (what its PID 1 reports), the
 //! pipes, and timers; it never ticks and never waits for one cell while another needs it. What comes
-//! out is an [`Outcome`], decided by the first event that the kernel recorded (see `verdict`).
+//! out is an [`Outcome`](cloister_api::Outcome), decided by the first event that the kernel recorded (see `verdict`).
 //!
 //! - `supervisor`: the thread's loop, and what each event means; `spares`: how many cells are made ahead;
 //!   `pool`: those that wait, as threads share them.
