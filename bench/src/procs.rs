@@ -1,10 +1,13 @@
 //! What the kernel tells of processes. A file that cannot be read is an error and never a 0.
 
-use std::{collections::BTreeMap, fs, time::Duration};
+use std::{collections::BTreeMap, fs, io, time::Duration};
 
 use anyhow::{Context, anyhow};
 use cloister_tests::cleanup::children;
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::{
+    errno::Errno,
+    unistd::{Pid, SysconfVar, sysconf},
+};
 
 /// A process and all below it.
 pub(crate) fn tree(root: Pid) -> Vec<Pid> {
@@ -52,7 +55,8 @@ pub(crate) fn cpu(pid: Pid) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis(ticks * 1000 / second))
 }
 
-/// How often each thread of these processes was given a processor, by thread.
+/// How often each thread of these processes was given a processor, by thread. One that ends while they are
+/// read is left out.
 pub(crate) fn switches(pids: &[Pid]) -> anyhow::Result<BTreeMap<i32, u64>> {
     let mut all = BTreeMap::new();
     for pid in pids {
@@ -61,8 +65,14 @@ pub(crate) fn switches(pids: &[Pid]) -> anyhow::Result<BTreeMap<i32, u64>> {
             let path = entry.with_context(|| format!("{folder} cannot be read"))?.path();
             let thread = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             let thread = thread.with_context(|| format!("{} is no thread", path.display()))?;
-            let status = fs::read_to_string(path.join("status"))
-                .with_context(|| format!("the status of thread {thread} cannot be read"))?;
+            let status = match fs::read_to_string(path.join("status")) {
+                Ok(status) => status,
+                Err(error) if has_ended(&error) => continue,
+                Err(error) => {
+                    let what = format!("the status of thread {thread} cannot be read");
+                    return Err(error).context(what);
+                }
+            };
             let parts = ["voluntary_ctxt_switches:", "nonvoluntary_ctxt_switches:"];
             let parts = parts.map(|name| field(&status, name));
             let sum = parts.into_iter().sum::<Option<u64>>();
@@ -70,6 +80,11 @@ pub(crate) fn switches(pids: &[Pid]) -> anyhow::Result<BTreeMap<i32, u64>> {
         }
     }
     Ok(all)
+}
+
+/// Whether a file of a thread's cannot be read because that has ended: its folder is gone, or was opened before.
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(Errno::ESRCH as i32)
 }
 
 /// Fields of `stat` from the state on: what is before may contain spaces.

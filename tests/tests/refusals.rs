@@ -27,6 +27,14 @@ const OPERATING: &str = include_str!("../../docs/operating.md");
 const ELSEWHERE: &[(&str, &str)] = &[
     ("401", "refuses requests, and starts: tests/edge.rs"),
     (
+        "the store postgres://… can't be used: a pooler",
+        "needs pgbouncer: coordinator/src/store/postgres/tests/pooler.rs",
+    ),
+    (
+        "opening the store … failed: its write-ahead log is damaged",
+        "needs a store that is damaged: coordinator/src/store/sqlite/tests/log.rs",
+    ),
+    (
         "… making the cell's namespaces failed",
         "needs a seccomp filter around it: the same as a cell \
       that can't be made for another reason",
