@@ -13,10 +13,13 @@ use anyhow::{Context, anyhow, bail, ensure};
 use cloister_api::{ByteSize, Limits, Reason};
 
 use super::{Layer, Need, Set};
-use crate::Scratch;
+use crate::{Scratch, emulated};
 
 /// What the kernel may need for a cell and its processes beside what they are charged.
 const LEEWAY: ByteSize = ByteSize::mib(32);
+/// The same on an emulated processor where the watcher alone stops the attack: the thread that watches gets as
+/// little done in a millisecond as the attack, and its clock runs on.
+const LEEWAY_OF_EMULATED_WATCHER: ByteSize = ByteSize::mib(160);
 
 /// One attack.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +73,8 @@ impl Case {
         let limits = limits(&options)?;
         let measured = keys.take("measures").map(kernel_memory).transpose()?.is_some();
         let layers: Set = keys.take("layers").context("it names no layers")?.parse()?;
+        let watched = layers.contains("watcher".parse()?);
+        let leeway = if watched && emulated() { LEEWAY_OF_EMULATED_WATCHER } else { LEEWAY };
         let case = Self {
             name: name.into(),
             about: about.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -82,7 +87,7 @@ impl Case {
                 .map(|needs| needs.split(',').map(|need| need.trim().parse()).collect())
                 .transpose()?
                 .unwrap_or_default(),
-            kernel_memory: measured.then_some(limits.memory.0 + LEEWAY.0),
+            kernel_memory: measured.then_some(limits.memory.0 + leeway.0),
             options,
         };
         keys.finish()?;
