@@ -13,7 +13,7 @@ pub(crate) fn trial(engine: &Engine) -> anyhow::Result<()> {
     // A small container may have less than a job's defaults.
     task.limits = Limits::within(&engine.host().bounds(&Bounds::default()));
     let collector = Collector::new(move |outcome| {
-        // Whoever stopped waiting does not want to know.
+        // It fails only where the receiver is gone: then nobody waits.
         let _ = teller.send(outcome);
     });
     engine.run(task, Stdio::Captured, Box::new(collector));

@@ -4,8 +4,8 @@
 //! waits until it is in the foreground. And it is read only while it gives lines, unless this command has
 //! it to itself: else another program, such as a pager, reads the keys.
 //!
-//! The kernel tells nobody that the foreground has changed: a shell's `fg` sends SIGCONT only to a
-//! command that was stopped. While input waits that is not for us to read, we look again at intervals.
+//! The kernel has no event for a change of the foreground process group, and a shell's `fg` sends SIGCONT
+//! only to a command that was stopped. While input waits that is not for us to read, we look again at intervals.
 
 use std::os::fd::{AsFd, OwnedFd};
 

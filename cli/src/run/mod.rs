@@ -186,7 +186,7 @@ struct Caller {
 
 impl Observer for Caller {
     fn ended(self: Box<Self>, outcome: Outcome) {
-        // Whoever stopped waiting does not want to know.
+        // It fails only where the receiver is gone: then nobody waits.
         let _ = self.teller.send(outcome);
         // It fails only where billions of such words were never read.
         let _ = self.ended.write(1);

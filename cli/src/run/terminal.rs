@@ -81,7 +81,7 @@ impl Terminal {
         rustix::io::read(&self.fd, bytes)
     }
 
-    /// Whether there is something to read, for whoever may.
+    /// Whether input waits, also where it is not for our process group.
     pub(super) fn has_input(&self) -> bool {
         self.is_ready(PollFlags::POLLIN)
     }

@@ -1,5 +1,5 @@
-//! Lets a runner forget, or end, executions that are nobody's any more, at the beginning of a term and now
-//! and then in it: what nobody acknowledges takes up its room. It forgets none of another cluster's.
+//! Asks runners to end or forget executions of this cluster that no job claims, at the beginning of a term
+//! and every [`SWEEP`] in it: a result that nobody acknowledges takes up room at its runner.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::{
     scheduler::RunnerName,
 };
 
-/// How often a runner is asked for executions that are nobody's.
+/// How often a runner is asked for executions that no job claims.
 const SWEEP: Duration = Duration::from_secs(30);
 
 /// Sweeps when it is due and the runner has just answered, one sweep after the other.

@@ -1,5 +1,5 @@
 //! A job as an answer, also where its attempts printed much: then the answer is made while it is read, a
-//! row of output at a time. A reader that is slow costs no more memory than one that is fast.
+//! row of output at a time. A slow reader takes no more memory than a fast one.
 
 use std::{collections::VecDeque, io, mem, sync::Arc};
 
@@ -55,7 +55,8 @@ enum Parts {
     Apart(VecDeque<Part>),
 }
 
-/// Cuts a job's JSON where its outputs belong: they are marked with a text that nobody can have sent.
+/// Cuts a job's JSON where its outputs belong. Each place is marked with a random UUID, which no client can
+/// have guessed.
 fn parts(mut job: Job) -> Parts {
     let mut gaps = Vec::new();
     let mut mark = |attempt, stream: Stream, bytes: OutputBytes, truncated| {
@@ -126,15 +127,15 @@ struct Output {
     form: Form,
 }
 
-/// How a stream is told: as text, and then, if it is none, once more as it is.
+/// How a stream is encoded: as text, and then, if it is not UTF-8, also as base64.
 enum Form {
     Text(TextEncoder, Utf8Checker),
     Base64(Base64Encoder),
 }
 
 impl Reader {
-    /// The next piece; none at the end. After an error the connection is closed, so that nobody takes a
-    /// part for the whole.
+    /// The next piece; none at the end. After an error the server closes the connection before the body is
+    /// complete, so that the client sees that a part is missing.
     async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
             let mut out = Vec::new();

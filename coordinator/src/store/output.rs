@@ -162,7 +162,7 @@ pub(super) fn put_back(job: &mut Job, pieces: &[Piece]) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a stream was kept at all, be it as nothing, of which so much is stored.
+/// Whether a stream was captured, even if it is empty. `bytes` of it are stored.
 pub(crate) const fn was_kept(bytes: u64, truncated: Option<bool>) -> bool {
     bytes > 0 || truncated.is_some()
 }
